@@ -21,6 +21,7 @@ from click.shell_completion import CompletionItem
 
 from pushrail_stream.cli.completion import VARIABLE, complete, complete_ids
 from pushrail_stream.cli.options import accept_common_options
+from pushrail_stream.cli.output import note
 from pushrail_stream.errors import OperatorError
 
 DONE: Final = 0
@@ -201,6 +202,6 @@ def _invoke(arguments: list[str]) -> int:
 def _report(error: Exception, message: str) -> None:
     """Print a line for each problem, and where to read about the command's usage."""
     for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
+        note(f"error: {line}")
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"see: {error.ctx.command_path} --help", err=True)

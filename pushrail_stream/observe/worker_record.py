@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -30,6 +30,14 @@ _MAX_PARTITIONS: Final = 200
 _MAX_REASONS: Final = 10
 _MAX_CODE: Final = 64
 """Characters of an error's code. AWS's codes are shorter; a proxy's may be anything."""
+_MAX_BYTES: Final = 256 * 2**10
+"""Largest record that is read. Ours have less than 64 KiB."""
+_MOST: Final = 2**63 - 1
+"""Largest number that is read, as a Kafka timestamp may have it. Sums of many such numbers fit a float."""
+
+_Count = Annotated[int, msgspec.Meta(ge=-_MOST - 1, le=_MOST)]
+"""A count, or a time in epoch milliseconds. A rebuilt topic may lead to negative ones."""
+_Quantity = Annotated[float, msgspec.Meta(ge=-_MOST - 1, le=_MOST)]
 
 
 class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
@@ -37,18 +45,18 @@ class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
 
     id: str
     state: DestinationState
-    waiting: int
+    waiting: _Count
     """Deliveries in its lane."""
-    calls: int
+    calls: _Count
     """Calls in flight."""
-    max_calls: int
-    per_second: float
+    max_calls: _Count
+    per_second: _Quantity
     """Deliveries a second over the last few seconds."""
-    errors_per_second: float = 0.0
+    errors_per_second: _Quantity = 0.0
     """Failed attempts of a delivery a second over the last few seconds."""
     last_error: str = ""
     """Code of the last of them; empty when there was none."""
-    oldest_secs: float = 0.0
+    oldest_secs: _Quantity = 0.0
     """Seconds for which the oldest delivery in its lane has waited."""
 
 
@@ -56,12 +64,12 @@ class PartitionSummary(msgspec.Struct, frozen=True, rename="camel"):
     """One partition that is assigned to the worker."""
 
     topic: str
-    partition: int
-    open: int
+    partition: _Count
+    open: _Count
     """Records that are not settled."""
-    lag: int | None
+    lag: _Count | None
     """Records above the committed offset; None while unknown."""
-    oldest_at: int | None
+    oldest_at: _Count | None
     """Kafka timestamp of the first record that is not settled, epoch milliseconds."""
 
 
@@ -77,20 +85,20 @@ class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     version: str
     group: str
     """The consumer group of the events."""
-    started_at: int
-    at: int
+    started_at: _Count
+    at: _Count
     reasons: Sequence[str]
     """Why it is not ready; empty when it is."""
-    deliveries: Mapping[str, int]
+    deliveries: Mapping[str, _Count]
     """Deliveries since the start by their end (`core.ledger.Ledger`)."""
-    totals: Mapping[str, int]
+    totals: Mapping[str, _Count]
     """Destinations, calls and waiting deliveries (`pipeline.stats.DispatcherStats`), and ``attemptsLost``."""
-    lag: Mapping[str, int]
+    lag: Mapping[str, _Count]
     """Records above the committed offsets, of ``events`` and ``retries``, as far as they are known."""
     destinations: Sequence[DestinationSummary]
     partitions: Sequence[PartitionSummary]
     """The partitions with the largest lag, at most `_MAX_PARTITIONS` of all."""
-    partition_count: int
+    partition_count: _Count
 
     def encode(self) -> bytes:
         """The value of its record."""
@@ -100,7 +108,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     def read(cls, value: bytes) -> WorkerRecord | None:
         """The state in a record; None for anything else. Unknown fields are ignored, so that newer workers are read."""
         try:
-            return msgspec.json.decode(value, type=cls)
+            return msgspec.json.decode(value, type=cls) if len(value) <= _MAX_BYTES else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 

@@ -10,6 +10,7 @@ from pushrail_stream.operations.fleet import ANSWER_SECS, request
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.operations.waiting_copies import read_waiting
 from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.values import DESTINATION_ID, check_options
 
 
 @dataclass(slots=True)
@@ -67,6 +68,7 @@ def retry_now(settings: Settings, destination: str, *, wait_secs: float = ANSWER
 
     A living worker that does not answer in time is in the list with a problem.
     """
+    check_options(("--destination", DESTINATION_ID, destination))
     asked = request(settings, "retry_now", {"destination": destination}, wait_secs=wait_secs)
     found = [
         WorkerRetries(

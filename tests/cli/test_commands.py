@@ -123,6 +123,12 @@ def test_list_shows_every_destination(shell: Shell, monkeypatch: pytest.MonkeyPa
     assert "warning: config/destinations/unset.json: auth.secretAccessKey: environment variable ACME_SECRET" in err
 
 
+def test_an_error_cannot_steer_a_terminal(shell: Shell) -> None:
+    code, _, err = shell("destinations", "show", "\x1b[2Jdst\x07")
+    assert code == 1
+    assert r"no destination \x1b[2Jdst\x07;" in err
+
+
 def test_list_goes_on_after_refused_documents(shell: Shell) -> None:
     write(Path("config/destinations"), bad=document(region="eu-west-1", id="dst_bad"))
     code, out, err = shell("destinations", "list", "--json")

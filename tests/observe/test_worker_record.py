@@ -71,3 +71,23 @@ def test_a_record_of_another_shape_is_none(change: dict[str, object]) -> None:
     said = json.loads(IDENTITY.record(stats(), "host:1", []).encode())
     assert WorkerRecord.read(json.dumps(said | change).encode()) is None
     assert WorkerRecord.read(json.dumps(said | {"news": 1}).encode()) is not None, "a newer worker says more"
+
+
+INTEGERS = ("at", "startedAt", "lag", "totals", "waiting", "oldestAt")
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [("perSecond", 1.7e308), *((place, sign * 2**63 + 1) for place in INTEGERS for sign in (1, -2))],
+)
+def test_a_number_that_no_worker_writes_makes_a_record_foreign(place: str, number: float) -> None:
+    said = json.loads(IDENTITY.record(stats(), "host:1", []).encode())
+    of_destination, of_partition = said["destinations"][0], said["partitions"][0]
+    holder = next((one for one in (of_destination, of_partition) if place in one), said)
+    holder[place] = {"events": number} if isinstance(holder[place], dict) else number
+    assert WorkerRecord.read(json.dumps(said).encode()) is None
+
+
+def test_a_record_of_another_size_is_none() -> None:
+    said = json.loads(IDENTITY.record(stats(), "host:1", []).encode())
+    assert WorkerRecord.read(json.dumps(said | {"id": "x" * 2**18}).encode()) is None

@@ -9,7 +9,7 @@ import pytest
 
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.signals import Attempted
-from pushrail_stream.errors import OperatorError
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.fleet import read_fleet
 from pushrail_stream.operations.retries import list_waiting, retry_now
 from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
@@ -100,3 +100,9 @@ async def test_a_bus_that_is_not_back_keeps_its_backlog(real_kafka: str, monkeyp
                 await asyncio.to_thread(retry_now, settings, "dst_0")
             await worker.until(lambda: worker.worker.ledger.in_flight == 0)
         assert await waiting(settings) == {"dst_0": 20}
+
+
+@pytest.mark.parametrize("destination", ["", "d" * 200, "\udcff", "\x1b[31md"])
+def test_no_worker_is_asked_about_a_text_that_is_no_id(destination: str) -> None:
+    with pytest.raises(UsageError, match="--destination: must be 1 to 64 letters"):
+        retry_now(settings_for("127.0.0.1:1", "http://127.0.0.1:1"), destination)
