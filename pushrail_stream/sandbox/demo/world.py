@@ -27,7 +27,7 @@ _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms"
 CONFIG_FILE: Final = "pushrail.yaml"
 _NO_AWS: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
-    "AWSCONFIG_FILE": os.devnull,
+    "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 """Keeps AWS libraries from finding a real account."""

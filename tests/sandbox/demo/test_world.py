@@ -18,6 +18,7 @@ async def test_the_world_is_complete_and_leaves_nothing(monkeypatch: pytest.Monk
     before = dict(os.environ)
     async with open_world() as world:
         assert "AWS_PROFILE" not in os.environ
+        assert {os.environ[name] for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")} == {os.devnull}
         assert os.environ["AWS_ACCESS_KEY_ID"] == OUR_KEYS.access_key_id
         ids = {target.id for customer in CUSTOMERS for target in customer.targets}
         assert {identity for identity in ids if world.catalog.get(identity) is not None} == ids
