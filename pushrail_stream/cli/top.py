@@ -83,15 +83,15 @@ def _screen(seen: Overview) -> list[str]:
 
 def _head(seen: Overview) -> list[str]:
     """The lines about workers and lag."""
-    lost = [f"lost      {_workers(seen.lost)}"] if seen.lost else []
-    if seen.problem:
-        lost.insert(0, f"Kafka     no state has come since its last error: {seen.problem}")
-    if not seen.alive:
-        return lost if seen.problem else ["No worker is alive. This command starts one: pushrail-stream run", *lost]
+    lost = [f"lost      {_workers(seen.fleet.lost)}"] if seen.fleet.lost else []
+    if seen.fleet.problem:
+        lost.insert(0, f"Kafka     no state has come since its last error: {seen.fleet.problem}")
+    if not seen.fleet.alive:
+        return lost if seen.fleet.problem else ["No worker is alive. This command starts one: pushrail-stream run", *lost]
     oldest = "" if seen.oldest_secs is None else f", the oldest open record is {_age(seen.oldest_secs)} old"
     work = f"{seen.waiting:,} waiting, {seen.calls:,} calls in flight"
     lines = [
-        f"alive     {_workers(seen.alive)}",
+        f"alive     {_workers(seen.fleet.alive)}",
         *lost,
         *(f"not ready {one.state.id}: {'; '.join(one.state.reasons)}" for one in _unready(seen)[:_NAMED]),
         f"lag       {seen.lag['events']:,} events, {seen.lag['retries']:,} retries{oldest}",
@@ -105,17 +105,17 @@ def _head(seen: Overview) -> list[str]:
 def _foot(seen: Overview) -> list[str]:
     """The lines about things that the table does not show."""
     lines = []
-    if seen.alive and not seen.destinations and not seen.unshown:
+    if seen.fleet.alive and not seen.destinations and not seen.unshown:
         lines.append("No destination has anything to do.")
     if seen.unshown:
         lines.append(f"Workers left {seen.unshown:,} destinations out that need less attention.")
-    if seen.unreadable:
-        lines.append(f"{seen.unreadable:,} records of the topic are no worker's state.")
+    if seen.fleet.unreadable:
+        lines.append(f"{seen.fleet.unreadable:,} records of the topic are no worker's state.")
     return lines
 
 
 def _unready(seen: Overview) -> list[FleetWorker]:
-    return [worker for worker in seen.alive if worker.state.reasons]
+    return [worker for worker in seen.fleet.alive if worker.state.reasons]
 
 
 def _workers(workers: Sequence[FleetWorker]) -> str:

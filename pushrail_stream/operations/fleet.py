@@ -22,20 +22,20 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.control import Answer, Request, RequestKind
-from pushrail_stream.core.destination_state import DestinationState, severity
+from pushrail_stream.core.destination_state import severity
 from pushrail_stream.core.record import Record
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.observe.worker_record import LOST_SECS, WorkerRecord
+from pushrail_stream.observe.worker_record import LOST_SECS, DestinationSummary, WorkerRecord
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 
 ANSWER_SECS: Final = 20.0
-"""Longest wait for answers: a worker that is busy for half of it still answers in time."""
+"""Longest wait for answers, in seconds: twice as long as a worker takes at most."""
 _MAX_AGE_SECS: Final = 60
-"""Age at which workers ignore a request: the command that sent it has ended long ago."""
+"""Age in seconds from which workers ignore a request: the command that sent it has ended by then."""
 
 
 class FleetWorker(NamedTuple):
@@ -51,26 +51,10 @@ class FleetWorker(NamedTuple):
         return self.age_secs > LOST_SECS
 
 
-class FleetDestination(NamedTuple):
-    """One destination over all living workers."""
+class FleetDestination(DestinationSummary, frozen=True, rename="camel"):
+    """One destination over all living workers: the worst state, the oldest delivery, and the sums of the numbers."""
 
-    id: str
-    state: DestinationState
-    """The worst that a worker sees."""
-    waiting: int
-    """Deliveries in lanes."""
-    calls: int
-    """Calls in flight."""
-    max_calls: int
-    per_second: float
-    """Deliveries a second over the last few seconds."""
-    errors_per_second: float
-    """Failed attempts of a delivery a second over the last few seconds."""
-    last_error: str
-    """Code of a last failure that a worker has seen; empty when there was none."""
-    oldest_secs: float
-    """Seconds for which the oldest delivery in a lane has waited."""
-    workers: int
+    workers: int = 0
     """Workers that have it in their detail."""
 
 
@@ -99,15 +83,15 @@ class Fleet(NamedTuple):
         found: dict[str, FleetDestination] = {}
         for worker in self.alive:
             for one in worker.state.destinations:
-                seen = found.get(one.id) or FleetDestination(one.id, one.state, 0, 0, 0, 0.0, 0.0, "", 0.0, 0)
+                seen = found.get(one.id) or FleetDestination(one.id, one.state, 0, 0, 0, 0.0)
                 found[one.id] = FleetDestination(
                     one.id,
                     max(seen.state, one.state, key=severity),
                     seen.waiting + one.waiting,
                     seen.calls + one.calls,
                     seen.max_calls + one.max_calls,
-                    seen.per_second + one.per_second,
-                    seen.errors_per_second + one.errors_per_second,
+                    round(seen.per_second + one.per_second, 2),
+                    round(seen.errors_per_second + one.errors_per_second, 2),
                     seen.last_error or one.last_error,
                     max(seen.oldest_secs, one.oldest_secs),
                     seen.workers + 1,

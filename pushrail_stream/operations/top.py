@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
+from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.fleet import Fleet, FleetDestination, FleetWorker
 
 
@@ -14,12 +17,7 @@ class Overview(NamedTuple):
     """The fleet at one moment. Counts are of the living workers."""
 
     at_ms: int
-    alive: Sequence[FleetWorker]
-    lost: Sequence[FleetWorker]
-    unreadable: int
-    """Records of the topic that are no worker's state."""
-    problem: str
-    """Kafka's last error, while no state has come since; else empty. Workers that seem lost may be well."""
+    fleet: Fleet
     lag: Counter[str]
     """Records above the committed offsets, of ``events`` and ``retries``."""
     oldest_secs: float | None
@@ -39,22 +37,22 @@ class Overview(NamedTuple):
     @property
     def age_secs(self) -> float:
         """Age of the oldest state of a living worker: everything shown is at least that fresh."""
-        return max((worker.age_secs for worker in self.alive), default=0.0)
+        return max((worker.age_secs for worker in self.fleet.alive), default=0.0)
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The JSON object of the overview. Times are RFC 3339, rates are a second."""
         return {
-            "at": self.at_ms,
-            "workers": [_worker(worker) for worker in (*self.alive, *self.lost)],
-            "unreadable": self.unreadable,
-            "problem": self.problem,
+            "at": format_rfc3339(self.at_ms),
+            "workers": [_worker(worker) for worker in (*self.fleet.alive, *self.fleet.lost)],
+            "unreadable": self.fleet.unreadable,
+            "problem": self.fleet.problem,
             "lag": dict(self.lag),
             "oldestSecs": self.oldest_secs,
             "waiting": self.waiting,
             "calls": self.calls,
             "perSecond": round(self.per_second, 2),
             "errorsPerSecond": round(self.errors_per_second, 2),
-            "destinations": [_destination(one) for one in self.destinations],
+            "destinations": [msgspec.to_builtins(one) for one in self.destinations],
             "unshown": self.unshown,
         }
 
@@ -69,10 +67,7 @@ def overview(fleet: Fleet, now_ms: int) -> Overview:
     oldest = [one.oldest_at for worker in alive for one in worker.state.partitions if one.oldest_at is not None]
     return Overview(
         now_ms,
-        alive,
-        fleet.lost,
-        fleet.unreadable,
-        fleet.problem,
+        fleet,
         lag,
         max(0, now_ms - min(oldest)) / 1000 if oldest else None,
         totals["waiting"],
@@ -93,22 +88,7 @@ def _worker(worker: FleetWorker) -> dict[str, Any]:
         "http": state.http,
         "version": state.version,
         "group": state.group,
-        "startedAt": state.started_at,
+        "startedAt": format_rfc3339(state.started_at),
         "reasons": list(state.reasons),
         "lag": dict(state.lag),
-    }
-
-
-def _destination(one: FleetDestination) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "state": one.state,
-        "perSecond": round(one.per_second, 2),
-        "errorsPerSecond": round(one.errors_per_second, 2),
-        "lastError": one.last_error,
-        "waiting": one.waiting,
-        "oldestSecs": round(one.oldest_secs, 1),
-        "calls": one.calls,
-        "maxCalls": one.max_calls,
-        "workers": one.workers,
     }

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.text import format_rfc3339
@@ -106,9 +107,9 @@ def test_living_workers_know_better_than_the_log() -> None:
     }
     plain = FleetDestination("", "ok", 0, 0, 8, 1.0, 0.0, "", 0.0, 1)
     live = {
-        "back": plain._replace(last_error="EventBusNotFound"),
-        "same": plain._replace(state="suspended"),
-        "new": plain._replace(state="slowed", last_error="ThrottlingException"),
+        "back": replace(plain, last_error="EventBusNotFound"),
+        "same": replace(plain, state="suspended"),
+        "new": replace(plain, state="slowed", last_error="ThrottlingException"),
     }
     assert add_live(logged, live) == {
         "back": DestinationHealth("ok", None, None),

@@ -60,8 +60,8 @@ def test_destinations_are_put_together_and_sorted_by_need() -> None:
 def test_a_lost_worker_counts_for_nothing() -> None:
     gone = worker("gone", seen("dst_1", waiting=9), age_secs=LOST_SECS + 1, lag={"events": 99}, totals={"waiting": 9})
     found = view(worker("here", seen("dst_1", waiting=1), lag={"events": 1}, totals={"waiting": 1}), gone)
-    assert [one.state.id for one in found.alive] == ["here"]
-    assert [one.state.id for one in found.lost] == ["gone"]
+    assert [one.state.id for one in found.fleet.alive] == ["here"]
+    assert [one.state.id for one in found.fleet.lost] == ["gone"]
     assert (found.lag["events"], found.waiting, found.destinations[0].waiting) == (1, 1, 1)
     assert found.age_secs == 1.0
 
@@ -94,12 +94,12 @@ def test_destinations_that_a_worker_left_out_are_counted() -> None:
 
 def test_a_fleet_without_workers_is_empty() -> None:
     found = view(unreadable=2)
-    assert (found.alive, found.lost, found.destinations, found.oldest_secs) == ([], [], [], None)
-    assert (found.per_second, found.age_secs, found.unreadable) == (0.0, 0.0, 2)
+    assert (found.fleet.alive, found.fleet.lost, found.destinations, found.oldest_secs) == ([], [], [], None)
+    assert (found.per_second, found.age_secs, found.fleet.unreadable) == (0.0, 0.0, 2)
 
 
 def test_programs_get_names_and_numbers() -> None:
-    one = seen("dst_1", "slowed", waiting=3, calls=1, per_second=2.345, errors_per_second=0.5, last_error="503")
+    one = seen("dst_1", "slowed", waiting=3, calls=1, per_second=2.35, errors_per_second=0.5, last_error="503")
     found = view(
         worker("a", one, reasons=["stopping"], lag={"events": 4}, age_secs=2.04),
         worker("gone", age_secs=3600.0),
@@ -108,11 +108,11 @@ def test_programs_get_names_and_numbers() -> None:
     first, lost = found.pop("workers")
     assert first == {
         "id": "a", "state": "alive", "ageSecs": 2.0, "http": "host:9464", "version": "1", "group": "group",
-        "startedAt": 1, "reasons": ["stopping"], "lag": {"events": 4},
+        "startedAt": "1970-01-01T00:00:00.001Z", "reasons": ["stopping"], "lag": {"events": 4},
     }  # fmt: skip
     assert (lost["id"], lost["state"], lost["ageSecs"]) == ("gone", "lost", 3600.0)
     assert found == {
-        "at": NOW_MS, "unreadable": 1, "problem": "", "lag": {"events": 4}, "oldestSecs": None,
+        "at": "2027-01-15T08:00:00.000Z", "unreadable": 1, "problem": "", "lag": {"events": 4}, "oldestSecs": None,
         "waiting": 0, "calls": 0, "perSecond": 2.35, "errorsPerSecond": 0.5, "unshown": 0,
         "destinations": [{
             "id": "dst_1", "state": "slowed", "perSecond": 2.35, "errorsPerSecond": 0.5, "lastError": "503",
