@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from pushrail_stream.cli.output import format_time, say, short_time
+from pushrail_stream.core.text import format_span
 from pushrail_stream.operations.attempt_story import Next, Part, StoryTeller
 from pushrail_stream.operations.attempts import Attempt, why_of
 
@@ -50,7 +52,7 @@ def _next(one: Next, now_ms: int) -> str:
     when = "" if one.when_ms is None else short_time(one.when_ms)
     match one.state:
         case "waiting":
-            wait = _span((one.when_ms or now_ms) - now_ms)
+            wait = format_span(math.ceil(((one.when_ms or now_ms) - now_ms) / 1000))
             return f"waits{place or ' in a worker'} until {when} (in {wait}), then attempt {one.attempt}{replay}"
         case "due":
             return f"attempt {one.attempt}{replay} is due{place} since {when}: a worker makes it next, or none runs"
@@ -63,12 +65,3 @@ def _next(one: Next, now_ms: int) -> str:
             return f"dead letter at {one.at}; to {use} it: {one.command}"
         case _:
             return ""
-
-
-def _span(ms: int) -> str:
-    """A span in whole seconds, as ``1h 20m``, ``1m 20s`` or ``5s``."""
-    minutes, seconds = divmod(-(-ms // 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"

@@ -94,7 +94,7 @@ def _carry_out(
         write_plan(options.settings, changes)
     would = "would be " if is_dry_run else ""
     results = [would + (changed if change.effect == "changed" else change.effect) for change in changes]
-    if len(changes) == 1:
+    if len(changes) == 1 and options.output != "csv":
         _report(options, changes[0].destination_id, results[0], changes[0].name)
         return
     options.table(

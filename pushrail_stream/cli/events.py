@@ -29,7 +29,7 @@ def events() -> None:
 @click.option("--eventbridge", is_flag=True, help="Print a schema of each event type on the topic instead.")
 @click.option(
     "--format", "kind", type=click.Choice(["OpenApi3", "JSONSchemaDraft4"], case_sensitive=False), default="OpenApi3",
-    show_default=True, help="With --eventbridge: write schemas of this type.",
+    show_default=True, help="With --eventbridge: print schemas of this type.",
 )  # fmt: skip
 @click.option(
     "--events", "newest", type=click.IntRange(1),
@@ -37,8 +37,13 @@ def events() -> None:
     "[default: 1000 without --since]",
 )  # fmt: skip
 @moment_option("since", f"With --eventbridge: read events written {FROM_THEN_ON}")
-@click.option("--source", help="With --eventbridge: name this source. [default: pushrail.VENDOR]")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="With --eventbridge: write files here.")
+@click.option("--source", help="With --eventbridge: name this source in the schemas. [default: pushrail.VENDOR]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --eventbridge: write each schema to a file in this folder.",
+)
 @common_options
 def schema(options: Options, /, *, eventbridge: bool, **wanted: Any) -> None:
     """Print the JSON Schema (2020-12) of a canonical event. It accepts exactly the events that workers accept.
@@ -78,9 +83,7 @@ def _infer(
     rows = []
     for one in inferred.schemas(kind):
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / f"{one.name}.json").write_text(one.content + "\n")
-            rows.append((one.name, one.event_type, one.events, str(out / f"{one.name}.json")))
+            rows.append((one.name, one.event_type, one.events, str(one.write(out))))
         elif options.json:
             emit({"SchemaName": one.name, "Type": kind, "Content": one.content})
         else:
@@ -90,7 +93,7 @@ def _infer(
     if rows:
         options.table(("schema", "type", "events", "file"), rows)
     if inferred.left_out:
-        note(f"{inferred.left_out} records are no canonical event, or nested too deeply: left out")
+        note(f"records left out, because they are no canonical event or nested too deeply: {inferred.left_out}")
 
 
 @events.command(epilog="Example: pushrail-stream events asyncapi > asyncapi.json")

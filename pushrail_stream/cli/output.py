@@ -180,14 +180,20 @@ def _print_csv(cells: Sequence[str]) -> None:
 
 
 def json_rows(columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]]) -> Iterable[dict[str, Cell]]:
-    """Each row as an object of its cells, times in full."""
+    """Each row as an object of its cells by their columns' names in camel case, times in full."""
     heads = _heads(columns)
     for row in rows:
-        yield {head.name: _value(head, cell) for head, cell in zip(heads, row, strict=True)}
+        yield {_key(head): _value(head, cell) for head, cell in zip(heads, row, strict=True)}
 
 
 def _heads(columns: Sequence[Column | str]) -> list[Column]:
     return [Column(column) if isinstance(column, str) else column for column in columns]
+
+
+def _key(head: Column) -> str:
+    """The column's name as in other JSON: ``nextDue`` for the column "next due"."""
+    first, *others = head.name.split()
+    return first + "".join(map(str.title, others))
 
 
 def _value(head: Column, cell: Cell) -> Cell:

@@ -11,6 +11,7 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Cell, Column, emit, printable, table_lines
+from pushrail_stream.core.text import format_span
 from pushrail_stream.operations.fleet import FleetDestination, FleetWorker, read_fleet, watch_fleet
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.top import Overview, overview
@@ -18,8 +19,6 @@ from pushrail_stream.settings.model import Settings
 
 _NAMED: Final = 4
 """Workers of a kind that are named: a screen of 80 columns has room for them beside the table."""
-_MINUTE: Final = 60
-_HOUR: Final = 3600
 _COLUMNS: Final = (
     "destination", Column("state", "status"), "per s", "err/s", "waiting", Column("oldest", drop=2),
     Column("calls", drop=3), Column("max calls", drop=1), Column("last error", drop=4),
@@ -87,16 +86,19 @@ def _head(seen: Overview) -> list[str]:
     if seen.fleet.problem:
         lost.insert(0, f"Kafka     no state has come since its last error: {seen.fleet.problem}")
     if not seen.fleet.alive:
-        return lost if seen.fleet.problem else ["No worker is alive. This command starts one: pushrail-stream run", *lost]
-    oldest = "" if seen.oldest_secs is None else f", the oldest open record is {_age(seen.oldest_secs)} old"
+        return (
+            lost if seen.fleet.problem else ["No worker is alive. This command starts one: pushrail-stream run", *lost]
+        )
+    oldest = "" if seen.oldest_secs is None else f", the oldest open record is {format_span(seen.oldest_secs)} old"
     work = f"{seen.waiting:,} waiting, {seen.calls:,} calls in flight"
+    unready = [worker for worker in seen.fleet.alive if worker.state.reasons]
     lines = [
         f"alive     {_workers(seen.fleet.alive)}",
         *lost,
-        *(f"not ready {one.state.id}: {'; '.join(one.state.reasons)}" for one in _unready(seen)[:_NAMED]),
+        *(f"not ready {one.state.id}: {'; '.join(one.state.reasons)}" for one in unready[:_NAMED]),
         f"lag       {seen.lag['events']:,} events, {seen.lag['retries']:,} retries{oldest}",
         f"now       {seen.per_second:,.1f} delivered/s, {seen.errors_per_second:,.1f} errors/s, {work}",
-        f"data      at most {_age(seen.age_secs)} old",
+        f"data      at most {format_span(seen.age_secs)} old",
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return [line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines]
@@ -114,13 +116,9 @@ def _foot(seen: Overview) -> list[str]:
     return lines
 
 
-def _unready(seen: Overview) -> list[FleetWorker]:
-    return [worker for worker in seen.fleet.alive if worker.state.reasons]
-
-
 def _workers(workers: Sequence[FleetWorker]) -> str:
     """The number of workers, and the names and ages of the first."""
-    names = ", ".join(f"{one.state.id} ({_age(one.age_secs)} ago)" for one in workers[:_NAMED])
+    names = ", ".join(f"{one.state.id} ({format_span(one.age_secs)} ago)" for one in workers[:_NAMED])
     more = f", and {len(workers) - _NAMED:,} more" if len(workers) > _NAMED else ""
     return f"{len(workers):,}: {names}{more}"
 
@@ -132,15 +130,8 @@ def _row(one: FleetDestination) -> tuple[Cell, ...]:
         f"{one.per_second:.1f}",
         f"{one.errors_per_second:.1f}",
         one.waiting,
-        _age(one.oldest_secs) if one.waiting else None,
+        format_span(one.oldest_secs) if one.waiting else None,
         one.calls,
         one.max_calls,
         one.last_error or None,
     )
-
-
-def _age(secs: float) -> str:
-    """A span of time in its largest unit."""
-    if secs < _MINUTE:
-        return f"{secs:.0f} s"
-    return f"{secs / _MINUTE:.0f} min" if secs < _HOUR else f"{secs / _HOUR:.1f} h"

@@ -1,4 +1,4 @@
-"""Texts in headers, records and errors: RFC 3339 times, and messages without secrets."""
+"""Texts in headers, records, errors and views: times, spans of time, and messages without secrets."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def format_rfc3339(epoch_ms: int) -> str:
     """
     moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, MIN_TIME_MS), MAX_TIME_MS))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def format_span(secs: float) -> str:
+    """A span of time in whole seconds, in its two largest units: ``5 s``, ``1 min 20 s``, ``2 h 5 min``, ``1 d 3 h``.
+
+    A negative span, which comes from two clocks that differ, is ``0 s``.
+    """
+    minutes, seconds = divmod(max(0, round(secs)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def safe_message(text: str) -> str:

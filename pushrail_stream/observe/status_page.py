@@ -10,7 +10,7 @@ from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.signals import BusMissing
-from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.core.text import format_rfc3339, format_span
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.pages import page, section, table
 from pushrail_stream.observe.worker_record import LOST_SECS, WorkerIdentity, WorkerRecord, installed_version
@@ -44,7 +44,7 @@ def status_page(
         me.name,
         f"<p>{_readiness(reasons)}</p>{_own_problem(now.own_problem)}"
         f"<p>{escape(me.id)}: version {escape(installed_version() or 'unknown')}, "
-        f"up for {_duration(now.now_ms - me.started_ms)}, group {escape(me.group)}</p>"
+        f"up for {format_span((now.now_ms - me.started_ms) / 1000)}, group {escape(me.group)}</p>"
         f"<p class=dim>{format_rfc3339(now.now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(now.ledger)
@@ -62,15 +62,6 @@ def _readiness(reasons: Sequence[str]) -> str:
     if not reasons:
         return "<span class='badge ok'>ready</span>"
     return f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
-
-
-def _duration(ms: int) -> str:
-    """A duration in its two largest units."""
-    secs = max(0, ms) // 1000
-    days, hours, minutes = secs // 86_400, secs // 3_600 % 24, secs // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {secs % 60} s"
 
 
 def _own_problem(problem: str) -> str:
@@ -157,7 +148,7 @@ def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
             _fate(one, now_ms),
             escape(one.id),
             escape(one.version),
-            _duration(now_ms - one.started_at),
+            format_span((now_ms - one.started_at) / 1000),
             f"{sum(one.lag.values()):,}",
         )
         for one in sorted(others, key=lambda one: one.id)
@@ -170,7 +161,7 @@ def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
 def _fate(one: WorkerRecord, now_ms: int) -> str:
     age_ms = now_ms - one.at
     if age_ms > LOST_SECS * 1000:
-        return f"<span class='badge bad'>lost</span> last seen {_duration(age_ms)} ago"
+        return f"<span class='badge bad'>lost</span> last seen {format_span(age_ms / 1000)} ago"
     return _readiness(one.reasons)
 
 

@@ -12,11 +12,10 @@ from pushrail_stream.core.record import Origin
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 from pushrail_stream.operations.attempt_search import MOST_SEARCHED, means
 from pushrail_stream.operations.attempts import Attempt, AttemptFilter
-from pushrail_stream.operations.dead_letters import DeadLetterRecord, all_dead_letters
+from pushrail_stream.operations.dead_letters import DeadLetterRecord, all_dead_letters, read_waiting
 from pushrail_stream.operations.replay_selection import HOPELESS
 from pushrail_stream.operations.replayed import Replays
 from pushrail_stream.operations.topic_reader import Progress
-from pushrail_stream.operations.waiting_copies import read_waiting
 from pushrail_stream.settings.model import Settings
 
 State = Literal["delivered", "skipped", "waiting", "due", "dead_lettered", "replayed"]

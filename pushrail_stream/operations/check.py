@@ -14,10 +14,9 @@ from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.accounts import Accounts, Status, Tally, Topic, TracedDelivery
-from pushrail_stream.operations.dead_letters import all_dead_letters
+from pushrail_stream.operations.dead_letters import all_dead_letters, read_waiting
 from pushrail_stream.operations.spill import Spill
 from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
-from pushrail_stream.operations.waiting_copies import read_waiting
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.settings.model import Settings
 

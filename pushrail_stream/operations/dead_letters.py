@@ -10,8 +10,12 @@ from typing import Final, NamedTuple, get_args
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.identity import Identity, identify, identity_of
+from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import DeadReason, Fault, fault_of
+from pushrail_stream.kafka.client_properties import retries_consumer
+from pushrail_stream.kafka.groups import committed_by
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
 
@@ -143,6 +147,18 @@ def find_dead_letters(
         letters = all_dead_letters(settings, wanted.since_ms, progress)
         found = (letter for letter in letters if at is None or str(at) == str(letter.origin))
     return (letter for letter in found if wanted.matches(letter))
+
+
+def read_waiting(settings: Settings, progress: Progress) -> Iterator[DeadLetterRecord]:
+    """The copies on retry topics that the workers' group has not settled. Raises `OperatorError`."""
+    kafka = reached_kafka(settings)
+    for topic in settings.topics.retry:
+        group = committed_by(kafka, retries_consumer(kafka).group_id, topic)
+        starts = {number: committed.offset for number, committed in group.items()}
+        settled = {number: frozenset(decode_settled(committed)) for number, committed in group.items()}
+        for record in read_topic(settings, topic, topic, progress, starts=starts):
+            if record.offset not in settled.get(record.partition, ()):
+                yield read_dead_letter(record, settings.vendor)
 
 
 class Group(NamedTuple):

@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, final
 
 import orjson
@@ -17,6 +18,8 @@ from genson import SchemaBuilder
 
 from pushrail_stream.core.event import Undecodable, decode
 from pushrail_stream.core.record import Record
+from pushrail_stream.errors import UsageError
+from pushrail_stream.files import reason_of
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.operations.topic_reader import Progress, read_scan
@@ -45,6 +48,16 @@ class InferredSchema(NamedTuple):
     """The events that it was inferred from."""
     content: str
     """JSON."""
+
+    def write(self, folder: Path) -> Path:
+        """Write the schema to its file in this folder, which is made where it is missing. Raises `UsageError`."""
+        file = folder / f"{self.name}.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{self.content}\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--out: {folder}: cannot be written: {reason_of(error)}") from None
+        return file
 
 
 @final

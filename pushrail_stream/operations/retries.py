@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.operations.dead_letters import read_waiting
 from pushrail_stream.operations.fleet import ANSWER_SECS, request
 from pushrail_stream.operations.topic_reader import Progress
-from pushrail_stream.operations.waiting_copies import read_waiting
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.values import DESTINATION_ID, check_options
 

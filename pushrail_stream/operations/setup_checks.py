@@ -25,14 +25,15 @@ from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.eventbridge import AssumeRole
 
 _MAX_DOCUMENTS: Final = 10
-"""Documents whose problems are told one by one: more would fill the page."""
+"""Documents whose problems are shown one by one: more would fill the page."""
 _NOTED_SKEW: Final = timedelta(seconds=30)
-"""A clock that is this wrong is not set by NTP, and may be more wrong tomorrow."""
+"""Difference from which a clock is a warning: NTP keeps it below a second, so NTP does not run here."""
 _ASK_SECS: Final = 3.0
+"""Longest wait for a program on this machine that listens on a port of ours, in seconds."""
 
 
 def check_settings(installation: Installation) -> Iterator[Finding]:
-    """The file that they come from, and what an operator should know about them."""
+    """The settings' file, and whether events without a vendor can be delivered."""
     loaded = installation.loaded
     variables = sum(origin != str(loaded.path) for origin in loaded.origins.values())
     yield Finding("settings", "ok", f"file: {loaded.path or 'none'}; variables: {variables}")
@@ -42,7 +43,7 @@ def check_settings(installation: Installation) -> Iterator[Finding]:
 
 
 def check_identity(installation: Installation) -> Iterator[Finding]:
-    """Our own credentials, and who STS says that we are. Without a role to assume they are not needed."""
+    """Our own identity, as STS tells it. Without a role to assume, no credentials are needed."""
     settings = installation.settings
     try:
         ourselves = asyncio.run(own_account(settings.sts, settings.eventbridge))
@@ -139,18 +140,12 @@ def check_destinations(installation: Installation) -> Iterator[Finding]:
 
 
 class _Silent(Progress):
-    """Shows no progress."""
-
     extra = ""
 
-    def begin(self, subject: str) -> None:
+    def begin(self, *_: object, **__: object) -> None:
         """Show nothing."""
 
-    def at(self, done: int, total: int) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
+    at = note = begin
 
 
 def check_ports(installation: Installation) -> Iterator[Finding]:

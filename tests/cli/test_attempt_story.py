@@ -53,7 +53,7 @@ def test_each_destination_has_its_part(capsys: pytest.CaptureFixture[str]) -> No
         f"    {at}  attempt 2: delivered, request id r-2",
         "  dst_1",
         f"    {at}  attempt 4: retrying, retryable 503",
-        f"    next                      waits in a worker until {short_time(AT + 80_000)} (in 1m 20s), then attempt 5",
+        f"    next                      waits in a worker until {short_time(AT + 80_000)} (in 1 min 20 s), then attempt 5",
         "  dst_2",
         f"    {at}  attempt 1 of replay rp-1: dead lettered, blocked AccessDenied",
         f"    next                      dead letter at pushrail.dlq/2/2; to replay it: {REPLAY} --destination dst_2",
@@ -71,7 +71,9 @@ def test_each_destination_has_its_part(capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
-@pytest.mark.parametrize(("wait_ms", "shown"), [(4_001, "in 5s"), (80_000, "in 1m 20s"), (4_800_000, "in 1h 20m")])
+@pytest.mark.parametrize(
+    ("wait_ms", "shown"), [(4_001, "in 5 s"), (80_000, "in 1 min 20 s"), (4_800_000, "in 1 h 20 min")]
+)
 def test_a_wait_is_shown_in_the_largest_units(capsys: pytest.CaptureFixture[str], wait_ms: int, shown: str) -> None:
     changes = {"status": "retrying", "nextAttemptAt": format_rfc3339(AT + wait_ms), "at": format_rfc3339(AT)}
     for now_ms, text in ((AT, shown), (AT + wait_ms, "attempt 2 is due since")):

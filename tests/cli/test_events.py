@@ -74,12 +74,16 @@ def test_schemas_of_the_topic_go_to_files_or_to_stdout(
     monkeypatch.setenv("PUSHRAIL_VENDOR", "acme")
 
     code, out, err = shell("events", "schema", "--eventbridge", "--out", "schemas")
-    assert (code, err) == (0, "1 records are no canonical event, or nested too deeply: left out\n")
+    assert (code, err) == (0, "records left out, because they are no canonical event or nested too deeply: 1\n")
     files = ["pushrail.acme@OrderCompleted.json", "pushrail.acme@OrderRefunded.json"]
     assert [line.split()[-1] for line in out.splitlines()[1:]] == [f"schemas/{name}" for name in files]
     assert sorted(path.name for path in Path("schemas").iterdir()) == files
     content = json.loads(Path("schemas", files[0]).read_text())
     assert content["components"]["schemas"]["AWSEvent"]["x-amazon-events-source"] == "pushrail.acme"
+
+    Path("file").touch()
+    code, out, err = shell("events", "schema", "--eventbridge", "--out", "file/schemas")
+    assert (code, out, err) == (2, "", "error: --out: file/schemas: cannot be written: not a directory\n")
 
     code, out, _ = shell("events", "schema", "--eventbridge", "--format", "jsonschemadraft4", "--json", "--events", "1")
     [created] = map(json.loads, out.splitlines())

@@ -73,13 +73,13 @@ def test_workers_and_destinations_are_shown_once(shell: Shell, settings: Setting
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert re.fullmatch(r"alive     2: host-a \(\d+ s ago\), host-b \(\d+ s ago\)", lines[0])
-    assert re.fullmatch(r"lost      1: host-c \(2 min ago\)", lines[1])
+    assert re.fullmatch(r"lost      1: host-c \(2 min \d+ s ago\)", lines[1])
     assert lines[2] == "not ready host-b: not joined yet"
     assert lines[3] == "lag       1,200 events, 3 retries"
     assert lines[4] == "now       1,234.6 delivered/s, 1.5 errors/s, 3 waiting, 1 calls in flight"
     assert re.fullmatch(r"data      at most \d+ s old", lines[5])
     assert [line.split() for line in lines[7:]] == [
-        ["dst_acme_8K2zRq", "suspended", "0.0", "1.5", "3", "1", "min", "1", "1", "AccessDenied"],
+        ["dst_acme_8K2zRq", "suspended", "0.0", "1.5", "3", "1", "min", "12", "s", "1", "1", "AccessDenied"],
         ["dst_juniper", "ok", "1234.6", "0.0", "0", "0", "8"],
     ]
 
@@ -107,7 +107,7 @@ def test_no_worker_is_said_with_the_way_to_start_one(shell: Shell, settings: Set
     assert (code, err) == (0, "")
     assert out == "No worker is alive. This command starts one: pushrail-stream run\n"
     write(settings, "host-a", FINE, age_secs=3 * 3600)
-    assert shell("top", "--once")[1].splitlines()[1] == "lost      1: host-a (3.0 h ago)"
+    assert shell("top", "--once")[1].splitlines()[1] == "lost      1: host-a (3 h 0 min ago)"
 
 
 def test_what_is_not_shown_is_counted(shell: Shell, settings: Settings) -> None:

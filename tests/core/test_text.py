@@ -17,6 +17,7 @@ from pushrail_stream.core.text import (
     MAX_TIME_MS,
     MIN_TIME_MS,
     format_rfc3339,
+    format_span,
     parse_rfc3339,
     safe_message,
 )
@@ -268,3 +269,13 @@ def test_a_credential_at_the_cut_is_removed() -> None:
     secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     for length in range((64 << 10) - 50, (64 << 10) + 5):
         assert "wJal" not in safe_message("x " * (length // 2) + secret)
+
+
+@pytest.mark.parametrize(
+    ("secs", "shown"),
+    [
+        (-5, "0 s"), (0.4, "0 s"), (59, "59 s"), (80, "1 min 20 s"), (7_530, "2 h 5 min"), (97_200, "1 d 3 h"),
+    ],
+)  # fmt: skip
+def test_a_span_has_its_two_largest_units(secs: float, shown: str) -> None:
+    assert format_span(secs) == shown

@@ -143,7 +143,7 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
 
 def test_it_says_who_it_is_and_for_how_long() -> None:
     assert f"host-2-ab12: version {installed_version()}, up for 1 d 2 h, group deliveries" in text(status())
-    for secs, shown in ((75, "1 min 15 s"), (3_660, "1 h 1 min"), (-5, "0 min 0 s")):
+    for secs, shown in ((75, "1 min 15 s"), (3_660, "1 h 1 min"), (-5, "0 s")):
         me = WorkerIdentity("id", "w", "host", "group", AT_MS - secs * 1000)
         assert f"up for {shown}, " in text(status_page(me, stats_of(now_ms=AT_MS), [], {}, []))
 
@@ -166,7 +166,7 @@ def test_it_shows_the_other_workers() -> None:
     page = status_page(ME, stats_of(now_ms=AT_MS), [], {}, [], OTHERS)
     version = installed_version()
     shown = text(page)
-    assert f"127.0.0.1:9465 | lost |  last seen 0 min 21 s ago | a | {version} | 10 min 0 s | 1,234" in shown
+    assert f"127.0.0.1:9465 | lost |  last seen 21 s ago | a | {version} | 10 min 0 s | 1,234" in shown
     assert f"host-b:9464 | ready | b | {version} | 10 min 0 s | 1,234" in shown
     assert f"10.0.0.7:9464 | not ready |  stopping | c | {version}" in shown
     assert "<a href='//host-b:9464/'>" in page
