@@ -53,7 +53,8 @@ def test_each_destination_has_its_part(capsys: pytest.CaptureFixture[str]) -> No
         f"    {at}  attempt 2: delivered, request id r-2",
         "  dst_1",
         f"    {at}  attempt 4: retrying, retryable 503",
-        f"    next                      waits in a worker until {short_time(AT + 80_000)} (in 1 min 20 s), then attempt 5",
+        f"    next                      waits in a worker until {short_time(AT + 80_000)} "
+        "(in 1 min 20 s), then attempt 5",
         "  dst_2",
         f"    {at}  attempt 1 of replay rp-1: dead lettered, blocked AccessDenied",
         f"    next                      dead letter at pushrail.dlq/2/2; to replay it: {REPLAY} --destination dst_2",
