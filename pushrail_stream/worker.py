@@ -106,31 +106,19 @@ async def run_worker(
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, kafka, log, directory, stack)
         stats = _Statistics(clients, WallClock())
+        identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
+        link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
         readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
-        tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
-        incidents = RecentIncidents(stats.clock.now_ms)
-        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), metrics, readiness, incidents]
+        display = _Display(identity, link, stats, readiness, metrics, RecentIncidents(stats.clock.now_ms))
+        tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
+        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), *display.observers]
         everyone = FanOut([*own, clients.own_credentials, *observers, *tracing], log)
         observe = OpenFiles(everyone, max_open_files(), settings.delivery.max_in_flight)
         for caveat in caveats:
             observe(caveat)
-
-        identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
-        link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
-
-        def page(unfolded: bool) -> str:  # noqa: FBT001 - the one question
-            others = WorkerRecord.read_all(link.others())
-            told = metrics.dead_letters, incidents.newest_first()
-            return status_page(identity, stats, readiness.reasons(), *told, others, unfolded=unfolded)
-
-        ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=page)
+        ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=display.page)
         http_port = await stack.enter_async_context(ops)
-
-        def show_state() -> WorkerRecord:
-            address = f"{settings.http.host}:{http_port}"
-            return identity.record(stats(MAX_DESTINATIONS), address, readiness.reasons())
-
         if updater is not None:
             await updater.load(observe)
         readiness.loaded()
@@ -139,6 +127,7 @@ async def run_worker(
         stack.enter_context(without_group())
         async with asyncio.TaskGroup() as tasks:
             running = stats.running = _Running(settings, kafka, clients, ports, tasks)
+            show_state = partial(display.record, f"{settings.http.host}:{http_port}")
             member = FleetMember(link, show_state, {"retry_now": running.retry_now}, stats.clock, observe)
 
             def stop() -> None:
@@ -148,6 +137,32 @@ async def run_worker(
             started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
             await running.run(updater, member)
         return running.engine.ledger
+
+
+class _Display(NamedTuple):
+    """The worker as its page and the fleet's topic show it."""
+
+    identity: WorkerIdentity
+    link: FleetTopics
+    stats: _Statistics
+    readiness: Readiness
+    metrics: Metrics
+    incidents: RecentIncidents
+
+    @property
+    def observers(self) -> list[Observer]:
+        """The parts that signals feed."""
+        return [self.metrics, self.readiness, self.incidents]
+
+    def page(self, unfolded: bool) -> str:  # noqa: FBT001 - the one question
+        """The status page. ``unfolded``: with the idle partitions."""
+        others = WorkerRecord.read_all(self.link.others())
+        told = self.metrics.dead_letters, self.incidents.newest_first()
+        return status_page(self.identity, self.stats, self.readiness.reasons(), *told, others, unfolded=unfolded)
+
+    def record(self, address: str) -> WorkerRecord:
+        """The state of this moment. ``address``: of the page."""
+        return self.identity.record(self.stats(MAX_DESTINATIONS), address, self.readiness.reasons())
 
 
 async def _check(settings: Settings, kafka: KafkaSettings) -> list[Signal]:

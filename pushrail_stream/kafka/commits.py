@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pushrail_stream.core.offsets import Committable
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.read_progress import ReadPosition
 

@@ -23,7 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from pushrail_stream.core.offsets import Committable
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.client_properties import ConsumerProfile

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, ConsumerGroupState, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
-from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
+from pushrail_stream.core.commit import Committable, topic_of, was_recreated
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties

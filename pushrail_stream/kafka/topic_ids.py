@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.core.offsets import was_recreated
+from pushrail_stream.core.commit import was_recreated
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import has_controller

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
-from pushrail_stream.core.offsets import decode_settled
+from pushrail_stream.core.commit import decode_settled
 from pushrail_stream.core.skips import find_skip
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.reach import reached_kafka

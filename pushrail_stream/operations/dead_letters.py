@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple, get_args
 
+from pushrail_stream.core.commit import decode_settled
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.identity import Identity, identify, identity_of
-from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import DeadReason, Fault, fault_of
 from pushrail_stream.kafka.client_properties import retries_consumer

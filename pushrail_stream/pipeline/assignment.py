@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, final
 
+from pushrail_stream.core.commit import Committable, topic_of, was_recreated
 from pushrail_stream.core.flood_guard import FloodGuard
-from pushrail_stream.core.offsets import Committable, OffsetTracker, topic_of, was_recreated
+from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.signals import (
     Backpressure,

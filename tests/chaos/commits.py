@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.offsets import Committable, decode_settled
+from pushrail_stream.core.commit import Committable, decode_settled
 from tests.chaos.records import read_records
 
 KEEP_COMMITS: Final = {"log.cleaner.enable": "false"}

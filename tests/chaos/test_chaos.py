@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.core.offsets import encode_metadata
+from pushrail_stream.core.commit import encode_metadata
 from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
 from tests.chaos.commits import Commit, Commits, Position
 from tests.chaos.copies import Copy

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import random
-import tracemalloc
-import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pushrail_stream.core.offsets import (
-    MAX_AHEAD,
-    MAX_MAP_OFFSETS,
+from pushrail_stream.core.commit import (
     MAX_METADATA_CHARS,
     Committable,
-    OffsetTracker,
-    PendingRecord,
     decode_settled,
     encode_metadata,
     settled_in,
     topic_of,
     was_recreated,
 )
+from pushrail_stream.core.offsets import MAX_AHEAD, OffsetTracker, PendingRecord
 from pushrail_stream.core.record import TopicIdentity
-from tests.support.samples import texts
 
 TOPIC = TopicIdentity("UHVzaHJhaWwtdGVzdHMtMQ", "xTz2mJGYQ9uP8cVd0eLw3A")
 RECREATED = TOPIC._replace(topic_id="0mvF5lFNTX6zB5ZdkVS_zg")
@@ -323,49 +316,6 @@ def test_a_revoked_partition_marks_its_records() -> None:
     assert tracker.committable() == Committable(6, "")
 
 
-@given(st.integers(0, 2**60), st.sets(st.integers(0, 4000)) | st.sets(st.integers(0, MAX_MAP_OFFSETS - 1), max_size=40))
-def test_the_map_is_read_as_it_was_written(head: int, indices: set[int]) -> None:
-    settled = sorted(head + index for index in indices)
-    assert decode_settled(Committable(head, encode_metadata(head, settled))) == settled
-
-
-def chance(share: float, offsets: int) -> list[int]:
-    drawn = random.Random(1)
-    return [offset for offset in range(1, offsets) if drawn.random() < share]
-
-
-@pytest.mark.parametrize(
-    "settled",
-    [
-        pytest.param(list(range(1, 10_000)), id="all"),
-        pytest.param(list(range(1, 10_000, 2)), id="every second"),
-        pytest.param([n for n in range(1, 10_000) if n % 7 and n % 11], id="with holes"),
-        *(pytest.param(chance(share, 10_000), id=f"{share:.0%}") for share in (0.01, 0.1, 0.5, 0.9, 0.99)),
-    ],
-)
-def test_a_map_of_ten_thousand_offsets_fits(settled: list[int]) -> None:
-    head = 2**40
-    text = encode_metadata(head, [head + index for index in settled])
-    assert 0 < len(text) <= MAX_METADATA_CHARS == 3500
-    assert text.isascii()
-    assert decode_settled(Committable(head, text)) == [head + index for index in settled]
-
-
-@given(
-    st.integers(0, 2**60),
-    st.sets(st.integers(0, 4000), min_size=1),
-    st.integers(0, 2**60),
-    st.sampled_from([None, TOPIC]),
-)
-def test_a_map_counts_for_its_own_offset_only(
-    head: int, indices: set[int], other: int, topic: TopicIdentity | None
-) -> None:
-    metadata = encode_metadata(head, sorted(head + index for index in indices), topic)
-    assert bool(settled_in(topic, Committable(other, metadata))) == (other == head)
-    if other != head:
-        assert topic_of(Committable(other, metadata)) is None
-
-
 @pytest.mark.parametrize("then", [None, TOPIC, RECREATED, MIRROR])
 @pytest.mark.parametrize("now", [None, TOPIC, RECREATED, MIRROR])
 def test_the_map_counts_for_its_own_topic_alone(then: TopicIdentity | None, now: TopicIdentity | None) -> None:
@@ -376,14 +326,6 @@ def test_the_map_counts_for_its_own_topic_alone(then: TopicIdentity | None, now:
     assert (tracker.track(7, 1, 1) is None) == (then == now)
 
 
-def test_another_topic_id_means_recreated() -> None:
-    assert was_recreated(TOPIC, RECREATED)
-    assert not was_recreated(TOPIC, TOPIC)
-    assert not was_recreated(TOPIC, MIRROR), "a mirrored topic on another cluster is another one from the start"
-    assert not was_recreated(None, TOPIC)
-    assert not was_recreated(TOPIC, None)
-
-
 def test_an_unknown_topic_keeps_the_commits_topic() -> None:
     tracker = OffsetTracker(Committable(5, encode_metadata(5, [7], TOPIC)))
     begin(tracker, 5).settle()
@@ -391,67 +333,6 @@ def test_an_unknown_topic_keeps_the_commits_topic() -> None:
     assert released is not None
     assert (released.offset, topic_of(released)) == (6, TOPIC)
     assert OffsetTracker().topic is None
-
-
-def test_a_commit_is_shortened_in_two_steps() -> None:
-    full = Committable(5, encode_metadata(5, [7], TOPIC))
-    without_map = full.shorter()
-    assert (topic_of(without_map), settled_in(TOPIC, without_map)) == (TOPIC, [])
-    assert len(without_map.metadata) < len(full.metadata)
-    assert without_map.shorter() == without_map.shorter().shorter() == Committable(5, "")
-    assert Committable(5, "somebody else's").shorter() == Committable(5, "")
-
-
-@pytest.mark.parametrize("topic", [None, TOPIC])
-def test_a_map_over_the_brokers_limit_is_omitted(topic: TopicIdentity | None) -> None:
-    text = encode_metadata(0, chance(0.5, MAX_MAP_OFFSETS), topic)
-    assert text == encode_metadata(0, [], topic)
-    assert bool(text) == (topic is not None)
-
-
-def test_the_span_of_a_map_is_bounded() -> None:
-    longest = [1, MAX_MAP_OFFSETS - 1]
-    assert decode_settled(Committable(0, encode_metadata(0, longest))) == longest
-    assert encode_metadata(0, [1, MAX_MAP_OFFSETS]) == ""
-    assert encode_metadata(0, []) == ""
-
-
-@pytest.mark.parametrize(
-    "metadata", ["", "ps2:", "ps2", "ps1:abcde", "ps2:5:abc", " ps2:5:::", "somebody else's", '{"a": 1}', "ps2:5::é:"]
-)
-def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
-    assert decode_settled(Committable(5, metadata)) == []
-
-
-@given(texts)
-def test_no_metadata_can_raise(text: str) -> None:
-    assert decode_settled(Committable(5, f"ps2:5::{text}:")) == []
-
-
-SETTLED = [n for n in range(1, 3000) if n % 7 and n % 11 and n % 13]
-MAP = encode_metadata(0, SETTLED)
-
-
-@given(st.integers(4, len(MAP) - 1), st.sampled_from("09AZaz!~{"))
-def test_a_damaged_map_settles_no_open_record(at: int, other: str) -> None:
-    for damaged in (MAP[:at], MAP[:at] + other + MAP[at + 1 :], MAP[:at] + MAP[at + 1 :], MAP + other):
-        assert decode_settled(Committable(0, damaged)) in ([], SETTLED)
-
-
-def test_a_map_cut_short_says_nothing() -> None:
-    for length in range(len(MAP)):
-        assert decode_settled(Committable(0, MAP[:length])) == []
-
-
-@pytest.mark.parametrize("size", [MAX_MAP_OFFSETS // 8 + 1, 10**6, 10**7])
-def test_an_oversized_map_is_ignored(size: int) -> None:
-    metadata = f"ps2:0::{base64.b85encode(zlib.compress(bytes([255]) * size)).decode()}:"
-    tracemalloc.start()
-    try:
-        assert decode_settled(Committable(0, metadata)) == []
-        assert tracemalloc.get_traced_memory()[1] < 500_000
-    finally:
-        tracemalloc.stop()
 
 
 def test_bad_metadata_begins_everything() -> None:

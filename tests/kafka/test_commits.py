@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pushrail_stream.core.offsets import Committable, decode_settled, topic_of
+from pushrail_stream.core.commit import Committable, decode_settled, topic_of
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted
 from pushrail_stream.kafka.client_properties import checked_kafka

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer, TopicPartition
 
-from pushrail_stream.core.offsets import Committable
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import groups
 from pushrail_stream.kafka.groups import Shift, committed_by, members_of, move_group, plan_shift

@@ -8,7 +8,7 @@ import time
 import pytest
 from confluent_kafka import KafkaException
 
-from pushrail_stream.core.offsets import Committable, encode_metadata, topic_of
+from pushrail_stream.core.commit import Committable, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.kafka.client_properties import checked_kafka

@@ -7,8 +7,9 @@ import gc
 
 import pytest
 
+from pushrail_stream.core.commit import Committable, encode_metadata
 from pushrail_stream.core.destination import Limits
-from pushrail_stream.core.offsets import Committable, OffsetTracker, encode_metadata
+from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.signals import PartitionsRevoked
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World

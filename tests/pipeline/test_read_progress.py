@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.offsets import Committable, OffsetTracker
+from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.signals import RecordsTrimmed, Signal
 from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from tests.support.builders import destination

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.offsets import Committable, encode_metadata, settled_in, topic_of
+from pushrail_stream.core.commit import Committable, encode_metadata, settled_in, topic_of
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
 from tests.support.builders import destination, narrow

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, final
 
 from pushrail_stream.core.batch import LaneLimits
+from pushrail_stream.core.commit import Committable, settled_in
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
-from pushrail_stream.core.offsets import Committable, settled_in
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped

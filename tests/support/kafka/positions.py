@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from pushrail_stream.core.offsets import Committable
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event
