@@ -115,8 +115,7 @@ def _ms(act: Callable[[], object]) -> float:
 
 async def _scrapes(destinations: int) -> dict[str, float]:
     """A worker whose destinations all have a call in flight and a delivery that waits, which a scrape looks at."""
-    world = World(*(destination(f"{number:05}") for number in range(destinations)))
-    world.bus.latency = lambda _batch: HANGS
+    world = World(*(destination(f"{number:05}") for number in range(destinations)), latency=HANGS)
     partitions = [Partition(EVENTS, number) for number in range(_PARTITIONS)]
     room = buffer_limits(max_events=10 * destinations, max_bytes=2**40)
     found = {}

@@ -32,8 +32,7 @@ from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 @in_virtual_time
 async def test_a_revocation_drops_the_queue() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: 2.0
+    world = World(narrow("acme", 1), latency=2.0)
     async with world.worker() as worker:
         worker.feed(*records(range(25)))
         await worker.at(0)
@@ -82,8 +81,7 @@ async def test_a_revocation_drops_retries() -> None:
 
 @in_virtual_time
 async def test_a_revoked_attempt_is_not_repeated() -> None:
-    world = World(destination())
-    world.bus.answer(lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
+    world = World(destination(), answer=lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(0)
@@ -102,8 +100,7 @@ async def test_a_revoked_attempt_is_not_repeated() -> None:
 
 @in_virtual_time
 async def test_a_revocation_waits_for_dead_letters() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), latency=1.0)
     world.topics.latency = 0.5
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
@@ -117,8 +114,7 @@ async def test_a_revocation_waits_for_dead_letters() -> None:
 
 @in_virtual_time
 async def test_one_deadline_covers_the_whole_revocation() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 8.0
+    world = World(destination(), latency=8.0)
     world.topics.latency = 8.0
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
@@ -134,9 +130,7 @@ async def test_one_deadline_covers_the_whole_revocation() -> None:
 @pytest.mark.parametrize("answer", [take_all, always(failed("503", 503)), always(failed("AccessDenied", 403))])
 @in_virtual_time
 async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 8.0
-    world.bus.answer(answer)
+    world = World(destination(), latency=8.0, answer=answer)
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(0)
@@ -155,8 +149,7 @@ async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None
 
 @in_virtual_time
 async def test_an_overdue_revoked_delivery_is_dropped() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: HANGS
+    world = World(destination(), latency=HANGS)
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.at(5)
@@ -191,8 +184,7 @@ async def test_a_deadline_of_zero_waits_for_nothing() -> None:
 
 @in_virtual_time
 async def test_other_partitions_keep_what_they_have() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: 1.0
+    world = World(narrow("acme", 1), latency=1.0)
     async with world.worker(owns=[P0, P1]) as worker:
         worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
         worker.feed(*records(range(5, 15)), *records(range(105, 125), partition=P1))
@@ -207,8 +199,7 @@ async def test_other_partitions_keep_what_they_have() -> None:
 
 @in_virtual_time
 async def test_a_mixed_batch_serves_the_others() -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(failed("503", 503), take_all))
+    world = World(destination(), answer=in_turn(failed("503", 503), take_all))
     async with world.worker(owns=[P0, P1]) as worker:
         worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
         await worker.at(0)

@@ -53,8 +53,7 @@ async def test_each_entry_of_a_call_has_its_own_outcome() -> None:
 )
 @in_virtual_time
 async def test_a_temporary_failure_repeats_the_batch(reply: CallReply) -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(reply, take_all))
+    world = World(destination(), answer=in_turn(reply, take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(0.05)
@@ -81,9 +80,7 @@ async def test_a_retry_travels_with_new_events(flavour: type[Flavour]) -> None:
 @every_flavour
 @in_virtual_time
 async def test_the_backoff_doubles_up_to_its_cap(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(always(failed("503", 503)))
-    world.bus.latency = lambda _batch: 0.0
+    world = World(destination(), flavour=flavour, answer=always(failed("503", 503)), latency=0.0)
     async with world.worker(batches=lane_limits(hold_secs=600)) as worker:
         worker.feed(record(0))
         await worker.at(120)
@@ -127,8 +124,7 @@ WHOLE_CALLS = [
 @pytest.mark.parametrize("reply", WHOLE_CALLS, ids=lambda reply: reply.code)
 @in_virtual_time
 async def test_a_failed_call_is_repeated_as_one_call(reply: CallReply) -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(reply, reply, take_all))
+    world = World(destination(), answer=in_turn(reply, reply, take_all))
     dice = random.Random(1)
     async with world.worker(jitter=dice.random) as worker:
         worker.feed(*records(range(10)))
@@ -139,8 +135,7 @@ async def test_a_failed_call_is_repeated_as_one_call(reply: CallReply) -> None:
 @every_flavour
 @in_virtual_time
 async def test_a_repeated_call_takes_new_events_along(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(in_turn(failed("503", 503), take_all))
+    world = World(destination(), flavour=flavour, answer=in_turn(failed("503", 503), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
         await worker.at(0.15)
@@ -166,8 +161,7 @@ async def test_failed_entries_are_repeated_in_one_call(flavour: type[Flavour]) -
 @every_flavour
 @in_virtual_time
 async def test_an_old_delivery_expires(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(always(failed("ServiceUnavailable", 503)))
+    world = World(destination(), flavour=flavour, answer=always(failed("ServiceUnavailable", 503)))
     policy = retry_policy(backoff=Backoff(4, 4), max_age_secs=10)
     async with world.worker(policy=policy, batches=lane_limits(hold_secs=60)) as worker:
         worker.feed(record(0))
@@ -204,8 +198,7 @@ async def test_a_split_call_rejects_only_the_bad_entry(refusal: CallReply, flavo
 @every_flavour
 @in_virtual_time
 async def test_a_rejected_single_entry_is_not_repeated(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(always(failed("ValidationException", 400)))
+    world = World(destination(), flavour=flavour, answer=always(failed("ValidationException", 400)))
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(5)
@@ -216,8 +209,7 @@ async def test_a_rejected_single_entry_is_not_repeated(flavour: type[Flavour]) -
 @every_flavour
 @in_virtual_time
 async def test_a_split_entry_may_be_retried(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(in_turn(INVALID, failed("503", 503), take_all))
+    world = World(destination(), flavour=flavour, answer=in_turn(INVALID, failed("503", 503), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
         await worker.at(5)
@@ -233,8 +225,7 @@ INVALID = failed("ValidationException", 400, "1 validation error detected")
 @every_flavour
 @in_virtual_time
 async def test_a_fully_rejected_split_blocks(code: str, flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(always(failed(code, 400)))
+    world = World(destination(), flavour=flavour, answer=always(failed(code, 400)))
     full = world.bus.max_entries
     async with world.worker() as worker:
         worker.feed(*records(range(full)))
@@ -254,8 +245,7 @@ async def test_a_fully_rejected_split_blocks(code: str, flavour: type[Flavour]) 
 
 @in_virtual_time
 async def test_a_proxys_size_limit_rejects_entries() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("413", 413)))
+    world = World(destination(), answer=always(failed("413", 413)))
     async with world.worker() as worker:
         for number in range(6):
             worker.feed(*records(range(2 * number, 2 * number + 2)))
@@ -280,8 +270,7 @@ async def test_rejections_in_a_row_block(flavour: type[Flavour]) -> None:
 
 @in_virtual_time
 async def test_a_split_out_of_time_sends_the_rest_later() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 or keys(batch) == ["0"] else take_all(batch))
     async with world.worker(batches=lane_limits(hold_secs=4.5)) as worker:
         worker.feed(*records(range(10)))
@@ -295,8 +284,7 @@ async def test_a_split_out_of_time_sends_the_rest_later() -> None:
 @every_flavour
 @in_virtual_time
 async def test_a_split_stops_with_its_partition(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), flavour=flavour, latency=1.0)
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 else take_all(batch))
     at = 0.1 if world.bus.max_entries > 3 else 0.0  # three fill a call of the small bus
     async with world.worker() as worker:
@@ -335,8 +323,7 @@ async def test_a_smaller_limit_is_learned_from_a_refusal() -> None:
 
 @in_virtual_time
 async def test_an_entry_over_a_learned_limit_is_dead() -> None:
-    world = World(destination())
-    world.bus.answer(in_a_small_region)
+    world = World(destination(), answer=in_a_small_region)
     async with world.worker() as worker:
         worker.feed(record(0), record(1, padding=300_000), record(2))
         await worker.at(1)
@@ -352,8 +339,7 @@ async def test_an_entry_over_a_learned_limit_is_dead() -> None:
 
 @in_virtual_time
 async def test_an_unexplained_size_refusal_splits_the_call() -> None:
-    world = World(destination())
-    world.bus.answer(lambda batch: OVER if "1" in keys(batch) else take_all(batch))
+    world = World(destination(), answer=lambda batch: OVER if "1" in keys(batch) else take_all(batch))
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.at(1)
@@ -366,8 +352,7 @@ async def test_an_unexplained_size_refusal_splits_the_call() -> None:
 
 @in_virtual_time
 async def test_stale_credentials_are_renewed_within_a_split() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     world.bus.answer(in_turn(INVALID, failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
@@ -389,8 +374,7 @@ async def test_stale_credentials_are_renewed_within_a_split() -> None:
 )
 @in_virtual_time
 async def test_a_blocked_destination_affects_no_other(reply: CallReply) -> None:
-    world = World(destination(), destination("other"))
-    world.bus.answer(always(reply))
+    world = World(destination(), destination("other"), answer=always(reply))
     async with world.worker() as worker:
         worker.feed(*records(range(10)), *records(range(10, 20), "other"))
         await worker.at(1)
@@ -414,9 +398,7 @@ async def test_a_blocked_entry_is_dead_lettered_alone() -> None:
 @pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"])
 @in_virtual_time
 async def test_stale_credentials_are_renewed_in_place(code: str) -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
-    world.bus.answer(in_turn(failed(code, 400), take_all))
+    world = World(destination(), sessions_are_old=True, answer=in_turn(failed(code, 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
@@ -432,8 +414,7 @@ async def test_stale_credentials_are_renewed_in_place(code: str) -> None:
 
 @in_virtual_time
 async def test_a_repeated_call_respects_the_rate() -> None:
-    world = World(narrow("acme", 8, per_second=1))
-    world.bus.sessions_are_old = True
+    world = World(narrow("acme", 8, per_second=1), sessions_are_old=True)
     world.bus.answer(in_turn(failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(20)))
@@ -445,8 +426,7 @@ async def test_a_repeated_call_respects_the_rate() -> None:
 @pytest.mark.parametrize(("second_secs", "released"), [(0.5, 12.0), (1.95, 12.0)])
 @in_virtual_time
 async def test_a_repeated_call_has_the_remaining_time(second_secs: float, released: float) -> None:
-    world = World(narrow("acme", 1))
-    world.bus.sessions_are_old = True
+    world = World(narrow("acme", 1), sessions_are_old=True)
     world.bus.answer(in_turn(take_all, failed("ExpiredToken", 400), take_all))
     latencies = iter([9.95, second_secs, HANGS])
     world.bus.latency = lambda _batch: next(latencies)
@@ -462,9 +442,7 @@ async def test_a_repeated_call_has_the_remaining_time(second_secs: float, releas
 
 @in_virtual_time
 async def test_credentials_that_stay_expired_block() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
-    world.bus.answer(always(failed("ExpiredToken", 400)))
+    world = World(destination(), sessions_are_old=True, answer=always(failed("ExpiredToken", 400)))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
@@ -475,8 +453,7 @@ async def test_credentials_that_stay_expired_block() -> None:
 
 @in_virtual_time
 async def test_an_expired_renewal_loses_no_event() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     expired = failed("ExpiredToken", 400)
     world.bus.answer(in_turn(expired, take_all, expired, take_all))
     async with world.worker() as worker:
@@ -491,8 +468,7 @@ async def test_an_expired_renewal_loses_no_event() -> None:
 
 @in_virtual_time
 async def test_a_fresh_signature_refused_is_our_fault() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     world.bus.answer(
         in_turn(failed("InvalidSignatureException", 400), failed("InvalidSignatureException", 400), take_all)
     )
@@ -505,8 +481,7 @@ async def test_a_fresh_signature_refused_is_our_fault() -> None:
 
 @in_virtual_time
 async def test_a_refused_access_key_blocks_at_once() -> None:
-    world = World(with_access_key())
-    world.bus.answer(always(failed("UnrecognizedClientException", 400)))
+    world = World(with_access_key(), answer=always(failed("UnrecognizedClientException", 400)))
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(5)
@@ -517,8 +492,7 @@ async def test_a_refused_access_key_blocks_at_once() -> None:
 
 @in_virtual_time
 async def test_renewed_credentials_can_meet_any_answer() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     world.bus.answer(in_turn(failed("ExpiredToken", 400), failed("413", 413), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
@@ -539,8 +513,7 @@ async def test_renewed_credentials_can_meet_any_answer() -> None:
 )
 @in_virtual_time
 async def test_an_entry_without_a_result_is_repeated(results: list[EntryResult], missed: list[str]) -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(always(Answered(tuple(results), 200, None)), take_all))
+    world = World(destination(), answer=in_turn(always(Answered(tuple(results), 200, None)), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.at(5)

@@ -35,8 +35,7 @@ async def busy(worker: Worker, until: float, first: int, every: float = 10.0) ->
 
 @in_virtual_time
 async def test_a_missing_bus_means_dead_letters() -> None:
-    world = World(destination(), destination("other"))
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), destination("other"), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -53,8 +52,7 @@ async def test_a_missing_bus_means_dead_letters() -> None:
 
 @in_virtual_time
 async def test_a_bus_that_is_found_again_gets_deliveries() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(200)
@@ -85,8 +83,7 @@ async def test_only_buses_in_use_are_checked() -> None:
 
 @in_virtual_time
 async def test_describe_denied_does_not_stop_delivery() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "denied"
+    world = World(destination(), bus_status="denied")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(601)
@@ -100,8 +97,7 @@ async def test_describe_denied_does_not_stop_delivery() -> None:
 @in_virtual_time
 async def test_a_denied_check_ends_a_missing_bus() -> None:
     """It was made again, with a role that may only put events, so no check could ever find it."""
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -116,8 +112,7 @@ async def test_a_denied_check_ends_a_missing_bus() -> None:
 
 @in_virtual_time
 async def test_no_answer_keeps_a_bus_missing() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -171,8 +166,7 @@ async def test_a_changed_document_goes_first() -> None:
 
 @in_virtual_time
 async def test_only_the_missing_bus_gets_nothing() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(100)
@@ -188,8 +182,7 @@ async def test_only_the_missing_bus_gets_nothing() -> None:
 
 @in_virtual_time
 async def test_new_credentials_are_checked_first() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(100)
@@ -221,8 +214,7 @@ async def test_an_unrelated_edit_starts_no_check() -> None:
 @in_virtual_time
 @pytest.mark.parametrize(("late", "now"), [("gone", "there"), ("there", "gone")])
 async def test_an_old_documents_answer_is_ignored(late: BusStatus, now: BusStatus) -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = late
+    world = World(destination(), bus_status=late)
     world.bus.check_secs = 5.0
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -251,8 +243,7 @@ async def test_an_early_change_causes_one_check() -> None:
 
 @in_virtual_time
 async def test_an_enabled_destination_is_checked_at_once() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -296,8 +287,7 @@ async def test_one_accounts_buses_are_checked_25_a_second() -> None:
 
 @in_virtual_time
 async def test_a_missing_bus_gets_no_first_burst() -> None:
-    world = World(destination(), destination("fine"))
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), destination("fine"), bus_status="gone")
     world.bus.check_secs = 0.3
     async with world.worker() as worker:
         worker.feed(*records(range(300)), record(300, "fine"))
@@ -310,8 +300,7 @@ async def test_a_missing_bus_gets_no_first_burst() -> None:
 
 @in_virtual_time
 async def test_a_new_owner_sends_nothing_to_a_missing_bus() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -420,8 +409,7 @@ async def test_waiting_destinations_leave_room() -> None:
 
 @in_virtual_time
 async def test_a_throttled_check_is_repeated() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "busy"
+    world = World(destination(), bus_status="busy")
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(0.5)
@@ -434,8 +422,7 @@ async def test_a_throttled_check_is_repeated() -> None:
 
 @in_virtual_time
 async def test_endless_throttling_lets_the_batch_go() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "busy"
+    world = World(destination(), bus_status="busy")
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(10)
@@ -445,8 +432,7 @@ async def test_endless_throttling_lets_the_batch_go() -> None:
 
 @in_virtual_time
 async def test_an_unanswered_check_is_repeated_soon() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "unknown"
+    world = World(destination(), bus_status="unknown")
     async with world.worker() as worker:
         await busy(worker, 100, 0)
         assert looks(world) == [10, 40, 70]
@@ -523,8 +509,7 @@ async def test_a_deletion_cancels_a_queued_check() -> None:
 
 @in_virtual_time
 async def test_a_missing_bus_needs_no_sign_in() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -632,8 +617,7 @@ async def test_a_change_counts_before_its_notification() -> None:
 
 @in_virtual_time
 async def test_a_reassigned_id_starts_unknown() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -667,8 +651,7 @@ async def test_a_deleted_document_ends_its_state() -> None:
 
 @in_virtual_time
 async def test_a_deleted_document_ends_a_suspension() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("AccessDeniedException", 400)))
+    world = World(destination(), answer=always(failed("AccessDeniedException", 400)))
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
@@ -679,8 +662,7 @@ async def test_a_deleted_document_ends_a_suspension() -> None:
 
 @in_virtual_time
 async def test_a_deleted_destination_is_not_checked() -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)

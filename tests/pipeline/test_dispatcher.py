@@ -81,8 +81,7 @@ async def test_the_settings_limit_batches(flavour: type[Flavour]) -> None:
 @every_flavour
 @in_virtual_time
 async def test_calls_reach_the_destinations_limit(flavour: type[Flavour]) -> None:
-    world = World(narrow("acme", 3), flavour=flavour)
-    world.bus.latency = lambda _batch: 1.0
+    world = World(narrow("acme", 3), flavour=flavour, latency=1.0)
     full = world.bus.max_entries
     async with world.worker() as worker:
         worker.feed(*records(range(7 * full + 1)))
@@ -148,8 +147,7 @@ async def test_events_arrive_byte_for_byte() -> None:
 async def test_a_changed_document_counts_at_once() -> None:
     old = destination()
     new = modified(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
-    world = World(old)
-    world.bus.latency = lambda _batch: 1.0
+    world = World(old, latency=1.0)
     async with world.worker() as worker:
         worker.feed(*records(range(12)))
         await worker.at(0.05)
@@ -164,8 +162,7 @@ async def test_a_changed_document_counts_at_once() -> None:
 
 @in_virtual_time
 async def test_a_raised_limit_counts_from_the_next_event() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: 5.0
+    world = World(narrow("acme", 1), latency=5.0)
     async with world.worker() as worker:
         worker.feed(*records(range(20)))
         await worker.at(1)

@@ -195,8 +195,7 @@ async def test_a_full_worker_pauses_until_it_has_room() -> None:
 
 @in_virtual_time
 async def test_a_worker_full_of_bytes_holds_back() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: 1.0
+    world = World(narrow("acme", 1), latency=1.0)
     async with world.worker(limits=buffer_limits(max_bytes=10_000)) as worker:
         assert worker.feed(*records(range(4), padding=2000)) == FLOWS
         assert worker.feed(record(4, padding=2000)) == FlowControl(hold=True, full=frozenset())
@@ -224,8 +223,7 @@ async def test_a_partition_too_far_ahead_pauses_alone() -> None:
 
 @in_virtual_time
 async def test_a_full_partition_resumes_below_its_share() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: 1.0
+    world = World(narrow("acme", 1), latency=1.0)
     limits = buffer_limits(partition_max_bytes=30 * len(record(10).value or b""))
     async with world.worker(limits=limits, batches=lane_limits(max_entries=5)) as worker:
         assert worker.feed(*records(range(10, 39))).full == frozenset()

@@ -145,8 +145,7 @@ async def test_failures_move_after_retries_in_memory() -> None:
 
 @in_virtual_time
 async def test_retries_that_find_no_room_in_time_leave_too() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.answer(in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
+    world = World(narrow("acme", 1), answer=in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
     latencies = iter([0.01, 9.0, 0.01, HANGS])
     world.bus.latency = lambda _batch: next(latencies)
     async with world.worker() as worker:
@@ -168,8 +167,7 @@ async def test_retries_that_find_no_room_in_time_leave_too() -> None:
 
 @in_virtual_time
 async def test_only_failed_entries_of_a_batch_move() -> None:
-    world = World(destination())
-    world.bus.answer(lambda batch: answered(batch, {"3": fault("InternalFailure")}))
+    world = World(destination(), answer=lambda batch: answered(batch, {"3": fault("InternalFailure")}))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(10)
@@ -215,8 +213,7 @@ async def test_a_silent_lane_keeps_two_hundred() -> None:
 @pytest.mark.parametrize("latency", [0.01, 0.1])
 @in_virtual_time
 async def test_a_healthy_burst_is_not_diverted(latency: float) -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: latency
+    world = World(destination(), latency=latency)
     async with world.worker() as worker:
         worker.feed(*records(range(5000)))
         await worker.at(9)
@@ -227,8 +224,7 @@ async def test_a_healthy_burst_is_not_diverted(latency: float) -> None:
 @pytest.mark.parametrize("latency", [0.01, 0.1])
 @in_virtual_time
 async def test_a_burst_on_a_steady_flow_is_kept(latency: float) -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: latency
+    world = World(destination(), latency=latency)
     async with world.worker() as worker:
         for n in range(250):
             await worker.at(n * 0.02)
@@ -283,8 +279,7 @@ async def test_many_silent_buses_delay_no_other(*, is_down: bool) -> None:
 
 @in_virtual_time
 async def test_a_full_worker_keeps_the_load_of_a_fast_bus() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 0.1
+    world = World(destination(), latency=0.1)
     async with world.worker(limits=buffer_limits(max_events=1000)) as worker:
         fed = 0
         for tenth in range(40):
@@ -314,8 +309,7 @@ async def test_a_blocking_head_is_moved() -> None:
 
 @in_virtual_time
 async def test_a_span_of_open_offsets_stays() -> None:
-    world = World(narrow("slow", 1), destination("fine"))
-    world.bus.latency = lambda _batch: 1.0
+    world = World(narrow("slow", 1), destination("fine"), latency=1.0)
     async with world.worker(limits=buffer_limits(partition_max_offsets=100)) as worker:
         assert worker.feed(*records(range(50), "slow"), *records(range(50, 100), "fine")).full == {P0}
         await worker.at(6)
@@ -348,8 +342,7 @@ async def test_a_refused_retry_copy_blocks_one_offset() -> None:
 
 @in_virtual_time
 async def test_a_revocation_waits_for_a_retry_copy() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("503", 503)))
+    world = World(destination(), answer=always(failed("503", 503)))
     world.topics.latency = 3.0
     async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
         worker.feed(record(0))
@@ -362,8 +355,7 @@ async def test_a_revocation_waits_for_a_retry_copy() -> None:
 
 @in_virtual_time
 async def test_a_late_retry_copy_changes_nothing() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("503", 503)))
+    world = World(destination(), answer=always(failed("503", 503)))
     world.topics.latency = 60.0
     async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
         worker.feed(record(0))
@@ -381,8 +373,7 @@ async def test_a_late_retry_copy_changes_nothing() -> None:
 
 @in_virtual_time
 async def test_a_revoked_retry_copy_is_abandoned() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("503", 503)))
+    world = World(destination(), answer=always(failed("503", 503)))
     world.topics.refuse = lambda: True
     async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
         worker.feed(record(0))

@@ -14,8 +14,7 @@ from tests.support.virtual_time import in_virtual_time
 
 @in_virtual_time
 async def test_a_share_of_the_buffer_is_at_least_one() -> None:
-    world = World(destination("hangs"))
-    world.bus.latency = lambda _batch: HANGS
+    world = World(destination("hangs"), latency=HANGS)
     whole = buffer_limits(max_events=40, max_bytes=40)
     assert (whole.part(0.01).max_events, whole.part(0.01).max_bytes) == (1, 1)
     async with world.worker(owns=[RETRY], limits=buffer_limits(max_events=40).part(0.25)) as worker:

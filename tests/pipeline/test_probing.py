@@ -37,15 +37,12 @@ DOWN = failed("503", 503)
 
 def blocking() -> World:
     """A bus that blocks everything, one call at a time, and one that takes everything."""
-    world = World(narrow("acme", 1), destination("fine"))
-    world.bus.answer(always(BLOCKED))
-    return world
+    return World(narrow("acme", 1), destination("fine"), answer=always(BLOCKED))
 
 
 def one_call_late(late: Answer) -> World:
     """Eight calls at a time: five are blocked, and the sixth has its answer when all is over."""
-    world = World(destination())
-    world.bus.answer(lambda batch: late(batch) if "50" in keys(batch) else BLOCKED)
+    world = World(destination(), answer=lambda batch: late(batch) if "50" in keys(batch) else BLOCKED)
     world.bus.latency = lambda batch: 0.5 if "50" in keys(batch) else 0.01
     return world
 

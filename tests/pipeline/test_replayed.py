@@ -75,8 +75,7 @@ async def test_a_skipped_replay_names_the_replay() -> None:
 
 @in_virtual_time
 async def test_a_repaired_bus_takes_the_whole_replay() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.answer(in_turn(*[BLOCKED] * 5, take_all))
+    world = World(narrow("acme", 1), answer=in_turn(*[BLOCKED] * 5, take_all))
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed(*records(range(60)))
         await worker.at(10)
@@ -94,8 +93,7 @@ async def test_a_repaired_bus_takes_the_whole_replay() -> None:
 
 @in_virtual_time
 async def test_a_blocked_replay_probes_once() -> None:
-    world = World(destination())
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), answer=always(BLOCKED))
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed(*records(range(50)))
         await worker.at(10)

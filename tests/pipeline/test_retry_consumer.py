@@ -38,8 +38,7 @@ DOWN = failed("503", 503, "Service Unavailable")
 
 @in_virtual_time
 async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed(*records(range(3), headers=(("pushrail-vendor", b"acme"), ("null", None))))
         await worker.at(10)
@@ -62,8 +61,7 @@ async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
 
 @in_virtual_time
 async def test_a_retry_climbs_then_expires_in_a_day() -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=10) as worker:
         worker.feed(record(0))
         await worker.at(DAY + 2000)
@@ -106,8 +104,7 @@ async def test_only_the_failed_destination_gets_a_retry() -> None:
 
 @in_virtual_time
 async def test_a_lost_retry_partition_is_left_alone() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), latency=1.0)
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(retry_record(0), retry_record(1, event=1, due=1))
         await worker.at(0.5)
@@ -133,8 +130,7 @@ async def test_a_retry_has_ten_seconds_again() -> None:
 
 @in_virtual_time
 async def test_a_copy_of_a_copy_keeps_its_origin() -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     own: Headers = (("traceparent", b"garbage"), ("null", None))
     async with world.worker(poll_secs=1) as worker:
         worker.feed(record(7, headers=own)._replace(topic_id="id-of-the-events-topic"))
@@ -179,8 +175,7 @@ async def test_a_retry_to_a_deleted_destination_is_skipped(change: str, reason: 
 @pytest.mark.parametrize(("change", "reason"), CHANGES)
 @in_virtual_time
 async def test_a_lane_of_a_deleted_destination_is_skipped(change: str, reason: str) -> None:
-    world = World(destination(), destination("other"))
-    world.bus.answer(always(DOWN))
+    world = World(destination(), destination("other"), answer=always(DOWN))
     async with world.worker(owns=[P0, RETRY]) as worker:
         worker.feed(*records(range(10)))
         await worker.at(1)
@@ -199,9 +194,7 @@ async def test_a_lane_of_a_deleted_destination_is_skipped(change: str, reason: s
 
 @in_virtual_time
 async def test_a_reassigned_id_gets_no_old_deliveries() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.answer(in_turn(DOWN, take_all))
-    world.bus.latency = lambda _batch: 5.0
+    world = World(narrow("acme", 1), answer=in_turn(DOWN, take_all), latency=5.0)
     async with world.worker() as worker:
         worker.feed(*records(range(20)))
         await worker.at(1)
@@ -258,8 +251,7 @@ async def test_an_undecodable_retry_is_dead_lettered(broken: Record, code: str, 
 @pytest.mark.parametrize("failed_at_ms", [MIN_TIME_MS, MAX_TIME_MS])
 @in_virtual_time
 async def test_extreme_times_are_copied_again(code: str, failed_at_ms: int) -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     extreme = retry_record(0, first_attempt_at_ms=MAX_TIME_MS, failed_at_ms=failed_at_ms, error_code=code)
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(extreme)
@@ -299,8 +291,7 @@ async def test_a_new_owner_skips_settled_retries() -> None:
 
 @in_virtual_time
 async def test_a_full_worker_pauses_retries() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: 1.0
+    world = World(narrow("acme", 1), latency=1.0)
     async with world.worker(owns=[RETRY], limits=buffer_limits(max_events=20)) as worker:
         assert worker.feed_retries(*(retry_record(n, event=n) for n in range(20))).hold
         await worker.at(1.5)
@@ -318,8 +309,7 @@ async def test_foreign_retry_partitions_are_ignored() -> None:
 
 @in_virtual_time
 async def test_our_own_fault_kills_no_delivery() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    world = World(destination(), answer=always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=600)) as worker:
         worker.feed(record(0))
         await worker.at(7200)
@@ -333,8 +323,7 @@ async def test_our_own_fault_kills_no_delivery() -> None:
 
 @in_virtual_time
 async def test_an_old_delivery_without_room_expires() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.latency = lambda _batch: HANGS
+    world = World(narrow("acme", 1), latency=HANGS)
     async with world.worker(owns=[RETRY], policy=retry_policy(max_age_secs=20)) as worker:
         worker.feed_retries(
             *(retry_record(n, event=n, error_code="503", error_message="because") for n in range(20)),
@@ -390,8 +379,7 @@ async def test_our_own_fault_expires_no_old_delivery() -> None:
 
 @in_virtual_time
 async def test_time_of_our_own_fault_does_not_count() -> None:
-    world = World(destination())
-    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    world = World(destination(), answer=always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10) as worker:
         worker.feed(record(0))
         await worker.at(DAY + 3600)
@@ -405,8 +393,7 @@ async def test_time_of_our_own_fault_does_not_count() -> None:
 
 @in_virtual_time
 async def test_the_time_before_our_own_fault_still_counts() -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=7200)) as worker:
         worker.feed(record(0))
         await worker.at(6000)

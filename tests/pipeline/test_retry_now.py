@@ -88,8 +88,7 @@ async def test_a_successor_repeats_nothing() -> None:
 
 @in_virtual_time
 async def test_a_backlog_begins_as_fast_as_it_is_taken() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 0.5
+    world = World(destination(), latency=0.5)
     backlog = Backlog(*(waiting(n) for n in range(490)))
     async with world.worker(owns=[SLOW]) as worker:
         worker.feed_retries(*backlog.records)
@@ -106,8 +105,7 @@ async def test_a_backlog_begins_as_fast_as_it_is_taken() -> None:
 
 @in_virtual_time
 async def test_a_bus_that_is_still_down_gets_one() -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     backlog = Backlog(*(waiting(n) for n in range(20)))
     async with world.worker(owns=[SLOW]) as worker:
         worker.feed_retries(*backlog.records)
@@ -122,8 +120,7 @@ async def test_a_bus_that_is_still_down_gets_one() -> None:
 
 @in_virtual_time
 async def test_a_suspended_destination_is_probed_at_once() -> None:
-    world = World(destination())
-    world.bus.answer(always(DENIED))
+    world = World(destination(), answer=always(DENIED))
     async with world.worker(owns=[SLOW]) as worker:
         worker.feed_retries(*(retry_record(n, event=n, partition=SLOW) for n in range(60)))
         await worker.at(5)
@@ -145,8 +142,7 @@ async def test_a_suspended_destination_is_probed_at_once() -> None:
 @pytest.mark.parametrize(("bus_status", "begun"), [("there", 20), ("gone", 0), ("unknown", 0)])
 @in_virtual_time
 async def test_a_missing_bus_is_checked_first(bus_status: BusStatus, begun: int) -> None:
-    world = World(destination())
-    world.bus.bus_status["dst_acme"] = "gone"
+    world = World(destination(), bus_status="gone")
     async with world.worker(owns=[SLOW]) as worker:
         worker.feed_retries(retry_record(0, partition=SLOW))
         await worker.at(1)
@@ -164,8 +160,7 @@ async def test_a_missing_bus_is_checked_first(bus_status: BusStatus, begun: int)
 
 @in_virtual_time
 async def test_retries_in_memory_do_not_wait() -> None:
-    world = World(destination())
-    world.bus.answer(always(DOWN))
+    world = World(destination(), answer=always(DOWN))
     async with world.worker(owns=[SLOW]) as worker:
         worker.feed_retries(retry_record(0, partition=SLOW))
         await worker.at(2)

@@ -16,8 +16,7 @@ from tests.support.virtual_time import in_virtual_time
 
 @in_virtual_time
 async def test_a_partition_shows_its_open_records() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: HANGS
+    world = World(destination(), latency=HANGS)
     async with world.worker() as worker:
         [view] = worker.event_consumer.partition_stats()
         assert view == PartitionStats(P0, 0, 0, None, None, 0.0)
@@ -68,8 +67,7 @@ async def test_an_acknowledged_commit_has_no_age() -> None:
 
 @in_virtual_time
 async def test_every_call_names_its_batchs_reason() -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(take_all, take_all, take_all, failed("503", 503), take_all))
+    world = World(destination(), answer=in_turn(take_all, take_all, take_all, failed("503", 503), take_all))
     limits = lane_limits(max_entries=3, max_bytes=2_000)
     async with world.worker(batches=limits) as worker:
         worker.feed(*records(range(3)))

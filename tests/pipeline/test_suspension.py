@@ -21,8 +21,7 @@ BLOCKED = failed("AccessDeniedException", 400)
 @pytest.mark.parametrize("is_gone", [True, False])
 @in_virtual_time
 async def test_a_deleted_document_ends_the_suspension(*, is_gone: bool) -> None:
-    world = World(destination())
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), answer=always(BLOCKED))
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
@@ -41,8 +40,7 @@ async def test_a_deleted_document_ends_the_suspension(*, is_gone: bool) -> None:
 async def test_five_blocked_attempts_refuse_the_queue(
     flavour: type[Flavour],
 ) -> None:
-    world = World(narrow("acme", 1), destination("other"), flavour=flavour)
-    world.bus.answer(always(BLOCKED))
+    world = World(narrow("acme", 1), destination("other"), flavour=flavour, answer=always(BLOCKED))
     full = world.bus.max_entries
     async with world.worker() as worker:
         worker.feed(*records(range(8 * full)), record(8 * full, "other"))
@@ -64,8 +62,7 @@ async def test_five_blocked_attempts_refuse_the_queue(
 async def test_a_successful_probe_ends_the_suspension(
     flavour: type[Flavour],
 ) -> None:
-    world = World(destination(), flavour=flavour)
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), flavour=flavour, answer=always(BLOCKED))
     full = world.bus.max_entries
     async with world.worker() as worker:
         worker.feed(*records(range(5 * full)))
@@ -104,8 +101,7 @@ async def test_a_success_prevents_the_suspension(flavour: type[Flavour]) -> None
 @every_flavour
 @in_virtual_time
 async def test_other_failures_go_on_as_usual(flavour: type[Flavour]) -> None:
-    world = World(narrow("acme", 6), flavour=flavour)
-    world.bus.answer(in_turn(*[BLOCKED] * 5, failed("503", 503)))
+    world = World(narrow("acme", 6), flavour=flavour, answer=in_turn(*[BLOCKED] * 5, failed("503", 503)))
     world.bus.latency = lambda batch: (
         0.2 if str(5 * full) in [d.event.idempotency_key for d in batch.deliveries] else 0.01
     )
@@ -120,8 +116,7 @@ async def test_other_failures_go_on_as_usual(flavour: type[Flavour]) -> None:
 
 @in_virtual_time
 async def test_a_changed_document_is_probed_with_a_delivery() -> None:
-    world = World(destination())
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), answer=always(BLOCKED))
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
@@ -136,8 +131,7 @@ async def test_a_changed_document_is_probed_with_a_delivery() -> None:
 
 @in_virtual_time
 async def test_an_older_documents_block_is_no_probe() -> None:
-    world = World(destination())
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), answer=always(BLOCKED))
     world.bus.latency = lambda _batch: 3.0 if len(world.bus.calls) == 6 else 0.01
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -155,8 +149,7 @@ async def test_an_older_documents_block_is_no_probe() -> None:
 
 @in_virtual_time
 async def test_the_end_of_a_suspension_without_events_is_reported() -> None:
-    world = World(destination())
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), answer=always(BLOCKED))
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
@@ -175,8 +168,7 @@ def denied_until_renewed(world: World, *, times: int = 1) -> Any:
 @pytest.mark.parametrize("blocked", [BLOCKED, failed("AccessDenied", 403), failed("NotAuthorized", 401)])
 @in_virtual_time
 async def test_revoked_sessions_cost_no_event(blocked: CallFailed) -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     world.bus.answer(lambda batch: take_all(batch) if world.bus.renewed else blocked)
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -190,8 +182,7 @@ async def test_revoked_sessions_cost_no_event(blocked: CallFailed) -> None:
 
 @in_virtual_time
 async def test_denied_entries_cost_one_sign_in() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     denied = fault("AccessDeniedException")
     world.bus.answer(
         lambda batch: take_all(batch) if world.bus.renewed else answered(batch, dict.fromkeys(keys(batch), denied))
@@ -205,8 +196,7 @@ async def test_denied_entries_cost_one_sign_in() -> None:
 
 @in_virtual_time
 async def test_a_probe_renews_the_session() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
+    world = World(destination(), sessions_are_old=True)
     world.bus.answer(denied_until_renewed(world, times=2))
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
@@ -224,9 +214,7 @@ async def test_a_probe_renews_the_session() -> None:
 
 @in_virtual_time
 async def test_a_denying_bus_gets_one_sign_in_per_probe() -> None:
-    world = World(destination())
-    world.bus.sessions_are_old = True
-    world.bus.answer(always(BLOCKED))
+    world = World(destination(), sessions_are_old=True, answer=always(BLOCKED))
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         for second in range(1, 250):

@@ -45,8 +45,7 @@ TEN = [str(n) for n in range(10)]
 )
 @in_virtual_time
 async def test_a_throttled_call_waits_for_its_lane(reply: CallReply) -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(reply, take_all))
+    world = World(destination(), answer=in_turn(reply, take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
@@ -57,8 +56,7 @@ async def test_a_throttled_call_waits_for_its_lane(reply: CallReply) -> None:
 
 @in_virtual_time
 async def test_success_grows_a_halved_window() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
     async with world.worker() as worker:
         worker.feed(*records(range(240)))
@@ -72,8 +70,7 @@ async def test_success_grows_a_halved_window() -> None:
 
 @in_virtual_time
 async def test_each_throttled_round_halves_the_window() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 3 else take_all(batch))
     async with world.worker() as worker:
         worker.feed(*records(range(80)))
@@ -84,9 +81,7 @@ async def test_each_throttled_round_halves_the_window() -> None:
 
 @in_virtual_time
 async def test_a_window_of_one_call_gets_growing_pauses() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.answer(always(SLOW_DOWN))
-    world.bus.latency = lambda _batch: 0.0
+    world = World(narrow("acme", 1), answer=always(SLOW_DOWN), latency=0.0)
     async with world.worker(batches=lane_limits(hold_secs=60)) as worker:
         worker.feed(record(0))
         await worker.at(30)
@@ -105,9 +100,7 @@ async def test_a_window_of_one_call_gets_growing_pauses() -> None:
 
 @in_virtual_time
 async def test_without_progress_deliveries_move_away() -> None:
-    world = World(narrow("acme", 1), destination("fine"))
-    world.bus.answer(always(SLOW_DOWN))
-    world.bus.latency = lambda _batch: 0.0
+    world = World(narrow("acme", 1), destination("fine"), answer=always(SLOW_DOWN), latency=0.0)
     async with world.worker() as worker:
         worker.feed(record(0), *records(range(1, 11), "fine"))
         await worker.at(10)
@@ -117,8 +110,7 @@ async def test_without_progress_deliveries_move_away() -> None:
 
 @in_virtual_time
 async def test_stalled_deliveries_climb_and_expire() -> None:
-    world = World(narrow("acme", 1))
-    world.bus.answer(always(SLOW_DOWN))
+    world = World(narrow("acme", 1), answer=always(SLOW_DOWN))
     async with world.worker(poll_secs=1, policy=retry_policy(max_age_secs=300)) as worker:
         worker.feed(record(0))
         await worker.at(2500)
@@ -152,8 +144,7 @@ async def test_progress_keeps_deliveries_on_their_tier() -> None:
 
 @in_virtual_time
 async def test_a_long_queue_is_copied_rarely() -> None:
-    world = World(destination())
-    world.bus.answer(Tokens(per_second=1, at_once=5).answer)
+    world = World(destination(), answer=Tokens(per_second=1, at_once=5).answer)
     async with world.worker(poll_secs=0.5) as worker:
         # For half a minute ten times the bus's quota of ten a second.
         for tenth in range(300):
@@ -241,8 +232,7 @@ async def test_a_throttled_entry_climbs_no_tier() -> None:
 
 @in_virtual_time
 async def test_one_failed_call_does_not_slow() -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
+    world = World(destination(), answer=in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
     async with world.worker() as worker:
         for number in range(4):
             worker.feed(record(number))
@@ -254,8 +244,7 @@ async def test_one_failed_call_does_not_slow() -> None:
 @pytest.mark.parametrize("reply", [failed("503", 503), failed("ConnectionFailed"), failed("InternalException", 500)])
 @in_virtual_time
 async def test_two_failed_calls_slow_like_a_throttle(reply: CallReply) -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(*[reply] * 6, take_all))
+    world = World(destination(), answer=in_turn(*[reply] * 6, take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(9)
@@ -264,8 +253,7 @@ async def test_two_failed_calls_slow_like_a_throttle(reply: CallReply) -> None:
 
 @in_virtual_time
 async def test_a_failed_sign_in_slows_nothing() -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(*[failed("503", 503, operation="AssumeRole")] * 4, take_all))
+    world = World(destination(), answer=in_turn(*[failed("503", 503, operation="AssumeRole")] * 4, take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(9)
@@ -274,8 +262,7 @@ async def test_a_failed_sign_in_slows_nothing() -> None:
 
 @in_virtual_time
 async def test_a_lowered_limit_counts_immediately() -> None:
-    world = World(destination())
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
     async with world.worker() as worker:
         worker.feed(*records(range(160)))
@@ -287,9 +274,7 @@ async def test_a_lowered_limit_counts_immediately() -> None:
 
 @in_virtual_time
 async def test_a_slow_destination_is_remembered() -> None:
-    world = World(destination())
-    world.bus.answer(in_turn(SLOW_DOWN, take_all))
-    world.bus.latency = lambda _batch: 1.0
+    world = World(destination(), answer=in_turn(SLOW_DOWN, take_all), latency=1.0)
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(60)

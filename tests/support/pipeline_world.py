@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, final
 
-from pushrail_stream.core.batch import LaneLimits
+from pushrail_stream.core.batch import Batch, LaneLimits
 from pushrail_stream.core.commit import Committable, settled_in
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
+from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
@@ -29,7 +30,7 @@ from tests.support.builders import VENDOR
 from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.support.flavours import EventBridgeFlavour, Flavour
 from tests.support.policy import TIERS, buffer_limits, flood_limits, lane_limits, retry_policy
-from tests.support.records import DLQ, EVENTS, P0
+from tests.support.records import DLQ, EVENTS, P0, Answer
 from tests.support.virtual_time import VirtualClock, virtual_loop
 
 __all__ = ["HANGS", "RETRIES", "Seen", "Worker", "World"]
@@ -45,9 +46,24 @@ _FETCH = 500
 class World:
     """The outside of a worker, which outlives it."""
 
-    def __init__(self, *documents: Destination, flavour: type[Flavour] = EventBridgeFlavour) -> None:
+    def __init__(
+        self,
+        *documents: Destination,
+        flavour: type[Flavour] = EventBridgeFlavour,
+        answer: Answer | None = None,
+        latency: float | Callable[[Batch], float] = 0.01,
+        bus_status: BusStatus | None = None,
+        sessions_are_old: bool = False,
+    ) -> None:
+        """``answer`` and ``bus_status`` are those of dst_acme; ``latency``, in seconds, is that of every bus."""
         self.settled = Account()
         self.bus = ScriptedBus(self.settled, flavour())
+        self.bus.latency = latency if callable(latency) else lambda _batch: latency
+        self.bus.sessions_are_old = sessions_are_old
+        if answer is not None:
+            self.bus.answer(answer)
+        if bus_status is not None:
+            self.bus.bus_status["dst_acme"] = bus_status
         self.topics = KeptTopics(self.settled)
         self.directory = Documents(documents)
         self.group: dict[Partition, Committable] = {}
