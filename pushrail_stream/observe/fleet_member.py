@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, final
 
-from pushrail_stream.core.control import Answer, Request, RequestKind
 from pushrail_stream.core.signals import FleetTrouble
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.observe.control import Answer, Request, RequestKind
 from pushrail_stream.observe.worker_record import EVERY_SECS, WorkerRecord
 from pushrail_stream.ports.fleet import FleetLink
 from pushrail_stream.ports.pipeline import Clock, Observer

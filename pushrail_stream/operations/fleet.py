@@ -21,13 +21,13 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.control import Answer, Request, RequestKind
 from pushrail_stream.core.destination_state import severity
 from pushrail_stream.core.record import Record
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.observe.control import Answer, Request, RequestKind
 from pushrail_stream.observe.worker_record import LOST_SECS, DestinationSummary, WorkerRecord
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pushrail_stream.core.control import Answer, Request
 from pushrail_stream.core.signals import FleetTrouble
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.observe.control import Answer, Request
 from pushrail_stream.observe.fleet_member import FleetMember
 from pushrail_stream.observe.worker_record import WorkerIdentity, WorkerRecord
 from pushrail_stream.pipeline.stats import WorkerStats

@@ -7,11 +7,11 @@ import asyncio
 import msgspec
 import pytest
 
-from pushrail_stream.core.control import Request
 from pushrail_stream.core.signals import FleetTrouble
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
+from pushrail_stream.observe.control import Request
 from pushrail_stream.observe.worker_record import DestinationSummary
 from pushrail_stream.operations.fleet import Fleet, read_fleet, request, watch_fleet
 from pushrail_stream.operations.times import now_ms

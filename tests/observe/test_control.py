@@ -8,8 +8,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from pushrail_stream.core.control import MAX_BYTES, Answer, Request
+from pushrail_stream.observe.control import MAX_BYTES, Answer, Request
 
 REQUEST = Request("r-1", "retry_now", 1_000_000, 60, {"destination": "dst_1"})
 ANSWER = Answer("r-1", "worker-1", {"begun": 3})
@@ -18,7 +19,7 @@ ANSWER = Answer("r-1", "worker-1", {"begun": 3})
 def test_both_are_read_back() -> None:
     assert Request.read(REQUEST.encode()) == REQUEST
     assert Answer.read(ANSWER.encode()) == ANSWER
-    refused = ANSWER._replace(result={}, problem="there is no such destination")
+    refused = replace(ANSWER, result={}, problem="there is no such destination")
     assert Answer.read(refused.encode()) == refused
 
 
