@@ -6,7 +6,6 @@ cannot be reached, would keep the process from ending.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -22,6 +21,8 @@ async def in_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
 
     If the task is cancelled meanwhile, the call continues and its result is dropped.
     """
+    import asyncio
+
     return await asyncio.wrap_future(start_daemon_thread(function, *args, **kwargs))
 
 

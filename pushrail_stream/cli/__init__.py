@@ -1,7 +1,8 @@
 """The command line parses options, calls operations, and prints.
 
-The room's rule: one file per group of commands, imported only when the group is used. A command decides nothing. Exit
-codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted. An expected error is a line on stderr; a
+The room's rule: one file per group of commands, imported only when the group is used. A file imports operations,
+settings and large libraries inside its functions, so that help and completion are quick. A command decides nothing.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted. An expected error is a line on stderr; a
 traceback is a bug of ours.
 """
 

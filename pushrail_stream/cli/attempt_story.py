@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pushrail_stream.cli.output import format_time, say, short_time
 from pushrail_stream.core.text import format_span
-from pushrail_stream.operations.attempt_story import Next, Part, StoryTeller
-from pushrail_stream.operations.attempts import Attempt, why_of
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.attempt_story import Next, Part, StoryTeller
+    from pushrail_stream.operations.attempts import Attempt
 
 _NOW: Final = f"{'next':24}"
 """The place of a time, before what comes next."""
@@ -37,6 +39,8 @@ def _lines(teller: StoryTeller, part: Part) -> list[str]:
 
 
 def _attempt(attempt: Attempt) -> str:
+    from pushrail_stream.operations.attempts import why_of
+
     number, replay, why = attempt.get("attempt"), attempt.get("replayId"), why_of(attempt)
     head = f"attempt {number}" if number else "no call"
     head += f" of replay {replay}" if replay else ""

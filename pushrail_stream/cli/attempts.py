@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
@@ -14,14 +14,15 @@ from pushrail_stream.cli.attempt_story import print_stories
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import Column, emit, format_time, note
 from pushrail_stream.cli.process import signal_handlers
-from pushrail_stream.operations.attempt_index import keep_index
-from pushrail_stream.operations.attempt_search import follow_attempts, search_attempts, search_dead_letters
-from pushrail_stream.operations.attempt_story import as_json, tell_stories
-from pushrail_stream.operations.attempts import STATUSES, Attempt, AttemptFilter, Summary, newest_of, row_of
 from pushrail_stream.operations.times import check_period, now_ms
-from pushrail_stream.operations.topic_reader import Progress
-from pushrail_stream.settings.model import Settings
 
+if TYPE_CHECKING:
+    from pushrail_stream.operations.attempts import Attempt, AttemptFilter
+    from pushrail_stream.operations.topic_reader import Progress
+    from pushrail_stream.settings.model import Settings
+
+_STATUSES: Final = ("delivered", "retrying", "dead_lettered", "skipped")
+"""Results of an attempt (CONTRACTS.md, "The attempt record")."""
 _ROWS: Final = 1_000
 """Attempts of a table without --limit."""
 _DAY_MS: Final = 86_400_000
@@ -40,7 +41,7 @@ _COLUMNS: Final = (
 @click.option("--destination", metavar="ID", help="Only attempts for this destination.")
 @click.option("--vendor", help="Only attempts of this vendor's events.")
 @click.option("--event-type", help="Only attempts of events of exactly this type.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only attempts with this status.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only attempts with this status.")
 @click.option("--code", help="Only attempts with this error code, AWS's or ours.")
 @click.option("--correlation-id", metavar="ID", help="Only attempts of events with this correlation id.")
 @click.option("--replay", metavar="ID", help="Only attempts of this replay.")
@@ -73,6 +74,8 @@ def attempts(
     With --json: the records as they were written, one a line; with --summary one object; with --story one object for
     each event.
     """
+    from pushrail_stream.operations.attempts import AttemptFilter
+
     context = click.get_current_context()
     if context.invoked_subcommand is not None:
         if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
@@ -92,6 +95,8 @@ def attempts(
 
 
 def _print_found(options: Options, wanted: AttemptFilter, limit: int | None, *, summary: bool) -> None:
+    from pushrail_stream.operations.attempt_search import search_attempts
+
     max_ = _ROWS if limit is None and not options.json and not summary else limit
     with options.progress() as progress:
         found: Iterable[Attempt] = search_attempts(
@@ -109,6 +114,8 @@ def _print_found(options: Options, wanted: AttemptFilter, limit: int | None, *, 
 
 def _is_story(options: Options, wanted: AttemptFilter, *, story: bool | None, is_plain: bool) -> bool:
     """Whether stories are told. What filters single attempts would leave gaps in them."""
+    from pushrail_stream.operations.attempts import AttemptFilter
+
     names_event = AttemptFilter(
         key=wanted.key, origin=wanted.origin, correlation_id=wanted.correlation_id, customer=wanted.customer,
         vendor=wanted.vendor, destination=wanted.destination,
@@ -123,6 +130,9 @@ def _is_story(options: Options, wanted: AttemptFilter, *, story: bool | None, is
 
 
 def _tell(options: Options, wanted: AttemptFilter) -> None:
+    from pushrail_stream.operations.attempt_search import search_attempts
+    from pushrail_stream.operations.attempt_story import as_json, tell_stories
+
     with options.progress() as progress:
         found = sorted(search_attempts(options.settings, wanted, progress), key=lambda attempt: attempt.at_ms)
         teller = tell_stories(options.settings, wanted, found, progress, now_ms())
@@ -137,6 +147,9 @@ def _tell(options: Options, wanted: AttemptFilter) -> None:
 
 
 def _print_following(options: Options, wanted: AttemptFilter, limit: int | None) -> None:
+    from pushrail_stream.operations.attempt_search import follow_attempts
+    from pushrail_stream.operations.attempts import row_of
+
     found = islice(follow_attempts(options.settings, wanted), limit)
     if options.json:
         _print_lines(found)
@@ -146,6 +159,9 @@ def _print_following(options: Options, wanted: AttemptFilter, limit: int | None)
 
 def _name_dead_letters(settings: Settings, wanted: AttemptFilter, progress: Progress) -> None:
     """Name on stderr the dead letters of events without attempts."""
+    from pushrail_stream.operations.attempt_search import search_dead_letters
+    from pushrail_stream.operations.attempts import AttemptFilter
+
     note(f"nothing was found in {settings.topics.attempts}")
     if wanted == AttemptFilter() or wanted.status not in {None, "dead_lettered"}:
         return
@@ -160,6 +176,8 @@ def _name_dead_letters(settings: Settings, wanted: AttemptFilter, progress: Prog
 
 
 def _newest(found: Iterable[Attempt], max_: int) -> list[Attempt]:
+    from pushrail_stream.operations.attempts import newest_of
+
     newest = newest_of(found, max_ + 1)
     if len(newest) > max_:
         note(f"the newest {max_}; there are more (--limit, or --json for all)")
@@ -176,6 +194,8 @@ def _print_lines(found: Iterable[Attempt]) -> bool:
 
 def _print_table(options: Options, found: Iterable[Attempt]) -> bool:
     # A table's columns are as wide as their widest cell, so it needs all rows at once; lines do not.
+    from pushrail_stream.operations.attempts import row_of
+
     rows = [row_of(attempt) for attempt in found]
     if rows:
         options.table(_COLUMNS, rows)
@@ -183,6 +203,8 @@ def _print_table(options: Options, found: Iterable[Attempt]) -> bool:
 
 
 def _print_summary(options: Options, found: Iterable[Attempt]) -> None:
+    from pushrail_stream.operations.attempts import Summary
+
     summary = Summary()
     for attempt in found:
         summary.add(attempt)
@@ -222,6 +244,8 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     Attempts are then found at once by key, origin, customer, destination or correlation id, whatever their number. The
     command goes on where it stopped. With --json: one object at the end.
     """
+    from pushrail_stream.operations.attempt_index import keep_index
+
     signals: list[bool] = []  # no Event: a second signal may come while the first one is handled
     # A signal ends the command between two transactions.
     with options.progress() as progress, nullcontext() if once else signal_handlers(lambda: signals.append(True)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,10 +11,11 @@ from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, m
 from pushrail_stream.cli.output import emit_with_lists, format_time, note, note_refused, to_the_end
 from pushrail_stream.core.retry import FAULTS, Fault
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.accounts import STATUSES, TracedDelivery
-from pushrail_stream.operations.check import CheckResult, check_deliveries
-from pushrail_stream.operations.destinations import known_destinations
 from pushrail_stream.operations.times import check_period, now_ms
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.accounts import TracedDelivery
+    from pushrail_stream.operations.check import CheckResult
 
 _SHOWN: Final = 100
 """Missing deliveries that the table's reader sees by name."""
@@ -42,6 +43,9 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     The command exits 1 when a delivery is missing, or when events cannot be read and no order to skip them explains it.
     With --json: one object, with all deliveries that are missing or too_new.
     """
+    from pushrail_stream.operations.check import check_deliveries
+    from pushrail_stream.operations.destinations import known_destinations
+
     until = now_ms() if until_ms is None else until_ms
     check_period(since_ms, until)
     known = known_destinations(options.settings)
@@ -70,6 +74,8 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
 
 def _emit(period: dict[str, str], result: CheckResult) -> None:
     """Print one JSON object on one line, piece by piece: any number of deliveries may be missing."""
+    from pushrail_stream.operations.accounts import STATUSES
+
     tally = result.tally
     facts = {
         **period,
@@ -90,6 +96,8 @@ def _as_json(one: TracedDelivery) -> dict[str, str | None]:
 
 
 def _print(options: Options, result: CheckResult) -> None:
+    from pushrail_stream.operations.accounts import STATUSES
+
     tally = result.tally
     total, rows = tally.total, sorted(tally.by_destination.items())
     options.table(

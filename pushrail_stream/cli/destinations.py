@@ -27,23 +27,13 @@ from pushrail_stream.cli.output import (
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.destination_state import STATES
-from pushrail_stream.operations.destinations import (
-    DestinationFilter,
-    check_documents,
-    find_destination,
-    load_documents,
-    test_destination,
-)  # fmt: skip
-from pushrail_stream.operations.document_changes import show_document, unusable
-from pushrail_stream.registry.catalog import Catalog
-from pushrail_stream.registry.documents import to_document
-from pushrail_stream.settings.eventbridge import FLAVOURS, auth_of
-from pushrail_stream.settings.model import Settings
-from pushrail_stream.settings.values import Arn
+from pushrail_stream.settings.eventbridge import FLAVOURS
 
 if TYPE_CHECKING:
     from pushrail_stream.eventbridge.verify import Step
     from pushrail_stream.operations.destination_health import DestinationHealth
+    from pushrail_stream.registry.catalog import Catalog
+    from pushrail_stream.settings.model import Settings
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = (
@@ -89,6 +79,9 @@ def list_(options: Options, /, *, state: str | None, **wanted: Any) -> None:
     With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line, and
     for a missing bus missingSince, lastSeen, deliveredSince and replay.
     """
+    from pushrail_stream.operations.destinations import DestinationFilter
+    from pushrail_stream.registry.documents import to_document
+
     found = list(filter(DestinationFilter(**wanted).matches, _load(options.settings)))
     if state is not None:
         _list_states(options, found, state)
@@ -107,6 +100,9 @@ def show(options: Options, *, destination_id: str, raw: bool) -> None:
 
     With --raw, a value that the reader refuses is masked: it may be a secret in the wrong place.
     """
+    from pushrail_stream.operations.document_changes import show_document, unusable
+    from pushrail_stream.registry.documents import to_document
+
     settings = options.settings
     if raw:
         name, text = show_document(settings, destination_id)
@@ -136,6 +132,8 @@ def validate(options: Options, files: tuple[Path, ...], *, alone: bool) -> None:
 
     With --json: one object with accepted, refused, refusals and warnings.
     """
+    from pushrail_stream.operations.destinations import check_documents, load_documents
+
     settings = options.settings
     found = check_documents(settings, files, is_alone=alone) if files else load_documents(settings).verdict
     with to_the_end():
@@ -179,6 +177,8 @@ def test(options: Options, *, destination_id: str, strict: bool) -> None:
     The command exits 1 when a step failed; a warning or an unknown result is no failure without --strict. With --json:
     one object with id, ok, enabled and steps (name, result, message, eventId, requestId).
     """
+    from pushrail_stream.operations.destinations import find_destination, test_destination
+
     destination = find_destination(options.settings, destination_id, note)
     show_step = (lambda _: None) if options.json else _print_step
     steps = test_destination(options.settings, destination, show_step, is_strict=strict)
@@ -247,6 +247,8 @@ def _state(destination: Destination, health: DestinationHealth | None) -> dict[s
 
 def _load(settings: Settings) -> Catalog:
     """The registry's destinations, their secrets sealed; the problems of documents go to stderr."""
+    from pushrail_stream.operations.destinations import load_documents
+
     catalog, refusals, caveats = load_documents(settings, decrypt=False)
     for refusal in refusals:
         note(f"refused: {refusal}")
@@ -256,6 +258,9 @@ def _load(settings: Settings) -> Catalog:
 
 
 def _row(destination: Destination) -> tuple[Cell, ...]:
+    from pushrail_stream.settings.eventbridge import auth_of
+    from pushrail_stream.settings.values import Arn
+
     return (
         destination.id,
         destination.customer_external_id,

@@ -8,25 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option, parse_position
 from pushrail_stream.cli.output import Column, emit, format_time, note, printable, say
 from pushrail_stream.core.event import MAX_LEVELS
-from pushrail_stream.core.retry import FAULTS
+from pushrail_stream.core.retry import FAULTS, REASONS
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.operations.dead_letters import (
-    REASONS,
-    DeadLetterFilter,
-    DeadLetterRecord,
-    count_dead_letters,
-    find_dead_letters,
-)  # fmt: skip
-from pushrail_stream.operations.replay_selection import ReplayMark
-from pushrail_stream.operations.replayed import Replays
 from pushrail_stream.operations.times import check_period
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord
+    from pushrail_stream.operations.replay_selection import ReplayMark
 
 _DUMPED: Final = 1024
 """Bytes that are shown of a value that is no event, in hex."""
@@ -68,6 +63,8 @@ def dead_letter_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
+        from pushrail_stream.operations.dead_letters import DeadLetterFilter
+
         values = {name: kwargs.pop(name) for name in DeadLetterFilter.__slots__}
         check_period(values["since_ms"], values["until_ms"])
         command(*args, wanted=DeadLetterFilter(**values | {"reasons": frozenset(values["reasons"])}), **kwargs)
@@ -97,6 +94,9 @@ def list_(options: Options, *, wanted: DeadLetterFilter, is_all: bool) -> None:
     program has written or damaged the record; such a record is shown and never replayed. With --json: one object for
     each row.
     """
+    from pushrail_stream.operations.dead_letters import count_dead_letters, find_dead_letters
+    from pushrail_stream.operations.replayed import Replays
+
     with options.progress() as progress:
         replays = Replays.read(options.settings)
         letters = find_dead_letters(options.settings, wanted, None, progress)
@@ -125,6 +125,9 @@ def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, li
     With --json: one object for each, with the event, or any other JSON, as event; and the first bytes in hex of a value
     that is no event.
     """
+    from pushrail_stream.operations.dead_letters import DeadLetterFilter, find_dead_letters
+    from pushrail_stream.operations.replayed import Replays
+
     settings = options.settings
     at = None if position is None else parse_position(position)
     if at is None and wanted == DeadLetterFilter():

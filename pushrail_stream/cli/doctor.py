@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Column, to_the_end
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.doctor import diagnose
-from pushrail_stream.operations.findings import STATES, Finding
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.findings import Finding
 
 _COLUMNS: Final = (Column("state", "status"), "check", Column("found", "text"))
 
@@ -27,6 +28,9 @@ def doctor(options: Options) -> None:
 
     With --json: one object for each finding, with state, check, found and remedy.
     """
+    from pushrail_stream.operations.doctor import diagnose
+    from pushrail_stream.operations.findings import STATES
+
     with options.progress() as progress:
         progress.begin("checks")
         findings = diagnose(options.load, progress.at)

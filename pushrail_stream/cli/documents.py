@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,9 +15,10 @@ from pushrail_stream.cli.options import Options, common_options, confirm, yes_op
 from pushrail_stream.cli.output import note
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
-from pushrail_stream.operations.document_changes import delete_document, plan_enabled, plan_put, seal_secret
-from pushrail_stream.operations.document_plan import PlannedChange, Prune, read_documents, write_plan
-from pushrail_stream.ports.documents import DocumentChange
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.document_plan import PlannedChange
+    from pushrail_stream.ports.documents import DocumentChange
 
 _SECRET: Final = re.compile(r"[!-~]{1,512}")
 _STDIN: Final = Path("-")
@@ -42,6 +43,9 @@ def put(
 
     With --json: one object with id, result and document for each document.
     """
+    from pushrail_stream.operations.document_changes import plan_put
+    from pushrail_stream.operations.document_plan import Prune
+
     if vendor is not None and not prune:
         raise UsageError("--vendor: needs --prune")
     changes = plan_put(options.settings, _read(files), Prune(vendor) if prune else None)
@@ -52,6 +56,9 @@ def put(
 
 
 def _read(files: Sequence[Path]) -> list[DocumentChange]:
+    from pushrail_stream.operations.document_plan import read_documents
+    from pushrail_stream.ports.documents import DocumentChange
+
     given = read_documents([file for file in files if file != _STDIN])
     if _STDIN in files:
         given.append(DocumentChange("<stdin>", sys.stdin.buffer.read()))
@@ -68,6 +75,8 @@ def enable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool)
     Only the value of "enabled" changes in a document, and no keyring is needed. When one of the documents would be
     refused, none is written (exit code 2). With --json: one object with id, result and document for each ID.
     """
+    from pushrail_stream.operations.document_changes import plan_enabled
+
     changes = plan_enabled(options.settings, destination_ids, enabled=True)
     _carry_out(options, changes, is_dry_run=dry_run, changed="enabled")
 
@@ -82,6 +91,8 @@ def disable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool
     Only the value of "enabled" changes in a document, and no keyring is needed. When one of the documents would be
     refused, none is written (exit code 2). With --json: one object with id, result and document for each ID.
     """
+    from pushrail_stream.operations.document_changes import plan_enabled
+
     changes = plan_enabled(options.settings, destination_ids, enabled=False)
     _carry_out(options, changes, is_dry_run=dry_run, changed="disabled")
 
@@ -90,6 +101,8 @@ def _carry_out(
     options: Options, changes: Sequence[PlannedChange], *, is_dry_run: bool, changed: str = "changed"
 ) -> None:  # fmt: skip
     """Write the changes unless the run is dry, and report each."""
+    from pushrail_stream.operations.document_plan import write_plan
+
     if not is_dry_run:
         write_plan(options.settings, changes)
     would = "would be " if is_dry_run else ""
@@ -114,6 +127,8 @@ def delete(options: Options, *, destination_id: str, dry_run: bool) -> None:
 
     ID is the destination's id, or the name of its document, which may be a refused one.
     """
+    from pushrail_stream.operations.document_changes import delete_document
+
     name = delete_document(options.settings, destination_id, is_dry_run=dry_run)
     _report(options, destination_id, "would be deleted" if dry_run else "deleted", name)
 
@@ -136,6 +151,8 @@ def seal(
     The document exists before: in the folder it may lack the secret, and `destinations put` takes one that has
     "env:TO_BE_SEALED" in its place.
     """
+    from pushrail_stream.operations.document_changes import seal_secret
+
     if surplus:
         # Not quoted: it may be the secret.
         raise UsageError("takes one ID and nothing else: the secret is asked for, or read from standard input")

@@ -12,9 +12,6 @@ from click.core import ParameterSource
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import Column, document, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.events.schema import asyncapi as asyncapi_document
-from pushrail_stream.events.schema import event_schema
-from pushrail_stream.operations.event_files import check_events
 
 _NEWEST: Final = 1_000
 """Events of each partition without --events and --since: enough for the optional members of most types."""
@@ -55,6 +52,8 @@ def schema(options: Options, /, *, eventbridge: bool, **wanted: Any) -> None:
 
     With --eventbridge and --json: one object for each schema, as CreateSchema takes it.
     """
+    from pushrail_stream.events.schema import event_schema
+
     if eventbridge:
         _infer(options, **wanted)
         return
@@ -100,6 +99,8 @@ def _infer(
 @common_options
 def asyncapi(options: Options) -> None:
     """Print the AsyncAPI 3 document of the topic of events: its records' key, headers and value."""
+    from pushrail_stream.events.schema import asyncapi as asyncapi_document
+
     (emit if options.json else document)(asyncapi_document(options.settings.topics.events))
 
 
@@ -112,6 +113,8 @@ def check(options: Options, *, file: BinaryIO) -> None:
     Workers accept an event exactly when this check does. The command exits 1 when one breaks a rule. With --json: one
     object for each broken rule, with line, field and problem.
     """
+    from pushrail_stream.operations.event_files import check_events
+
     total = bad = 0
     rows = []
     for line, problems in check_events(file):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Column, note
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
-from pushrail_stream.ingest.service import RunningIngest, run_ingest
-from pushrail_stream.observe.logging import Logger, open_log
-from pushrail_stream.operations.api_keys import api_keys, create_api_key, revoke_api_key
-from pushrail_stream.settings.model import Settings
+
+if TYPE_CHECKING:
+    from pushrail_stream.ingest.service import RunningIngest
+    from pushrail_stream.observe.logging import Logger
+    from pushrail_stream.settings.model import Settings
 
 
 @click.group(
@@ -30,6 +31,8 @@ def ingest(options: Options, context: click.Context) -> None:
 
     Run as many processes as you like behind a load balancer that speaks TLS to the outside.
     """
+    from pushrail_stream.observe.logging import open_log
+
     if context.invoked_subcommand is not None:
         return
     settings = options.settings
@@ -54,6 +57,8 @@ def keys() -> None:
 @common_options
 def create(options: Options, vendor: str | None) -> None:
     """Make a key. It is the last word of the output and is shown only once: the file does not contain it."""
+    from pushrail_stream.operations.api_keys import create_api_key
+
     new, vendor = create_api_key(options.settings, vendor)
     path = options.settings.ingest.keys_file
     options.answer(
@@ -66,6 +71,8 @@ def create(options: Options, vendor: str | None) -> None:
 @common_options
 def list_(options: Options) -> None:
     """List the keys: id, vendor, and creation and revocation. The file does not contain the keys themselves."""
+    from pushrail_stream.operations.api_keys import api_keys
+
     keys = api_keys(options.settings)
     options.table(
         ("id", "vendor", Column("created", "time"), Column("revoked", "time")),
@@ -79,6 +86,8 @@ def list_(options: Options) -> None:
 @common_options
 def revoke(options: Options, key_id: str) -> None:
     """Revoke a key permanently. A running ingest refuses it within two seconds."""
+    from pushrail_stream.operations.api_keys import revoke_api_key
+
     vendor_without_key = revoke_api_key(options.settings, key_id)
     options.answer({"id": key_id, "revoked": True}, f"{key_id}: revoked")
     if vendor_without_key is not None:
@@ -86,6 +95,10 @@ def revoke(options: Options, key_id: str) -> None:
 
 
 async def _run(settings: Settings, log: Logger) -> None:
+    import asyncio
+
+    from pushrail_stream.ingest.service import run_ingest
+
     def started(ingesting: RunningIngest) -> None:
         on_signal(ingesting.stop)
         log.info("listening", host=settings.ingest.host, port=ingesting.port, ops_port=ingesting.http_port)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Column, as_json, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.document_changes import require_keyring
-from pushrail_stream.operations.sealing_keys import (
-    Rotation,
-    generate_key,
-    is_keyring_exposed,
-    keyring_file,
-    remove_keys,
-    rotate_documents,
-    survey_documents,
-)  # fmt: skip
-from pushrail_stream.registry.keyring import Keyring
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.sealing_keys import Rotation
+    from pushrail_stream.registry.keyring import Keyring
 
 _EVERY: Final = 500
 """Documents between two lines of progress."""
@@ -46,6 +38,8 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
     The key itself is written to the file, which only its owner can read, and is never shown. Keep a copy of the file
     where you keep your most precious secrets: without it no secret that it sealed can be opened.
     """
+    from pushrail_stream.operations.sealing_keys import generate_key
+
     new = generate_key(options.settings, key_id, kms, is_dry_run=dry_run)
     options.answer(
         {"id": new.id, "kind": "local" if kms is None else "kms", "keyring": str(new.path), "dryRun": dry_run},
@@ -62,6 +56,11 @@ def list_(options: Options) -> None:
 
     Keys that documents need and the keyring lacks are listed as missing; then the exit code is 1.
     """
+    import asyncio
+
+    from pushrail_stream.operations.document_changes import require_keyring
+    from pushrail_stream.operations.sealing_keys import is_keyring_exposed, survey_documents
+
     settings = options.settings
     keyring = require_keyring(settings)
     found = asyncio.run(survey_documents(settings, keyring))
@@ -93,6 +92,11 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
 
     With --json: one object with primary, resealed, refusals, left, documents by key, unused and removed.
     """
+    import asyncio
+
+    from pushrail_stream.operations.document_changes import require_keyring
+    from pushrail_stream.operations.sealing_keys import keyring_file, remove_keys, rotate_documents
+
     settings = options.settings
     keyring = require_keyring(settings)
     if remove_unused:

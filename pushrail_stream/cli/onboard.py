@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say
-from pushrail_stream.operations.onboarding_files import PAGE, customer_files
-from pushrail_stream.operations.onboarding_templates import BUS, ROLE, Onboarding, new_external_id
+from pushrail_stream.operations.onboarding_templates import BUS, ROLE
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.onboarding_templates import Onboarding
 
 
 @click.command(
@@ -41,6 +43,8 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
     files (the content of each file, by its path).
     """
     from pushrail_stream.operations.onboarding import onboard_customer
+    from pushrail_stream.operations.onboarding_files import customer_files
+    from pushrail_stream.operations.onboarding_templates import Onboarding, new_external_id
 
     onboarding = Onboarding(vendor=vendor, external_id=new_external_id(vendor), **facts)
     onboarding, name = onboard_customer(options.settings, onboarding, out, note, is_dry_run=dry_run)
@@ -61,6 +65,8 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
 
 
 def _print(onboarding: Onboarding, name: str | None, out: Path | None) -> None:
+    from pushrail_stream.operations.onboarding_files import PAGE, customer_files
+
     say(f"destination  {onboarding.destination_id}")
     say(f"document     {'not written (--dry-run)' if name is None else f'{name}, disabled'}")
     say(f"external ID  {onboarding.external_id}")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
-import multiprocessing
 import resource
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
-
-import uvloop
 
 _T = TypeVar("_T")
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -47,6 +43,9 @@ def run_loop(work: Coroutine[None, None, _T]) -> _T:
 
     Raises `KeyboardInterrupt` when ``work`` was cancelled and let the cancellation pass.
     """
+    import asyncio
+
+    import uvloop
 
     async def run() -> _T:
         task = asyncio.current_task()
@@ -65,6 +64,9 @@ def run_loop(work: Coroutine[None, None, _T]) -> _T:
 
 def on_signal(act: Callable[[], object]) -> None:
     """Let SIGTERM and SIGINT, and the end of the process that supervises this one, call ``act`` on the loop."""
+    import asyncio
+    import multiprocessing
+
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, act)
@@ -82,6 +84,8 @@ def allow_many_sockets() -> None:
 
 
 def _end_with(sentinel: int, act: Callable[[], object]) -> None:
+    import asyncio
+
     asyncio.get_running_loop().remove_reader(sentinel)  # it stays readable, and once is enough
     act()
 

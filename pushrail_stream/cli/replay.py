@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,14 +18,16 @@ from pushrail_stream.cli.options import (
     yes_option,
 )  # fmt: skip
 from pushrail_stream.cli.output import emit, format_time, note, note_refused
+from pushrail_stream.core.retry import MAX_REPLAYS
 from pushrail_stream.errors import UsageError
-from pushrail_stream.operations.dead_letters import DeadLetterFilter
-from pushrail_stream.operations.destinations import KnownDestinations, known_destinations
-from pushrail_stream.operations.offsets import move_offsets, parse_target
-from pushrail_stream.operations.replay import ReplayLimits, ReplayResult, replay_dead_letters, replay_events
-from pushrail_stream.operations.replay_selection import ANY_TIME, MAX_REPLAYS, EventFilter
 from pushrail_stream.operations.times import check_period, now_ms
-from pushrail_stream.settings.model import Settings
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.dead_letters import DeadLetterFilter
+    from pushrail_stream.operations.destinations import KnownDestinations
+    from pushrail_stream.operations.replay import ReplayLimits, ReplayResult
+    from pushrail_stream.operations.replay_selection import EventFilter
+    from pushrail_stream.settings.model import Settings
 
 
 @click.group(epilog="Example: pushrail-stream replay dlq --destination dst_acme_8K2zRq --dry-run")
@@ -73,6 +75,9 @@ def dlq_(
     With --json: one object with replay, dryRun, sent, chosen (destination, reason, fault and count of each kind),
     leftOut (why, and how many) and at.
     """
+    from pushrail_stream.operations.dead_letters import DeadLetterFilter
+    from pushrail_stream.operations.replay import ReplayLimits, replay_dead_letters
+
     if wanted == DeadLetterFilter() and not everything:
         raise UsageError("--destination, --reason or another filter: is required; --all replays every dead letter")
     known = _known(options.settings)
@@ -125,6 +130,8 @@ def events(
     With --json: one object with replay, dryRun, sent, chosen (destination and count of each), leftOut (why, and how
     many) and at.
     """
+    from pushrail_stream.operations.replay import ReplayLimits, replay_events
+
     wanted = _event_filter(resume=resume, **filters)
     known = _known(options.settings)
     limits = ReplayLimits(deliveries=limit, per_second=rate, is_dry_run=dry_run)
@@ -146,6 +153,8 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
     The records between the old offset and the new one are delivered again, to every destination, or are passed over.
     With --json: one object for each partition.
     """
+    from pushrail_stream.operations.offsets import move_offsets, parse_target
+
     where = parse_target(target)
     if where is None:
         expected = "a time such as 2026-11-24T09:00:00Z, how long ago (2h, 7d), earliest, latest, or an offset"
@@ -184,6 +193,8 @@ def _event_filter(
 
 
 def _produced(since_ms: int | None, until_ms: int | None, *, some: bool) -> EventFilter:
+    from pushrail_stream.operations.replay_selection import EventFilter
+
     if since_ms is None:
         raise UsageError("--since: is required, unless --resume goes on with a replay")
     if not some:
@@ -202,6 +213,8 @@ def _delivered(
     delivered_until_ms: int | None,
     is_narrow: bool,
 ) -> EventFilter:
+    from pushrail_stream.operations.replay_selection import ANY_TIME, EventFilter
+
     if delivered_since_ms is None:
         raise UsageError("--delivered-until: needs --delivered-since")
     if not is_narrow or not (since_ms is until_ms is None):
@@ -216,6 +229,8 @@ def _delivered(
 
 
 def _known(settings: Settings) -> KnownDestinations:
+    from pushrail_stream.operations.destinations import known_destinations
+
     known = known_destinations(settings)
     note_refused(known.refused)
     return known

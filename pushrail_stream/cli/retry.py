@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Column, note
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.retries import WorkerRetries, list_waiting, retry_now
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.retries import WorkerRetries
 
 _COLUMNS: Final = (
     "destination", "reason", "code", "count", Column("oldest", "time", drop=1), Column("next due", "time"),
@@ -31,6 +33,8 @@ def list_(options: Options, *, destination: str | None) -> None:
     The oldest is the first attempt of the delivery that has waited longest. Deliveries that a worker has begun and not
     yet settled count. With --json: one object for each row.
     """
+    from pushrail_stream.operations.retries import list_waiting
+
     with options.progress() as progress:
         found = list_waiting(options.settings, progress, destination)
     options.table(
@@ -60,6 +64,8 @@ def now(options: Options, *, destination: str) -> None:
 
     The command exits 1 when a worker does not answer or could not go on. With --json: one object for each worker.
     """
+    from pushrail_stream.operations.retries import retry_now
+
     found = retry_now(options.settings, destination)
     options.table(
         ("worker", "begun", "kept", "goes on", Column("problem", "prose")),

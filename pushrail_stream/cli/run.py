@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.process import (
     allow_many_sockets,
@@ -25,12 +20,16 @@ from pushrail_stream.cli.process import (
     signal_handlers,
 )  # fmt: skip
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.observe.logging import Logger, open_log
-from pushrail_stream.operations.first_start import History, decide_start, find_history
-from pushrail_stream.settings.model import Settings
-from pushrail_stream.worker import Worker, run_worker
+
+if TYPE_CHECKING:
+    import asyncio
+    from multiprocessing.context import SpawnProcess
+
+    from pushrail_stream.observe.logging import Logger
+    from pushrail_stream.operations.first_start import History
+    from pushrail_stream.settings.model import Settings
+    from pushrail_stream.worker import Worker
 
 _NAME: Final = "pushrail-stream"
 _LAST_PORT: Final = 65_535
@@ -62,6 +61,8 @@ def run(options: Options, workers: int, *, from_beginning: bool) -> None:
     delivered. The command says so, with their number. On a terminal it asks; elsewhere it goes on. The setting
     kafka.start (earliest, latest, refuse) or --from-beginning decides it beforehand.
     """
+    from pushrail_stream.observe.logging import open_log
+
     settings = options.settings
     if workers > 1 and settings.http.port + workers - 1 > _LAST_PORT:
         raise UsageError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}")
@@ -82,6 +83,9 @@ def run(options: Options, workers: int, *, from_beginning: bool) -> None:
 
 def _decide_start(options: Options, settings: Settings, log: Logger) -> None:
     """Say once, before any worker starts, what a new group would deliver, and where it begins."""
+    from pushrail_stream.blocking import in_daemon_thread
+    from pushrail_stream.operations.first_start import decide_start, find_history
+
     history = run_loop(in_daemon_thread(find_history, settings))
     if history is not None:
         is_person = not options.json and all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr))
@@ -130,6 +134,11 @@ def collect_now_and_then(loop: asyncio.AbstractEventLoop, number: int = 1) -> No
 
 
 async def _run_worker(settings: Settings, log: Logger, name: str) -> Ledger:
+    import asyncio
+
+    from pushrail_stream.documents import open_registry
+    from pushrail_stream.worker import run_worker
+
     collect_now_and_then(asyncio.get_running_loop())
 
     def started(worker: Worker) -> None:
@@ -154,6 +163,8 @@ def _tune_memory() -> None:
 
 
 def _child(options: Options, name: str, port: int) -> None:
+    from pushrail_stream.observe.logging import open_log
+
     log = open_log(options.log_level, as_json=options.json, worker=name)
     try:
         settings = _with_port(options.settings, port)
@@ -166,6 +177,8 @@ def _child(options: Options, name: str, port: int) -> None:
 
 def _supervise(options: Options, workers: int, port: int) -> None:
     """Run the workers as spawned processes: librdkafka does not survive a fork."""
+    import multiprocessing
+
     spawn = multiprocessing.get_context("spawn")
     crew = _Crew(
         [
@@ -199,6 +212,8 @@ class _Crew:
 
     def run(self) -> SpawnProcess | None:
         """Until all have ended; the first that ended without being asked, or badly."""
+        from multiprocessing.connection import wait
+
         for process in self._processes:
             process.start()
         failed = None

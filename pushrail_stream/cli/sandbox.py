@@ -14,7 +14,6 @@ from pushrail_stream.cli.output import Cell, Column, document, emit, note, say, 
 from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.cli.sandbox_bus import bus
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.sandbox.bus.inbox import read_inbox
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.demo.report import Percentiles, Report, Row
@@ -67,6 +66,8 @@ def inbox(options: Options, *, key: str | None, rule: str | None, limit: int) ->
     The bus is that of a sandbox (`sandbox --keep`, `sandbox bus`): the settings name it as eventbridge.endpoint_url.
     With --json: one object an event, with atMs (of its arrival), bus, rules and event.
     """
+    from pushrail_stream.sandbox.bus.inbox import read_inbox
+
     url = options.settings.eventbridge.endpoint_url
     if url is None:
         raise UsageError("eventbridge.endpoint_url: is not set; `sandbox --keep` prints the command for its inbox")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,9 +12,10 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit
 from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.files import reason_of
-from pushrail_stream.sandbox.bus.faults import Rule, rules_from_json
-from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
+
+if TYPE_CHECKING:
+    from pushrail_stream.sandbox.bus.faults import Rule
+    from pushrail_stream.sandbox.bus.server import BusConfig
 
 _HELP: Final = """Serve a bus that answers PutEvents and AssumeRole as AWS does, and fails on demand.
 
@@ -123,6 +123,9 @@ POST /_bus/clear      forgets arrivals, calls and counts
 @common_options
 def bus(options: Options, /, *, plan: Path | None, **values: Any) -> None:
     """Serve the fault-injecting bus; its help is `_HELP`."""
+    from pushrail_stream.files import reason_of
+    from pushrail_stream.sandbox.bus.server import BusConfig
+
     del options
     config = BusConfig(**values)
     if config.ca_path is not None and not config.tls:
@@ -137,6 +140,9 @@ def bus(options: Options, /, *, plan: Path | None, **values: Any) -> None:
 
 
 def _read_plan(path: Path) -> list[Rule]:
+    from pushrail_stream.files import reason_of
+    from pushrail_stream.sandbox.bus.faults import rules_from_json
+
     try:
         return rules_from_json(json.loads(path.read_bytes()))
     except OSError as error:
@@ -146,6 +152,10 @@ def _read_plan(path: Path) -> list[Rule]:
 
 
 async def _serve(config: BusConfig, rules: list[Rule]) -> None:
+    import asyncio
+
+    from pushrail_stream.sandbox.bus.server import FaultBus
+
     stop = asyncio.Event()
     on_signal(stop.set)
     async with FaultBus.serve(config) as server:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Cell, Column, emit, printable, table_lines
 from pushrail_stream.core.text import format_span
-from pushrail_stream.operations.fleet import FleetDestination, FleetWorker, read_fleet, watch_fleet
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.top import Overview, overview
-from pushrail_stream.settings.model import Settings
+
+if TYPE_CHECKING:
+    from pushrail_stream.operations.fleet import FleetDestination, FleetWorker
+    from pushrail_stream.operations.top import Overview
+    from pushrail_stream.settings.model import Settings
 
 _NAMED: Final = 4
 """Workers of a kind that are named: a screen of 80 columns has room for them beside the table."""
@@ -36,6 +38,9 @@ def top(options: Options, /, *, once: bool) -> None:
 
     --json, --output, and an output that is no terminal print the state once.
     """
+    from pushrail_stream.operations.fleet import read_fleet
+    from pushrail_stream.operations.top import overview
+
     if once or options.output != "table" or not sys.stdout.isatty():
         _print_once(options, overview(read_fleet(options.settings), now_ms()))
     else:
@@ -61,6 +66,8 @@ def _watch(settings: Settings) -> None:
     from rich.text import Text
 
     from pushrail_stream.cli.keyboard import pressed_keys
+    from pushrail_stream.operations.fleet import watch_fleet
+    from pushrail_stream.operations.top import overview
 
     with pressed_keys() as keys, Live(console=Console(), screen=True, auto_refresh=False) as live:
         for fleet in watch_fleet(settings):

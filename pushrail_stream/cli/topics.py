@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options, parse_position
 from pushrail_stream.cli.output import Cell, Column, format_time, note, to_the_end
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.reach import reached_kafka
-from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
-from pushrail_stream.operations.offsets import order_skip
+
+if TYPE_CHECKING:
+    from pushrail_stream.kafka.topics import TopicState
 
 _CONFIGURATION: Final = (Column("settings", "prose"), Column("differs", "text"))
 
@@ -40,6 +40,9 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     A topic that exists is left as it is. The last column and stderr show where its configuration differs from the
     required one. The command exits 1 when such a difference can lose data: `run` refuses to start then.
     """
+    from pushrail_stream.kafka.reach import reached_kafka
+    from pushrail_stream.kafka.topics import create_topics, describe_topics, plan_topics
+
     settings = options.settings
     kafka, plans = reached_kafka(settings), plan_topics(settings, partitions)
     outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
@@ -64,6 +67,9 @@ def describe(options: Options) -> None:
     The command exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. It
     also exits 1 when a configuration cannot be read. Other differences are warnings, and the exit code stays 0.
     """
+    from pushrail_stream.kafka.reach import reached_kafka
+    from pushrail_stream.kafka.topics import describe_topics, plan_topics
+
     settings = options.settings
     states = describe_topics(reached_kafka(settings), plan_topics(settings))
     with to_the_end():
@@ -142,6 +148,8 @@ def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None
     With --json: one object with topic, partition, first, end (excluded), reason, at, dryRun and repeated (whether it
     had been ordered before).
     """
+    from pushrail_stream.operations.offsets import order_skip
+
     ordered, is_new = order_skip(options.settings, parse_position(position), reason, is_dry_run=dry_run)
     partition, first, end, reason, at_ms, _ = ordered
     when = f"were ordered to be stepped over at {format_time(at_ms)} ({reason})"

@@ -9,7 +9,7 @@ as long as the earlier deliveries take.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
@@ -17,6 +17,12 @@ from pushrail_stream.core.pacing import Backoff
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
 """The reason for giving a delivery up (CONTRACTS.md, "Delivery headers")."""
+FOREIGN: Final = "foreign"
+"""The reason shown for a record in the DLQ that is no dead letter of ours."""
+REASONS: Final = (*get_args(DeadReason), FOREIGN)
+"""Every reason that a record in the DLQ is shown with."""
+MAX_REPLAYS: Final = 3
+"""Replays after which a delivery is left out, unless the operator raises the limit."""
 Fault = Literal["customer", "producer", "ours"]
 """``customer``: their bus, their limits or their event. ``producer``: the writer of the record, us included.
 ``ours``: the settings of this installation."""

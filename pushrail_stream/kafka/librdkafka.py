@@ -16,7 +16,8 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.settings.client import ALIASES, MASK
+from pushrail_stream.settings.client import ALIASES
+from pushrail_stream.settings.values import MASK
 
 CONSUMER_ONLY: Final = frozenset((
     "auto.offset.reset", "check.crcs", "coordinator.query.interval.ms", "fetch.error.backoff.ms", "fetch.max.bytes",

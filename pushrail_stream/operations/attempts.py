@@ -17,9 +17,6 @@ from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
 
-STATUSES: Final = ("delivered", "retrying", "dead_lettered", "skipped")
-"""Results of an attempt (CONTRACTS.md, "The attempt record")."""
-
 
 class Attempt(NamedTuple):
     """One attempt record: as it was written, and read."""

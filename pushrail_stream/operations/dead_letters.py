@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple, get_args
+from typing import NamedTuple
 
 from pushrail_stream.core.commit import decode_settled
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.identity import Identity, identify, identity_of
 from pushrail_stream.core.record import Origin, Record
-from pushrail_stream.core.retry import DeadReason, Fault, fault_of
+from pushrail_stream.core.retry import FOREIGN, Fault, fault_of
 from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
-
-FOREIGN: Final = "foreign"
-"""The reason shown for a record in the DLQ that is no dead letter of ours."""
-REASONS: Final = (*get_args(DeadReason), FOREIGN)
-"""Why a delivery is given up (CONTRACTS.md, "Delivery headers"), and what was not ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from pushrail_stream.core.retry import MAX_REPLAYS
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
@@ -19,7 +20,6 @@ from pushrail_stream.operations.dead_letters import DeadLetterFilter, all_dead_l
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.destinations import KnownDestinations
 from pushrail_stream.operations.replay_selection import (
-    MAX_REPLAYS,
     DeadLetterSelection,
     EventFilter,
     EventSelection,

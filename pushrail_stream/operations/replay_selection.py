@@ -12,14 +12,12 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
-from pushrail_stream.core.retry import Fault
+from pushrail_stream.core.retry import MAX_REPLAYS, Fault
 from pushrail_stream.core.skips import Mark, parse_mark
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.ports.pipeline import Directory
 
-MAX_REPLAYS: Final = 3
-"""Replays after which a delivery is left out, unless the operator raises the limit."""
 HOPELESS: Final = frozenset({"rejected", "oversize"})
 """Reasons for which a delivery can only fail again: the same entry is refused again, and fits into no call."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.sealing import Place
-from pushrail_stream.settings.client import MASK
+from pushrail_stream.settings.values import MASK
 
 SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
 _MAX_NAME: Final = 64

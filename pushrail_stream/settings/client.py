@@ -17,12 +17,10 @@ from pydantic import (
 )  # fmt: skip
 from pydantic_core import CoreSchema
 
-from pushrail_stream.settings.values import whole
+from pushrail_stream.settings.values import MASK, whole
 
 ClientValue = str | int | float | bool
 """The types of a librdkafka property's value."""
-
-MASK: Final = "***"
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9._]*")
 _WITH_UNIT: Final = re.compile(r"\s*[+-]?[0-9]+(\s+[0-9]|\s*[A-Za-z]).*", re.DOTALL)

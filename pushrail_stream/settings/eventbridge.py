@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.settings.client import MASK
-from pushrail_stream.settings.values import BUS_ARN, Arn, Rule
+from pushrail_stream.settings.values import BUS_ARN, MASK, Arn, Rule
 
 TIME_BYTES: Final = 14
 """Bytes that AWS counts for an entry's ``Time``, whatever its value."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
+MASK: Final = "***"
+"""The text shown in place of a secret."""
 _DEFAULT_PARTITION: Final = "aws"
 """The partition that botocore presumes for a region that fits no partition's pattern."""
 

@@ -8,8 +8,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from pushrail_stream.cli import root
 from pushrail_stream.errors import OperatorError, UsageError
 from tests.support.builders import SECRET
 from tests.support.commands import Shell, program, start
@@ -43,9 +45,34 @@ def imported_by(*words: str, **environ: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+LARGE = {"aiohttp", "asyncio", "botocore", "confluent_kafka", "cryptography", "pydantic", "rich", "uvloop", "yaml"}
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["--output", "json", "--help"]])
 def test_help_imports_no_group(words: list[str]) -> None:
-    assert not imported_by(*words) & {"pydantic", "rich", "yaml", "confluent_kafka", "botocore", "aiohttp", "asyncio"}
+    assert not imported_by(*words) & LARGE
+
+
+@pytest.mark.parametrize("command", root.list_commands(click.Context(root)))
+def test_the_help_of_a_command_imports_no_large_library(command: str) -> None:
+    modules = imported_by(command, "--help")
+    assert f"pushrail_stream.cli.{command}" in modules
+    assert not modules & LARGE
+
+
+def test_the_completion_of_options_imports_no_large_library() -> None:
+    script = (
+        "import atexit, sys; from pushrail_stream.cli import main; atexit.register(lambda: print(*sys.modules)); main()"
+    )
+    done = start(
+        [sys.executable, "-c", script],
+        _PUSHRAIL_STREAM_COMPLETE="bash_complete",
+        COMP_WORDS="pushrail-stream dlq list --",
+        COMP_CWORD="3",
+    )
+    *options, modules = done.stdout.splitlines()
+    assert "plain,--reason" in options
+    assert not set(modules.split()) & LARGE
 
 
 @pytest.mark.parametrize(

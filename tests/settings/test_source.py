@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.settings.client import MASK, ClientProperties, is_secret
+from pushrail_stream.settings.client import ClientProperties, is_secret
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import load_settings, read_settings
+from pushrail_stream.settings.values import MASK
 from tests.support.settings_files import SECRET, file, problems
 
 SHIPPED = Path(__file__).parents[2] / "config" / "pushrail.yaml"
