@@ -303,8 +303,7 @@ async def test_every_end_of_a_delivery_has_one_record(
     bus(world)
     async with world.worker(observe=AttemptsLog(log.append), batches=lane_limits(max_entries=1)) as worker:
         worker.assign(RETRY)
-        worker.feed(*(record(n) for n in live))
-        await worker.at(5)
+        await worker.feed_until(5, *(record(n) for n in live))
         worker.feed_retries(*retried)
         await worker.at(100)
         letters = [(w.said["pushrail-origin"], w.said["pushrail-reason"]) for w in world.topics.on(DLQ)]

@@ -404,8 +404,7 @@ async def test_no_secret_reaches_log_attempts_or_dlq() -> None:
         assert not isinstance(signal, Attempted), f"cannot cope with {signal}"
 
     async with world.worker(observe=FanOut([complain, LogObserver(log), AttemptsLog(Kept().append)], log)) as worker:
-        worker.feed(*records(range(10), "keys"), record(10, "role"), raw(11, told.encode()))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10), "keys"), record(10, "role"), raw(11, told.encode()))
     written = "".join(str(letter.headers) for letter in world.topics.written)
     events = {line["event"] for line in lines(stream)}
     assert {"attempted", "dead_lettered", "our_own_fault", "observer_failed"} <= events

@@ -17,8 +17,7 @@ async def test_unrouted_events_are_skipped_and_committed() -> None:
     world = World(off, picky)
     async with world.worker() as worker:
         worker.feed(record(0, "off"), record(1, "picky"), record(2, "stranger"))
-        worker.feed(record(3, "picky", event_type="invoice.paid"))
-        await worker.at(1)
+        await worker.feed_until(1, record(3, "picky", event_type="invoice.paid"))
         told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
         assert told == [(0, off.id, "disabled"), (1, picky.id, "filtered"), (2, None, "no_destination")]
         assert world.bus.arrived == {"dst_picky": ["3"]}
@@ -45,8 +44,7 @@ async def test_a_filter_skips_one_destination() -> None:
 async def test_an_undecodable_record_is_dead_lettered(value: bytes | None, field: str) -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(raw(0, value, headers=(("tenant", b"\xff"),)), record(1))
-        await worker.at(1)
+        await worker.feed_until(1, raw(0, value, headers=(("tenant", b"\xff"),)), record(1))
         (letter,) = world.topics.written
         assert (letter.key, letter.value) == (b"acct_acme", value)
         assert letter.headers[0] == ("tenant", b"\xff")

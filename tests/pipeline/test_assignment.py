@@ -34,8 +34,7 @@ from tests.support.virtual_time import in_virtual_time, virtual_loop
 async def test_a_revocation_drops_the_queue() -> None:
     world = World(narrow("acme", 1), latency=2.0)
     async with world.worker() as worker:
-        worker.feed(*records(range(25)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(25)))
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 2.0
         assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
@@ -51,12 +50,10 @@ async def test_a_revocation_drops_the_queue() -> None:
 async def test_the_next_owner_reads_dropped_events_again() -> None:
     world = World(narrow("acme", 1))
     async with world.worker() as worker:
-        worker.feed(*records(range(25)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(25)))
         await worker.give_back(P0)
     async with world.worker() as next_owner:
-        next_owner.feed(*records(range(10, 25)))
-        await next_owner.at(5)
+        await next_owner.feed_until(5, *records(range(10, 25)))
         assert world.bus.arrived["dst_acme"] == [str(n) for n in range(25)]
         assert next_owner.commit() == {P0: 25}
 
@@ -68,8 +65,7 @@ async def test_a_revocation_drops_retries() -> None:
     world.bus.answer(always(failed("503", 503)), "dst_a")
     world.bus.answer(in_turn(failed("413", 413), take_all), "dst_b")
     async with world.worker(jitter=lambda: 0.999) as worker:
-        worker.feed(record(0, "a"), *records(range(1, 3), "b"))
-        await worker.at(0.15)
+        await worker.feed_until(0.15, record(0, "a"), *records(range(1, 3), "b"))
         assert worker.ledger.in_flight == 3
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 1.1
@@ -83,8 +79,7 @@ async def test_a_revocation_drops_retries() -> None:
 async def test_a_revoked_attempt_is_not_repeated() -> None:
     world = World(destination(), answer=lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(10)))
         await worker.give_back(P0)
         await worker.at(60)
         assert len(world.bus.calls) == 1
@@ -92,8 +87,7 @@ async def test_a_revoked_attempt_is_not_repeated() -> None:
         assert world.group[P0].offset == 1
     async with world.worker() as next_owner:
         world.bus.answer(take_all)
-        next_owner.feed(*records(range(1, 10)))
-        await next_owner.at(100)
+        await next_owner.feed_until(100, *records(range(1, 10)))
         # The committed map says that all but this one are settled.
         assert [call.keys for call in world.bus.calls[1:]] == [["1"]]
 
@@ -104,8 +98,7 @@ async def test_a_revocation_waits_for_dead_letters() -> None:
     world.topics.latency = 0.5
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(10)))
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 1.5
         assert world.topics.dead() == [("3", "rejected")]
@@ -118,8 +111,7 @@ async def test_one_deadline_covers_the_whole_revocation() -> None:
     world.topics.latency = 8.0
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(10)))
         await worker.give_back(P0, deadline_secs=10)
         assert virtual_loop().elapsed == 10.0
         assert world.group[P0].offset == 3
@@ -132,16 +124,14 @@ async def test_one_deadline_covers_the_whole_revocation() -> None:
 async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None:
     world = World(destination(), latency=8.0, answer=answer)
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(10)))
         await worker.give_back(P0, deadline_secs=5)
         assert virtual_loop().elapsed == 5.0
         assert world.group == {P0: Committable(0, "")}
         # The partition comes back to us: a fresh tracker, and the same records.
         worker.assign(P0)
         world.bus.latency = lambda _batch: HANGS
-        worker.feed(*records(range(10)))
-        await worker.at(14)
+        await worker.feed_until(14, *records(range(10)))
         assert worker.commit() == {P0: 0}
         assert worker.ledger.in_flight == 10
         assert len(world.bus.calls) == 2
@@ -151,8 +141,7 @@ async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None
 async def test_an_overdue_revoked_delivery_is_dropped() -> None:
     world = World(destination(), latency=HANGS)
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(3)))
         await worker.give_back(P0, deadline_secs=10)
         await worker.at(60)
         assert (worker.ledger.dropped, worker.ledger.moved_to_retry) == (3, 0)
@@ -173,8 +162,7 @@ async def test_a_lane_emptied_by_a_revocation_is_dropped() -> None:
 async def test_a_deadline_of_zero_waits_for_nothing() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(10)))
         await worker.give_back(P0, deadline_secs=0)
         assert virtual_loop().elapsed == 0.0
         assert world.group == {P0: Committable(0, "")}
@@ -187,8 +175,7 @@ async def test_other_partitions_keep_what_they_have() -> None:
     world = World(narrow("acme", 1), latency=1.0)
     async with world.worker(owns=[P0, P1]) as worker:
         worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
-        worker.feed(*records(range(5, 15)), *records(range(105, 125), partition=P1))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *records(range(5, 15)), *records(range(105, 125), partition=P1))
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 1.0
         await worker.at(10)
@@ -201,8 +188,7 @@ async def test_other_partitions_keep_what_they_have() -> None:
 async def test_a_mixed_batch_serves_the_others() -> None:
     world = World(destination(), answer=in_turn(failed("503", 503), take_all))
     async with world.worker(owns=[P0, P1]) as worker:
-        worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(5)), *records(range(100, 105), partition=P1))
         await worker.give_back(P0)
         await worker.at(10)
         assert world.bus.made()[1:] == [(0.11, [str(n) for n in range(100, 105)])]
@@ -214,8 +200,7 @@ async def test_a_mixed_batch_serves_the_others() -> None:
 async def test_lost_partitions_commit_nothing() -> None:
     world = World(narrow("acme", 1))
     async with world.worker(owns=[P0, P1]) as worker:
-        worker.feed(*records(range(25)), *records(range(100, 103), partition=P1))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(25)), *records(range(100, 103), partition=P1))
         worker.lose(P0)
         assert worker.reported(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=True, dropped=15)]
         await worker.at(10)
@@ -227,14 +212,12 @@ async def test_lost_partitions_commit_nothing() -> None:
 async def test_a_late_commit_report_is_ignored() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         commits = worker.event_consumer.committable()
         worker.lose(P0)
         worker.event_consumer.committed(commits)
         worker.assign(P0)
-        worker.feed(record(0))
-        await worker.at(2)
+        await worker.feed_until(2, record(0))
         assert worker.commit() == {P0: 1}
 
 
@@ -255,8 +238,7 @@ async def test_an_operator_may_move_the_group_back() -> None:
     world = World(destination())
     world.group[P0] = Committable(5, "")
     async with world.worker() as worker:
-        worker.feed(*records(range(3, 8)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3, 8)))
         assert world.bus.arrived["dst_acme"] == ["3", "4", "5", "6", "7"]
 
 
@@ -274,14 +256,12 @@ async def test_an_assignment_alone_commits_nothing() -> None:
 async def test_lost_group_offsets_are_committed_again() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         assert worker.commit() == {P0: 1}
         worker.lose(P0)
         world.group.clear()
         worker.assign(P0)
-        worker.feed(record(0))
-        await worker.at(2)
+        await worker.feed_until(2, record(0))
         assert worker.commit() == {P0: 1}
 
 
@@ -291,8 +271,7 @@ async def test_a_stop_leaves_no_work_behind() -> None:
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_a" else 0.01
     world.topics.latency = HANGS
     async with world.worker() as worker:
-        worker.feed(*records(range(10), "a"), *records(range(10, 13), "b"), raw(13, b"poison"))
-        await worker.at(0.05)
+        await worker.feed_until(0.05, *records(range(10), "a"), *records(range(10, 13), "b"), raw(13, b"poison"))
         assert len(worker.in_flight) == 2
     assert len(worker.in_flight) == 0
     await asyncio.sleep(60)
@@ -322,8 +301,7 @@ async def test_a_half_delivered_event_is_copied() -> None:
     world = World(destination(name="has"), destination(name="waits", limits=Limits(max_in_flight=1)))
     world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(20)))
         await worker.give_back(P0)
         assert len(world.bus.arrived["dst_acme_has"]) == 20
         assert world.bus.arrived["dst_acme_waits"] == [str(n) for n in range(10)]
@@ -340,8 +318,7 @@ async def test_a_lost_partition_writes_no_copies() -> None:
     world.bus.answer(in_turn(failed("503", 503), take_all), "dst_acme_waits")
     world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(20)))
         worker.lose(P0)
         await worker.at(60)
         # It reads all of them again, so that copies would only repeat them; what failed in flight is its too.
@@ -359,8 +336,7 @@ async def test_a_revoked_partition_leaves_no_reference_cycle(*, is_lost: bool) -
         gc.disable()
         try:
             before = _trackers()
-            worker.feed(*(record(number) for number in range(5)))
-            await worker.at(1)
+            await worker.feed_until(1, *(record(number) for number in range(5)))
             if is_lost:
                 worker.lose(P0)
             else:

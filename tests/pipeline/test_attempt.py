@@ -29,8 +29,7 @@ async def test_each_entry_of_a_call_has_its_own_outcome() -> None:
     faults = {"3": fault("ThrottlingException"), "7": fault("MalformedDetail", "Detail is malformed.")}
     world.bus.answer(in_turn(lambda batch: answered(batch, faults), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0.05)
+        await worker.feed_until(0.05, *records(range(10)))
         assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "4", "5", "6", "8", "9"]
         assert world.topics.dead() == [("7", "rejected")]
         assert worker.commit() == {P0: 3}
@@ -55,8 +54,7 @@ async def test_each_entry_of_a_call_has_its_own_outcome() -> None:
 async def test_a_temporary_failure_repeats_the_batch(reply: CallReply) -> None:
     world = World(destination(), answer=in_turn(reply, take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0.05)
+        await worker.feed_until(0.05, *records(range(10)))
         assert worker.commit() == {P0: 0}
         await worker.at(5)
         assert world.bus.made() == [(0.0, TEN), (0.11, TEN)]
@@ -70,10 +68,8 @@ async def test_a_retry_travels_with_new_events(flavour: type[Flavour]) -> None:
     world.bus.answer(in_turn(lambda batch: answered(batch, {"0": fault("InternalFailure")}), take_all))
     at = 0.1 if world.bus.max_entries > 3 else 0.0  # three fill a call of the small bus
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(at + 0.1)
-        worker.feed(*records(range(3, 5)))
-        await worker.at(5)
+        await worker.feed_until(at + 0.1, *records(range(3)))
+        await worker.feed_until(5, *records(range(3, 5)))
         assert world.bus.made() == [(at, ["0", "1", "2"]), (round(at + 0.11, 6), ["0", "3", "4"])]
 
 
@@ -82,8 +78,7 @@ async def test_a_retry_travels_with_new_events(flavour: type[Flavour]) -> None:
 async def test_the_backoff_doubles_up_to_its_cap(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour, answer=always(failed("503", 503)), latency=0.0)
     async with world.worker(batches=lane_limits(hold_secs=600)) as worker:
-        worker.feed(record(0))
-        await worker.at(120)
+        await worker.feed_until(120, record(0))
         made = [at for at, _ in world.bus.made()]
         gaps = [round(after - before, 6) for before, after in pairwise(made)]
         assert gaps == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, *[10.0] * 10]
@@ -101,8 +96,7 @@ async def test_jitter_spreads_repeated_calls() -> None:
     world.bus.answer(lambda _batch: take_all(_batch) if virtual_loop().elapsed else failed("503", 503))
     dice = iter([0.25, 0.5, 0.75])
     async with world.worker(jitter=lambda: next(dice)) as worker:
-        worker.feed(*records(range(30)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(30)))
         assert [(at, len(keys)) for at, keys in world.bus.made()] == [(0, 10)] * 3 + [
             (0.06, 10),
             (0.11, 10),
@@ -127,8 +121,7 @@ async def test_a_failed_call_is_repeated_as_one_call(reply: CallReply) -> None:
     world = World(destination(), answer=in_turn(reply, reply, take_all))
     dice = random.Random(1)
     async with world.worker(jitter=dice.random) as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(10)))
         assert [keys for _, keys in world.bus.made()] == [TEN] * 3
 
 
@@ -137,10 +130,8 @@ async def test_a_failed_call_is_repeated_as_one_call(reply: CallReply) -> None:
 async def test_a_repeated_call_takes_new_events_along(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour, answer=in_turn(failed("503", 503), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(2)))
-        await worker.at(0.15)
-        worker.feed(*records(range(2, 3)))
-        await worker.at(1)
+        await worker.feed_until(0.15, *records(range(2)))
+        await worker.feed_until(1, *records(range(2, 3)))
         assert world.bus.made() == [(0.1, ["0", "1"]), (0.21, ["0", "1", "2"])]
 
 
@@ -153,8 +144,7 @@ async def test_failed_entries_are_repeated_in_one_call(flavour: type[Flavour]) -
     world.bus.answer(in_turn(Answered((busy, taken, busy), 200, None), take_all))
     dice = random.Random(1)
     async with world.worker(jitter=dice.random) as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(3)))
         assert [keys for _, keys in world.bus.made()] == [["0", "1", "2"], ["0", "2"]]
 
 
@@ -164,8 +154,7 @@ async def test_an_old_delivery_expires(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour, answer=always(failed("ServiceUnavailable", 503)))
     policy = retry_policy(backoff=Backoff(4, 4), max_age_secs=10)
     async with world.worker(policy=policy, batches=lane_limits(hold_secs=60)) as worker:
-        worker.feed(record(0))
-        await worker.at(60)
+        await worker.feed_until(60, record(0))
         # The first attempt was at 0.1; the sixth, ten seconds later, is the last.
         assert [at for at, _ in world.bus.made()] == [0.1, 2.11, 4.12, 6.13, 8.14, 10.15]
         assert world.topics.dead() == [("0", "expired")]
@@ -184,8 +173,7 @@ async def test_a_split_call_rejects_only_the_bad_entry(refusal: CallReply, flavo
     full = world.bus.max_entries
     batch = [str(n) for n in range(full)]
     async with world.worker() as worker:
-        worker.feed(*records(range(full)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(full)))
         assert world.bus.made()[0] == (0.0, batch)
         assert [keys for _, keys in world.bus.made()[1:]] == [[n] for n in batch]
         assert [round(at, 6) for at, _ in world.bus.made()[1:]] == [round(0.01 * n, 6) for n in range(1, full + 1)]
@@ -200,8 +188,7 @@ async def test_a_split_call_rejects_only_the_bad_entry(refusal: CallReply, flavo
 async def test_a_rejected_single_entry_is_not_repeated(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour, answer=always(failed("ValidationException", 400)))
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(5)
+        await worker.feed_until(5, record(0))
         assert len(world.bus.calls) == 1
         assert world.topics.dead() == [("0", "rejected")]
 
@@ -211,8 +198,7 @@ async def test_a_rejected_single_entry_is_not_repeated(flavour: type[Flavour]) -
 async def test_a_split_entry_may_be_retried(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour, answer=in_turn(INVALID, failed("503", 503), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(2)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(2)))
         # Those that had not been sent yet come with it, in one call.
         assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0"]), (0.32, ["0", "1"])]
         assert worker.commit() == {P0: 2}
@@ -228,18 +214,15 @@ async def test_a_fully_rejected_split_blocks(code: str, flavour: type[Flavour]) 
     world = World(destination(), flavour=flavour, answer=always(failed(code, 400)))
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(full)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(full)))
         assert len(world.bus.calls) == full + 1
         assert world.topics.dead() == [(n, "blocked") for n in map(str, range(full))]
         assert worker.reported(Suspended) == [], "one attempt, however many calls it took"
         for number in range(1, 5):
-            worker.feed(*records(range(full * number, full * number + full)))
-            await worker.at(5 + number)
+            await worker.feed_until(5 + number, *records(range(full * number, full * number + full)))
         (suspended,) = worker.reported(Suspended)
         assert suspended.code == world.bus.flavour.code(code)
-        worker.feed(record(5 * full))
-        await worker.at(11)
+        await worker.feed_until(11, record(5 * full))
         assert world.topics.dead()[-1] == (str(5 * full), "suspended")
 
 
@@ -248,8 +231,7 @@ async def test_a_proxys_size_limit_rejects_entries() -> None:
     world = World(destination(), answer=always(failed("413", 413)))
     async with world.worker() as worker:
         for number in range(6):
-            worker.feed(*records(range(2 * number, 2 * number + 2)))
-            await worker.at(1 + number)
+            await worker.feed_until(1 + number, *records(range(2 * number, 2 * number + 2)))
         assert {reason for _, reason in world.topics.dead()} == {"rejected"}
         assert len(world.topics.dead()) == 12
 
@@ -261,8 +243,7 @@ async def test_rejections_in_a_row_block(flavour: type[Flavour]) -> None:
     world.bus.answer(lambda batch: take_all(batch) if keys(batch) == ["3"] else INVALID)
     async with world.worker() as worker:
         for number in range(9):
-            worker.feed(record(number))
-            await worker.at(1 + number)
+            await worker.feed_until(1 + number, record(number))
         reasons = dict(world.topics.dead())
         # A delivered entry begins the count anew.
         assert [reasons.get(str(n)) for n in range(9)] == [*["rejected"] * 3, None, *["rejected"] * 4, "blocked"]
@@ -273,8 +254,7 @@ async def test_a_split_out_of_time_sends_the_rest_later() -> None:
     world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 or keys(batch) == ["0"] else take_all(batch))
     async with world.worker(batches=lane_limits(hold_secs=4.5)) as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(10)))
         assert [keys for _, keys in world.bus.made()] == [TEN, ["0"], ["1"], ["2"]]
         assert world.topics.dead() == [("0", "rejected")]
         assert sorted(origin for _, origin, _, _ in world.topics.moved()) == [str(n) for n in range(3, 10)]
@@ -288,8 +268,7 @@ async def test_a_split_stops_with_its_partition(flavour: type[Flavour]) -> None:
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 else take_all(batch))
     at = 0.1 if world.bus.max_entries > 3 else 0.0  # three fill a call of the small bus
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(at + 1.5)
+        await worker.feed_until(at + 1.5, *records(range(3)))
         await worker.give_back(P0)
         assert [keys for _, keys in world.bus.made()] == [["0", "1", "2"], ["0"]]
         assert world.group[P0].offset == 1
@@ -310,8 +289,7 @@ async def test_a_smaller_limit_is_learned_from_a_refusal() -> None:
     for name in ("acme", "other", "far"):
         world.bus.answer(in_a_small_region if name != "far" else take_all, f"dst_{name}")
     async with world.worker() as worker:
-        worker.feed(*records(range(8), padding=60_000))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(8), padding=60_000))
         assert [len(keys) for _, keys in world.bus.made()] == [8, 4, 4], "all of them, and then what fits"
         assert sorted(world.bus.arrived["dst_acme"]) == [str(n) for n in range(8)]
         worker.feed(*records(range(8, 16), "other", padding=60_000), *records(range(16, 24), "far", padding=60_000))
@@ -325,10 +303,8 @@ async def test_a_smaller_limit_is_learned_from_a_refusal() -> None:
 async def test_an_entry_over_a_learned_limit_is_dead() -> None:
     world = World(destination(), answer=in_a_small_region)
     async with world.worker() as worker:
-        worker.feed(record(0), record(1, padding=300_000), record(2))
-        await worker.at(1)
-        worker.feed(record(3, padding=300_000), record(4))
-        await worker.at(2)
+        await worker.feed_until(1, record(0), record(1, padding=300_000), record(2))
+        await worker.feed_until(2, record(3, padding=300_000), record(4))
         assert world.bus.arrived["dst_acme"] == ["0", "2", "4"]
         assert world.topics.dead() == [("1", "oversize"), ("3", "oversize")]
         attempted, skipped = world.topics.on(DLQ)
@@ -341,11 +317,9 @@ async def test_an_entry_over_a_learned_limit_is_dead() -> None:
 async def test_an_unexplained_size_refusal_splits_the_call() -> None:
     world = World(destination(), answer=lambda batch: OVER if "1" in keys(batch) else take_all(batch))
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3)))
         assert [keys for _, keys in world.bus.made()] == [["0", "1", "2"], ["0"], ["1"], ["2"]]
-        worker.feed(*records(range(3, 8), padding=60_000))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(3, 8), padding=60_000))
         assert len(world.bus.made()[-1][1]) == 5, "nothing was learnt of the region"
         assert world.topics.dead() == [("1", "rejected")]
 
@@ -355,8 +329,7 @@ async def test_stale_credentials_are_renewed_within_a_split() -> None:
     world = World(destination(), sessions_are_old=True)
     world.bus.answer(in_turn(INVALID, failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(3)))
         assert [keys for _, keys in world.bus.made()] == [["0", "1", "2"], ["0"], ["0", "1", "2"]]
         assert world.bus.renewed == ["dst_acme"]
         assert worker.commit() == {P0: 3}
@@ -376,8 +349,7 @@ async def test_stale_credentials_are_renewed_within_a_split() -> None:
 async def test_a_blocked_destination_affects_no_other(reply: CallReply) -> None:
     world = World(destination(), destination("other"), answer=always(reply))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)), *records(range(10, 20), "other"))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(10)), *records(range(10, 20), "other"))
         assert len(world.bus.made()) == 1
         assert world.topics.dead() == [(n, "blocked") for n in TEN]
         assert len(world.bus.arrived["dst_other"]) == 10
@@ -389,8 +361,7 @@ async def test_a_blocked_entry_is_dead_lettered_alone() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: answered(batch, {"5": fault("NotAuthorizedForDetailTypeException")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(10)))
         assert world.topics.dead() == [("5", "blocked")]
         assert len(world.bus.arrived["dst_acme"]) == 9
 
@@ -400,8 +371,7 @@ async def test_a_blocked_entry_is_dead_lettered_alone() -> None:
 async def test_stale_credentials_are_renewed_in_place(code: str) -> None:
     world = World(destination(), sessions_are_old=True, answer=in_turn(failed(code, 400), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10)))
         assert world.bus.renewed == ["dst_acme"]
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
         assert worker.commit() == {P0: 10}
@@ -417,8 +387,7 @@ async def test_a_repeated_call_respects_the_rate() -> None:
     world = World(narrow("acme", 8, per_second=1), sessions_are_old=True)
     world.bus.answer(in_turn(failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(20)))
         assert [at for at, _ in world.bus.made()] == [0.0, 1.0, 2.0]
         assert worker.commit() == {P0: 20}
 
@@ -431,8 +400,7 @@ async def test_a_repeated_call_has_the_remaining_time(second_secs: float, releas
     latencies = iter([9.95, second_secs, HANGS])
     world.bus.latency = lambda _batch: next(latencies)
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(20)))
         assert worker.commit() == {P0: 0}
         await worker.at(released)
         # It came at 0 and may be held for 10 s, and 2 s more for a call that begins late.
@@ -444,8 +412,7 @@ async def test_a_repeated_call_has_the_remaining_time(second_secs: float, releas
 async def test_credentials_that_stay_expired_block() -> None:
     world = World(destination(), sessions_are_old=True, answer=always(failed("ExpiredToken", 400)))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10)))
         assert world.bus.renewed == ["dst_acme"]
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
         assert world.topics.dead() == [(n, "blocked") for n in TEN]
@@ -457,10 +424,8 @@ async def test_an_expired_renewal_loses_no_event() -> None:
     expired = failed("ExpiredToken", 400)
     world.bus.answer(in_turn(expired, take_all, expired, take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(1)
-        worker.feed(*records(range(10, 20)))
-        await worker.at(10)
+        await worker.feed_until(1, *records(range(10)))
+        await worker.feed_until(10, *records(range(10, 20)))
         assert world.bus.renewed == ["dst_acme"], "the second is too young to be replaced"
         assert len(world.bus.arrived["dst_acme"]) == 20
         assert world.topics.dead() == []
@@ -473,8 +438,7 @@ async def test_a_fresh_signature_refused_is_our_fault() -> None:
         in_turn(failed("InvalidSignatureException", 400), failed("InvalidSignatureException", 400), take_all)
     )
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(5)
+        await worker.feed_until(5, record(0))
         assert world.bus.made() == [(0.1, ["0"]), (0.11, ["0"]), (0.32, ["0"])]
         assert world.topics.dead() == []
 
@@ -483,8 +447,7 @@ async def test_a_fresh_signature_refused_is_our_fault() -> None:
 async def test_a_refused_access_key_blocks_at_once() -> None:
     world = World(with_access_key(), answer=always(failed("UnrecognizedClientException", 400)))
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(5)
+        await worker.feed_until(5, record(0))
         assert world.bus.renewed == []
         assert len(world.bus.calls) == 1
         assert world.topics.dead() == [("0", "blocked")]
@@ -495,8 +458,7 @@ async def test_renewed_credentials_can_meet_any_answer() -> None:
     world = World(destination(), sessions_are_old=True)
     world.bus.answer(in_turn(failed("ExpiredToken", 400), failed("413", 413), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(2)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(2)))
         assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0", "1"]), (0.12, ["0"]), (0.13, ["1"])]
         assert worker.commit() == {P0: 2}
 
@@ -515,8 +477,7 @@ async def test_renewed_credentials_can_meet_any_answer() -> None:
 async def test_an_entry_without_a_result_is_repeated(results: list[EntryResult], missed: list[str]) -> None:
     world = World(destination(), answer=in_turn(always(Answered(tuple(results), 200, None)), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(3)))
         assert world.bus.made()[1:] == [(0.21, missed)]
         assert worker.commit() == {P0: 3}
 
@@ -531,10 +492,8 @@ async def test_a_bug_in_the_bus_ends_the_worker() -> None:
     world.bus.answer(bug)
     with pytest.raises(ExceptionGroup) as failure:  # noqa: PT012 - the story is what raises
         async with world.worker() as worker:
-            worker.feed(*records(range(10, 20), "other"))
-            await worker.at(1)
-            worker.feed(*records(range(20, 30)))
-            await worker.at(2)
+            await worker.feed_until(1, *records(range(10, 20), "other"))
+            await worker.feed_until(2, *records(range(20, 30)))
     assert failure.group_contains(KeyError, match="a bug in the adapter")
     assert worker.ledger.in_flight == 10
     assert worker.commit() == {P0: 20}

@@ -37,11 +37,9 @@ async def busy(worker: Worker, until: float, first: int, every: float = 10.0) ->
 async def test_a_missing_bus_means_dead_letters() -> None:
     world = World(destination(), destination("other"), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         assert len(worker.reported(BusMissing)) == 1
-        worker.feed(*records(range(1, 21)), record(21, "other"))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(1, 21)), record(21, "other"))
         assert not world.bus.arrived["dst_acme"], "it was asked about before the first batch had waited for company"
         assert world.bus.arrived["dst_other"] == ["21"]
         assert Counter(reason for _, reason in world.topics.dead()) == {"blocked": 21}
@@ -54,16 +52,14 @@ async def test_a_missing_bus_means_dead_letters() -> None:
 async def test_a_bus_that_is_found_again_gets_deliveries() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(200)
+        await worker.feed_until(200, record(0))
         assert looks(world) == [0.0, 30.0, 90.0], "at growing intervals, whether there are events or not"
         world.bus.bus_status["dst_acme"] = "there"
         await worker.at(220)
         [back] = worker.reported(BusFound)
         assert isinstance(back, BusFound)
         assert round(back.missing_secs) == 210
-        worker.feed(record(1))
-        await worker.at(221)
+        await worker.feed_until(221, record(1))
         assert world.bus.arrived["dst_acme"] == ["1"]
 
 
@@ -76,8 +72,7 @@ async def test_only_buses_in_use_are_checked() -> None:
         assert [round(at) for at in looks(world)] == [10, 610, 1210]
         await worker.at(5000)
         assert len(looks(world)) == 3
-        worker.feed(record(following))
-        await worker.at(5001)
+        await worker.feed_until(5001, record(following))
         assert len(looks(world)) == 4
 
 
@@ -85,10 +80,8 @@ async def test_only_buses_in_use_are_checked() -> None:
 async def test_describe_denied_does_not_stop_delivery() -> None:
     world = World(destination(), bus_status="denied")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(601)
-        worker.feed(record(1))
-        await worker.at(602)
+        await worker.feed_until(601, record(0))
+        await worker.feed_until(602, record(1))
         assert world.bus.arrived["dst_acme"] == ["0", "1"]
         assert not worker.reported(BusMissing)
         assert not worker.reported(BusFound)
@@ -99,12 +92,10 @@ async def test_a_denied_check_ends_a_missing_bus() -> None:
     """It was made again, with a role that may only put events, so no check could ever find it."""
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.bus.bus_status["dst_acme"] = "denied"
         await worker.at(40)
-        worker.feed(record(1))
-        await worker.at(41)
+        await worker.feed_until(41, record(1))
         assert len(worker.reported(BusFound)) == 1
         assert world.bus.arrived["dst_acme"] == ["1"]
         assert worker.engine.stats().dispatcher.gone == 0
@@ -114,12 +105,10 @@ async def test_a_denied_check_ends_a_missing_bus() -> None:
 async def test_no_answer_keeps_a_bus_missing() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.bus.bus_status["dst_acme"] = "unknown"
         await worker.at(80)
-        worker.feed(record(1))
-        await worker.at(81)
+        await worker.feed_until(81, record(1))
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
         assert looks(world) == [0.0, 30.0, 60.0], "and it is asked again no later for it"
         world.bus.bus_status["dst_acme"] = "there"
@@ -136,14 +125,11 @@ def moved(name: str) -> Destination:
 async def test_a_new_document_with_a_missing_bus_is_checked() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(100)
+        await worker.feed_until(100, record(0))
         world.directory.put(moved("misspelt"))
         world.bus.bus_status["dst_acme"] = "gone"
-        worker.feed(record(1))
-        await worker.at(101)
-        worker.feed(record(2))
-        await worker.at(102)
+        await worker.feed_until(101, record(1))
+        await worker.feed_until(102, record(2))
         assert looks(world) == [0.0, 100.0]
         assert world.topics.dead() == [("1", "blocked"), ("2", "blocked")]
 
@@ -153,12 +139,10 @@ async def test_a_changed_document_goes_first() -> None:
     many = [modified(destination(f"s{n}"), bus=f"arn:aws:events:us-east-1:{n:012}:event-bus/x") for n in range(400)]
     world = World(destination(), *many)
     async with world.worker() as worker:
-        worker.feed(record(0), *(record(1 + number, f"s{number}") for number in range(400)))
-        await worker.at(5)
+        await worker.feed_until(5, record(0), *(record(1 + number, f"s{number}") for number in range(400)))
         world.directory.put(moved("misspelt"))
         world.bus.bus_status["dst_acme"] = "gone"
-        worker.feed(record(401))
-        await worker.at(6)
+        await worker.feed_until(6, record(401))
         assert worker.engine.stats().dispatcher.gone == 1
         await worker.at(30)
         assert len(world.bus.checks) == 402, "and the others are asked about as before"
@@ -168,12 +152,10 @@ async def test_a_changed_document_goes_first() -> None:
 async def test_only_the_missing_bus_gets_nothing() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(100)
+        await worker.feed_until(100, record(0))
         world.directory.put(moved("made-anew"))
         world.bus.bus_status["dst_acme"] = "there"
-        worker.feed(record(1))
-        await worker.at(101)
+        await worker.feed_until(101, record(1))
         assert world.bus.arrived["dst_acme"] == ["1"]
         assert worker.engine.stats().dispatcher.gone == 0
         await worker.at(2000)
@@ -184,18 +166,15 @@ async def test_only_the_missing_bus_gets_nothing() -> None:
 async def test_new_credentials_are_checked_first() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(100)
+        await worker.feed_until(100, record(0))
         changed = AssumeRole("arn:aws:iam::123456789012:role/Another", "ext")
         world.directory.put(modified(destination(), auth=changed))
-        worker.feed(record(1))
-        await worker.at(101)
+        await worker.feed_until(101, record(1))
         assert looks(world)[-1] == 100.0
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
         world.directory.put(modified(destination(), auth=AssumeRole(changed.role_arn, "ext-2")))
         world.bus.bus_status["dst_acme"] = "there"
-        worker.feed(record(2))
-        await worker.at(102)
+        await worker.feed_until(102, record(2))
         assert world.bus.arrived["dst_acme"] == ["2"]
 
 
@@ -203,11 +182,9 @@ async def test_new_credentials_are_checked_first() -> None:
 async def test_an_unrelated_edit_starts_no_check() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(100)
+        await worker.feed_until(100, record(0))
         world.directory.put(dataclasses.replace(destination(), event_types=("order.*",)))
-        worker.feed(record(1))
-        await worker.at(101)
+        await worker.feed_until(101, record(1))
         assert len(looks(world)) == 1
 
 
@@ -217,12 +194,10 @@ async def test_an_old_documents_answer_is_ignored(late: BusStatus, now: BusStatu
     world = World(destination(), bus_status=late)
     world.bus.check_secs = 5.0
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.directory.put(moved("another"))
         world.bus.bus_status["dst_acme"], world.bus.check_secs = now, 0.0
-        worker.feed(record(1))
-        await worker.at(10)
+        await worker.feed_until(10, record(1))
         assert worker.engine.stats().dispatcher.gone == (now == "gone")
         assert len(worker.reported(BusMissing)) == (now == "gone")
         assert not worker.reported(BusFound)
@@ -233,8 +208,7 @@ async def test_an_early_change_causes_one_check() -> None:
     same = [destination(f"s{number}") for number in range(3)]
     world = World(*same)
     async with world.worker() as worker:
-        worker.feed(*(record(number, f"s{number}") for number in range(3)))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *(record(number, f"s{number}") for number in range(3)))
         world.directory.put(modified(same[2], auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x")))
         await worker.at(60)
         assert len(looks(world, "dst_s2")) == 1
@@ -245,15 +219,13 @@ async def test_an_early_change_causes_one_check() -> None:
 async def test_an_enabled_destination_is_checked_at_once() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.directory.put(dataclasses.replace(destination(), enabled=False))
         await worker.at(2000)
         assert looks(world) == [0.0]
         assert worker.engine.stats().dispatcher.gone == 0
         world.directory.put(destination())
-        worker.feed(record(1))
-        await worker.at(2001)
+        await worker.feed_until(2001, record(1))
         assert looks(world) == [0.0, 2000.0]
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
 
@@ -267,8 +239,7 @@ async def test_one_accounts_buses_are_checked_25_a_second() -> None:
     async with world.worker(poll_secs=0.1, limits=buffer_limits(max_events=1000)) as worker:
         for start in range(0, 2000, 100):
             worker.feed(*(record(number, f"s{number}") for number in range(start, start + 100)))
-        worker.feed(record(2000, "far"))
-        await worker.at(1)
+        await worker.feed_until(1, record(2000, "far"))
         assert looks(world, "dst_far") == [0]
         assert world.bus.made("dst_far") == [(0.1, ["2000"])]
         await worker.at(200)
@@ -290,8 +261,7 @@ async def test_a_missing_bus_gets_no_first_burst() -> None:
     world = World(destination(), destination("fine"), bus_status="gone")
     world.bus.check_secs = 0.3
     async with world.worker() as worker:
-        worker.feed(*records(range(300)), record(300, "fine"))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(300)), record(300, "fine"))
         assert world.bus.made() == []
         assert Counter(reason for _, reason in world.topics.dead()) == {"blocked": 300}
         assert world.bus.arrived["dst_fine"] == ["300"]
@@ -302,12 +272,10 @@ async def test_a_missing_bus_gets_no_first_burst() -> None:
 async def test_a_new_owner_sends_nothing_to_a_missing_bus() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         await worker.give_back(P0)
     async with world.worker() as next_owner:
-        next_owner.feed(*records(range(1, 30)))
-        await next_owner.at(3)
+        await next_owner.feed_until(3, *records(range(1, 30)))
         assert world.bus.made() == []
         assert next_owner.commit() == {P0: 30}
 
@@ -317,8 +285,7 @@ async def test_only_the_first_batch_waits_for_the_answer() -> None:
     world = World(destination())
     world.bus.check_secs = 0.7
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(20)))
         assert [at for at, _ in world.bus.made()] == [0.7, 0.7]
         await busy(worker, 1500, 20)
         late = [round(at % 10, 6) for at, _ in world.bus.made()[2:]]
@@ -332,8 +299,7 @@ async def test_only_missing_stops_the_first_batch(bus_status: BusStatus) -> None
     world = World(destination())
     world.bus.check_secs, world.bus.bus_status["dst_acme"] = 0.5, bus_status
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10)))
         assert [at for at, _ in world.bus.made()] == [0.5]
         assert not worker.reported(BusMissing)
 
@@ -344,8 +310,7 @@ async def test_a_late_answer_costs_two_seconds(sign_in_secs: float) -> None:
     world = World(destination())
     world.bus.sign_in_secs, world.bus.check_secs, world.bus.bus_status["dst_acme"] = sign_in_secs, 3.0, "gone"
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(sign_in_secs + 5)
+        await worker.feed_until(sign_in_secs + 5, *records(range(10)))
         assert [at for at, _ in world.bus.made()] == [sign_in_secs + 2]
         [gone] = worker.reported(BusMissing)
         assert isinstance(gone, BusMissing)
@@ -358,8 +323,7 @@ async def test_the_wait_ends_with_hold_secs() -> None:
     world = World(destination())
     world.bus.sign_in_secs = HANGS
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(11)
+        await worker.feed_until(11, record(0))
         assert world.bus.made() == []
         assert world.topics.moved() == [(10.002, "0", "10s", "held")]
         assert worker.commit() == {P0: 1}
@@ -370,8 +334,7 @@ async def test_waiting_deliveries_climb_no_tier() -> None:
     world = World(destination())
     world.bus.sign_in_secs = 100.0
     async with world.worker(poll_secs=0.1) as worker:
-        worker.feed(record(0))
-        await worker.at(130)
+        await worker.feed_until(130, record(0))
         assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s"}
         assert world.bus.arrived["dst_acme"] == ["0"]
 
@@ -381,8 +344,7 @@ async def test_waiting_deliveries_leave_on_revocation() -> None:
     world = World(destination())
     world.bus.check_secs = HANGS
     async with world.worker() as worker:
-        worker.feed(*records(range(30)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(30)))
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 1.0
         assert worker.ledger.dropped == 30
@@ -395,8 +357,7 @@ async def test_waiting_destinations_leave_room() -> None:
     ill = [f"ill{n}" for n in range(100)]
     world = World(*(destination(name) for name in ill), destination("fine"))
     async with world.worker(limits=buffer_limits(max_events=600)) as worker:
-        worker.feed(record(0, "fine"))
-        await worker.at(1)
+        await worker.feed_until(1, record(0, "fine"))
         world.bus.sign_in_secs = HANGS
         for tenth in range(90):
             await worker.at(1 + tenth / 10)
@@ -411,8 +372,7 @@ async def test_waiting_destinations_leave_room() -> None:
 async def test_a_throttled_check_is_repeated() -> None:
     world = World(destination(), bus_status="busy")
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *records(range(10)))
         world.bus.bus_status["dst_acme"] = "gone"
         await worker.at(3)
         assert looks(world) == [0, 1]
@@ -424,8 +384,7 @@ async def test_a_throttled_check_is_repeated() -> None:
 async def test_endless_throttling_lets_the_batch_go() -> None:
     world = World(destination(), bus_status="busy")
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(10)))
         assert [at for at, _ in world.bus.made()] == [2.0]
         assert looks(world) == [0, 1, 2]
 
@@ -438,8 +397,7 @@ async def test_an_unanswered_check_is_repeated_soon() -> None:
         assert looks(world) == [10, 40, 70]
         world.bus.bus_status["dst_acme"] = "gone"
         await worker.at(110)
-        worker.feed(record(50))
-        await worker.at(111)
+        await worker.feed_until(111, record(50))
         assert len(worker.reported(BusMissing)) == 1
 
 
@@ -447,11 +405,9 @@ async def test_an_unanswered_check_is_repeated_soon() -> None:
 async def test_a_long_silence_requires_a_check() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(2000)
+        await worker.feed_until(2000, record(0))
         world.bus.check_secs, world.bus.bus_status["dst_acme"] = 0.3, "gone"
-        worker.feed(*records(range(1, 11)))
-        await worker.at(2001)
+        await worker.feed_until(2001, *records(range(1, 11)))
         assert world.bus.arrived["dst_acme"] == ["0"]
         assert len(world.topics.dead()) == 10
         [gone] = worker.reported(BusMissing)
@@ -468,8 +424,7 @@ async def test_a_failed_sign_in_shows_its_reason() -> None:
     world.bus.bus_status["dst_acme"] = "gone"
     world.bus.answer(always(failed("ServiceUnavailable", 503, operation="AssumeRole")))
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3)))
         assert world.bus.made()
         assert world.bus.checks == []
         world.bus.signs_in = True
@@ -484,8 +439,7 @@ async def test_a_change_during_sign_in_is_one_check() -> None:
     world = World(destination())
     world.bus.signs_in, world.bus.sign_in_secs = False, 1.0
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, record(0))
         world.bus.signs_in, world.bus.sign_in_secs = True, 0.0
         world.directory.put(moved("another"))
         await worker.at(5)
@@ -498,8 +452,7 @@ async def test_a_deletion_cancels_a_queued_check() -> None:
     same = [destination(f"s{number}") for number in range(90)]
     world = World(*same)
     async with world.worker() as worker:
-        worker.feed(*(record(number, f"s{number}") for number in range(90)))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *(record(number, f"s{number}") for number in range(90)))
         world.directory.remove("dst_s89")
         await worker.at(10)
         assert len(world.bus.checks) == 89
@@ -511,14 +464,11 @@ async def test_a_deletion_cancels_a_queued_check() -> None:
 async def test_a_missing_bus_needs_no_sign_in() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.bus.signs_in = False
-        worker.feed(record(1))
-        await worker.at(100)
+        await worker.feed_until(100, record(1))
         world.directory.put(modified(destination(), auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x")))
-        worker.feed(record(2))
-        await worker.at(101)
+        await worker.feed_until(101, record(2))
         assert [reason for _, reason in world.topics.dead()] == ["blocked"] * 3
         assert worker.engine.stats().dispatcher.gone == 1
         assert looks(world) == [0]
@@ -528,13 +478,10 @@ async def test_a_missing_bus_needs_no_sign_in() -> None:
 async def test_swallowed_deliveries_are_reported() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(*records(range(5)))
-        await worker.at(600)
+        await worker.feed_until(600, *records(range(5)))
         world.bus.bus_status["dst_acme"], world.bus.check_secs = "gone", 0.5
-        worker.feed(*records(range(5, 12)))
-        await worker.at(600.3)
-        worker.feed(*records(range(12, 22)))
-        await worker.at(700)
+        await worker.feed_until(600.3, *records(range(5, 12)))
+        await worker.feed_until(700, *records(range(12, 22)))
         [gone] = worker.reported(BusMissing)
         assert isinstance(gone, BusMissing)
         assert gone.bus == (START_MS + 600_500, START_MS)
@@ -546,11 +493,9 @@ async def test_swallowed_deliveries_are_reported() -> None:
         [back] = worker.reported(BusFound)
         assert isinstance(back, BusFound)
         assert back.swallowed == gone.swallowed
-        worker.feed(record(22))
-        await worker.at(1600)
+        await worker.feed_until(1600, record(22))
         world.bus.bus_status["dst_acme"] = "gone"
-        worker.feed(record(23))
-        await worker.at(1601)
+        await worker.feed_until(1601, record(23))
         gone = worker.reported(BusMissing)[-1]
         assert gone.swallowed is not None
         assert gone.swallowed.deliveries == 2, "those before it was back were told of"
@@ -560,16 +505,12 @@ async def test_swallowed_deliveries_are_reported() -> None:
 async def test_deliveries_before_last_seen_are_ignored() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(*records(range(5)))
-        await worker.at(600)
+        await worker.feed_until(600, *records(range(5)))
         world.bus.check_secs, world.bus.latency = 0.5, lambda _batch: 1.0
-        worker.feed(*records(range(5, 15)))
-        await worker.at(600.2)
-        worker.feed(*records(range(15, 17)))
-        await worker.at(1300)
+        await worker.feed_until(600.2, *records(range(5, 15)))
+        await worker.feed_until(1300, *records(range(15, 17)))
         world.bus.bus_status["dst_acme"] = "gone"
-        worker.feed(record(17))
-        await worker.at(1400)
+        await worker.feed_until(1400, record(17))
         [gone] = worker.reported(BusMissing)
         assert isinstance(gone, BusMissing)
         assert gone.bus.last_seen_ms == START_MS + 600_000
@@ -586,15 +527,12 @@ async def test_deliveries_before_last_seen_are_ignored() -> None:
 async def test_a_call_to_an_old_bus_does_not_count() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.bus.latency = lambda _batch: 1.0
-        worker.feed(*records(range(1, 11)))
-        await worker.at(1.1)
+        await worker.feed_until(1.1, *records(range(1, 11)))
         world.bus.bus_status["dst_acme"] = "gone"
         world.directory.put(moved("misspelt"))
-        worker.feed(record(11))
-        await worker.at(3)
+        await worker.feed_until(3, record(11))
         assert world.topics.dead() == [("11", "blocked")]
         assert worker.reported(BusMissing)[0].swallowed is None
 
@@ -603,14 +541,12 @@ async def test_a_call_to_an_old_bus_does_not_count() -> None:
 async def test_a_change_counts_before_its_notification() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.bus.latency = lambda _batch: 1.0
         worker.feed(*records(range(1, 11)))
         world.bus.bus_status["dst_acme"] = "gone"
         world.directory.put_untold(moved("misspelt"))
-        worker.feed(record(11))
-        await worker.at(3)
+        await worker.feed_until(3, record(11))
         assert looks(world) == [0, 1]
         assert world.topics.dead() == [("11", "blocked")]
 
@@ -619,13 +555,11 @@ async def test_a_change_counts_before_its_notification() -> None:
 async def test_a_reassigned_id_starts_unknown() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         world.directory.put(dataclasses.replace(destination(), customer_external_id="acct_other"))
         assert worker.engine.stats().dispatcher.gone == 0
         world.bus.bus_status["dst_acme"] = "there"
-        worker.feed(record(1, "other"))
-        await worker.at(2)
+        await worker.feed_until(2, record(1, "other"))
         assert world.bus.arrived["dst_acme"] == ["1"]
 
 
@@ -638,8 +572,7 @@ async def test_a_deleted_document_ends_its_state() -> None:
             arn = f"arn:aws:events:us-east-1:{number:012}:event-bus/x"
             world.directory.put(destination(f"s{number}", bus=arn))
             world.bus.bus_status[f"dst_s{number}"] = "gone" if number % 2 else "there"
-            worker.feed(record(number, f"s{number}"))
-            await worker.at(10 * number + 5)
+            await worker.feed_until(10 * number + 5, record(number, f"s{number}"))
             assert worker.engine.stats().dispatcher.gone == number % 2
             assert len(worker.engine.stats(10).destinations) == number % 2
             world.directory.remove(f"dst_s{number}")
@@ -653,8 +586,7 @@ async def test_a_deleted_document_ends_its_state() -> None:
 async def test_a_deleted_document_ends_a_suspension() -> None:
     world = World(destination(), answer=always(failed("AccessDeniedException", 400)))
     async with world.worker() as worker:
-        worker.feed(*records(range(50)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(50)))
         assert worker.engine.stats().dispatcher.suspended == 1
         world.directory.remove("dst_acme")
         assert worker.engine.stats().dispatcher.suspended == worker.lanes == 0
@@ -664,8 +596,7 @@ async def test_a_deleted_document_ends_a_suspension() -> None:
 async def test_a_deleted_destination_is_not_checked() -> None:
     world = World(destination(), bus_status="gone")
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         assert worker.engine.stats().dispatcher.gone == 1
         world.directory.remove("dst_acme")
         await worker.at(2000)

@@ -23,8 +23,7 @@ async def test_ten_events_leave_at_once(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(full)))
-        await worker.at(0.01)
+        await worker.feed_until(0.01, *records(range(full)))
         assert world.bus.made() == [(0.0, [str(n) for n in range(full)])]
         assert worker.commit() == {P0: full}
         assert worker.lanes == 0
@@ -51,10 +50,8 @@ async def test_the_tenth_event_completes_a_batch(flavour: type[Flavour]) -> None
     world = World(destination(), flavour=flavour)
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(full - 1)))
-        await worker.at(0.05)
-        worker.feed(*records(range(full - 1, full + 1)))
-        await worker.at(1)
+        await worker.feed_until(0.05, *records(range(full - 1)))
+        await worker.feed_until(1, *records(range(full - 1, full + 1)))
         assert world.bus.made() == [(0.05, [str(n) for n in range(full)]), (0.15, [str(full)])]
 
 
@@ -63,8 +60,7 @@ async def test_the_tenth_event_completes_a_batch(flavour: type[Flavour]) -> None
 async def test_a_batch_leaves_when_it_has_the_bytes(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     async with world.worker() as worker:
-        worker.feed(*records(range(3), padding=400_000 // world.bus.flavour.BYTES_PER_BYTE))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3), padding=400_000 // world.bus.flavour.BYTES_PER_BYTE))
         assert world.bus.made() == [(0.0, ["0", "1"]), (0.1, ["2"])]
 
 
@@ -73,8 +69,7 @@ async def test_a_batch_leaves_when_it_has_the_bytes(flavour: type[Flavour]) -> N
 async def test_the_settings_limit_batches(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     async with world.worker(batches=lane_limits(max_entries=2, flush_secs=0.5)) as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3)))
         assert world.bus.made() == [(0.0, ["0", "1"]), (0.5, ["2"])]
 
 
@@ -84,8 +79,7 @@ async def test_calls_reach_the_destinations_limit(flavour: type[Flavour]) -> Non
     world = World(narrow("acme", 3), flavour=flavour, latency=1.0)
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(7 * full + 1)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(7 * full + 1)))
         assert [(at, len(keys)) for at, keys in world.bus.made()] == [
             (0.0, full), (0.0, full), (0.0, full), (1.0, full), (1.0, full), (1.0, full), (2.0, full), (2.0, 1),
         ]  # fmt: skip
@@ -99,11 +93,9 @@ async def test_a_rate_spaces_calls_of_an_empty_lane_too(flavour: type[Flavour]) 
     world = World(narrow("acme", 8, per_second=2), flavour=flavour)
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(2 * full)))
-        await worker.at(0.7)
+        await worker.feed_until(0.7, *records(range(2 * full)))
         assert worker.ledger.in_flight == 0
-        worker.feed(*records(range(2 * full, 4 * full)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(2 * full, 4 * full)))
         assert [at for at, _ in world.bus.made()] == [0.0, 0.5, 1.0, 1.5]
         assert worker.lanes == 0
 
@@ -112,8 +104,7 @@ async def test_a_rate_spaces_calls_of_an_empty_lane_too(flavour: type[Flavour]) 
 async def test_an_idle_lane_is_dropped_in_time() -> None:
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker() as worker:
-        worker.feed(*records(range(13)))
-        await worker.at(0)
+        await worker.feed_until(0, *records(range(13)))
         await worker.give_back(P0)
         assert worker.lanes == 1
         await worker.at(0.45)
@@ -129,8 +120,7 @@ async def test_events_arrive_byte_for_byte() -> None:
     world = World(destination())
     async with world.worker() as worker:
         given = record(0, headers=(("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),))
-        worker.feed(given)
-        await worker.at(1)
+        await worker.feed_until(1, given)
         (entry,) = world.bus.calls[0].entries
         assert entry == {
             "Time": 1_779_805_268,
@@ -149,11 +139,9 @@ async def test_a_changed_document_counts_at_once() -> None:
     new = modified(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
     world = World(old, latency=1.0)
     async with world.worker() as worker:
-        worker.feed(*records(range(12)))
-        await worker.at(0.05)
+        await worker.feed_until(0.05, *records(range(12)))
         world.directory.put(new)
-        worker.feed(*records(range(12, 14)))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(12, 14)))
         assert [(call.at, len(call.keys), call.destination) for call in world.bus.calls] == [
             (0.0, 10, old), (0.1, 4, new),
         ]  # fmt: skip
@@ -164,11 +152,9 @@ async def test_a_changed_document_counts_at_once() -> None:
 async def test_a_raised_limit_counts_from_the_next_event() -> None:
     world = World(narrow("acme", 1), latency=5.0)
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(20)))
         world.directory.put(narrow("acme", 8))
-        worker.feed(record(20))
-        await worker.at(4)
+        await worker.feed_until(4, record(20))
         assert [at for at, _ in world.bus.made()] == [0.0, 1.0, 1.1]
 
 
@@ -178,8 +164,7 @@ async def test_a_disabled_document_stops_all_deliveries() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
         world.directory.put(destination(enabled=False))
-        worker.feed(*records(range(2, 4)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(2, 4)))
         assert world.bus.made() == []
         told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
         assert sorted(told) == [(n, "dst_acme", "disabled") for n in range(4)]
@@ -224,8 +209,7 @@ async def test_batches_may_end_in_any_order(slow: str) -> None:
     world.bus.latency = lambda batch: 5.0 if marked in keys(batch) else 0.01
     world.bus.answer(take_all)
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(20)))
         assert worker.commit() == {P0: 0 if slow == "first" else 10}
         await worker.at(6)
         assert worker.commit() == {P0: 20}
@@ -237,8 +221,7 @@ async def test_a_batch_due_in_half_a_millisecond_waits() -> None:
     async with world.worker(batches=lane_limits(flush_secs=0.0003)) as worker:
         worker.feed(record(0))
         worker.dispatcher.shed_load()  # a second look at the lane before the first wake-up
-        worker.feed(record(1))
-        await worker.at(1)
+        await worker.feed_until(1, record(1))
         assert world.bus.made() == [(0.0, ["0", "1"])]
 
 
@@ -246,8 +229,7 @@ async def test_a_batch_due_in_half_a_millisecond_waits() -> None:
 async def test_a_deleted_document_clears_the_bus_port() -> None:
     world = World(destination(), destination("other"))
     async with world.worker() as worker:
-        worker.feed(record(0), record(1, "other"))
-        await worker.at(1)
+        await worker.feed_until(1, record(0), record(1, "other"))
         world.directory.put(dataclasses.replace(destination("other"), name="renamed"))
         assert world.bus.forgotten == []
         world.directory.remove("dst_acme")

@@ -58,8 +58,7 @@ async def test_an_early_record_pauses_no_other_partition() -> None:
     later, now = RETRIES[0], RETRIES[1]
     async with world.worker(owns=[P0, later, now]) as worker:
         worker.feed_retries(retry_record(0, due=100, partition=later), retry_record(0, event=1, partition=now))
-        worker.feed(record(2))
-        await worker.at(1)
+        await worker.feed_until(1, record(2))
         assert world.bus.arrived["dst_acme"] == ["1", "2"]
         assert worker.retry_consumer.flow_control().full == {later}
         assert worker.event_consumer.flow_control() == FLOWS

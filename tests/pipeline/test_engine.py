@@ -22,8 +22,7 @@ async def test_destinations_in_need_come_first() -> None:
         world.bus.answer(always(refused), "dst_suspended")
         world.bus.answer(always(slow_down), "dst_slowed")
         for number in range(5 * len(names)):
-            worker.feed(record(number, names[number % len(names)]))
-            await worker.at(number * 0.2)
+            await worker.feed_until(number * 0.2, record(number, names[number % len(names)]))
         views = worker.engine.stats(10).destinations
         assert [(view.destination_id, view.state) for view in views][:3] == [
             ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
@@ -41,11 +40,9 @@ async def test_one_failed_call_shows_in_the_state() -> None:
     world.bus.answer(in_turn(failed("InternalFailure", 500), take_all), "dst_retrying")
     world.bus.answer(in_turn(failed("AccessDeniedException", 403), take_all), "dst_blocked")
     async with world.worker() as worker:
-        worker.feed(*(record(number, name) for number, name in enumerate(names)))
-        await worker.at(0.15)
+        await worker.feed_until(0.15, *(record(number, name) for number, name in enumerate(names)))
         assert states(worker) == {"dst_blocked": "blocked", "dst_retrying": "retrying"}
-        worker.feed(record(len(names), "blocked"))
-        await worker.at(60)
+        await worker.feed_until(60, record(len(names), "blocked"))
         assert states(worker) == {}, "each was delivered to, and has nothing left to do"
 
 
@@ -60,8 +57,7 @@ async def test_errors_and_the_oldest_delivery_show() -> None:
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_fine" else 0.0
     async with world.worker(batches=lane_limits(max_entries=1)) as worker:
         worker.feed(*(record(number, "busy") for number in range(3)))
-        worker.feed(*(record(number, "fine") for number in range(3, 3 + 9)))
-        await worker.at(3)
+        await worker.feed_until(3, *(record(number, "fine") for number in range(3, 3 + 9)))
         busy, fine = worker.engine.stats(10).destinations
         assert (busy.destination_id, busy.last_error, busy.errors_per_second > 0) == (
             "dst_busy",

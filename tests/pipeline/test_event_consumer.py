@@ -39,8 +39,7 @@ async def test_a_broken_destination_holds_the_offset() -> None:
     world = World(destination(name="a"), destination(name="b"))
     world.bus.answer(always(failed("503", 503)), "dst_acme_a")
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10)))
         assert world.bus.arrived == {"dst_acme_b": [str(n) for n in range(10)]}
         assert len(world.bus.made("dst_acme_b")) == 1
         assert worker.commit() == {P0: 0}
@@ -82,8 +81,7 @@ async def test_dead_letter_texts_are_short_and_safe() -> None:
 async def test_an_oversized_event_dies_alone() -> None:
     world = World(destination())
     async with world.worker(batches=lane_limits(max_bytes=2000)) as worker:
-        worker.feed(record(0), record(1, padding=3000), record(2))
-        await worker.at(1)
+        await worker.feed_until(1, record(0), record(1, padding=3000), record(2))
         assert world.bus.arrived == {"dst_acme": ["0", "2"]}
         assert [key for call in world.bus.calls for key in call.keys] == ["0", "2"]
         assert world.topics.dead() == [("1", "oversize")]
@@ -100,8 +98,7 @@ async def test_the_largest_event_is_sent() -> None:
     limit = 2000
     bare = len(record(0).value or b"") + 14 + len("pushrail.acme" + "order.completed" + "acct_acme" + "0")
     async with world.worker(batches=lane_limits(max_bytes=limit)) as worker:
-        worker.feed(record(0, padding=limit - bare), record(1, padding=limit - bare + 1))
-        await worker.at(1)
+        await worker.feed_until(1, record(0, padding=limit - bare), record(1, padding=limit - bare + 1))
         assert world.bus.arrived == {"dst_acme": ["0"]}
         assert world.topics.dead() == [("1", "oversize")]
 
@@ -110,8 +107,7 @@ async def test_the_largest_event_is_sent() -> None:
 async def test_the_vendor_header_decides_the_route() -> None:
     world = World(destination(), destination(name="theirs", vendor="theirs"))
     async with world.worker() as worker:
-        worker.feed(record(0), record(1, headers=(("pushrail-vendor", b"theirs"),)))
-        await worker.at(1)
+        await worker.feed_until(1, record(0), record(1, headers=(("pushrail-vendor", b"theirs"),)))
         assert world.bus.arrived == {"dst_acme": ["0"], "dst_acme_theirs": ["1"]}
 
 
@@ -119,8 +115,7 @@ async def test_the_vendor_header_decides_the_route() -> None:
 async def test_foreign_partitions_are_ignored() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0, partition=P1), record(0), record(0, partition=Partition("elsewhere", 0)))
-        await worker.at(1)
+        await worker.feed_until(1, record(0, partition=P1), record(0), record(0, partition=Partition("elsewhere", 0)))
         assert world.bus.made() == [(0.1, ["0"])]
         assert worker.commit() == {P0: 1}
         assert worker.ledger.begun == 1
@@ -145,8 +140,7 @@ async def test_commits_follow_the_slowest_lane() -> None:
 async def test_without_progress_there_is_no_commit() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(record(0))
-        await worker.at(1)
+        await worker.feed_until(1, record(0))
         assert worker.commit() == {P0: 1}
         assert list(worker.event_consumer.committable()) == []
 
@@ -159,13 +153,11 @@ async def test_a_new_owner_skips_settled_events() -> None:
     log = [record(0, "fast"), record(1, "slow"), *records(range(2, 29), "fast"), poison, record(30, "slow")]
     log += records(range(31, 33), "fast")
     async with world.worker() as crashed:
-        crashed.feed(*log)
-        await crashed.at(1)
+        await crashed.feed_until(1, *log)
         assert crashed.commit() == {P0: 1}
     world.bus.latency = lambda _batch: 0.01
     async with world.worker() as next_owner:
-        next_owner.feed(*log[1:], record(33, "fast"))
-        await next_owner.at(2)
+        await next_owner.feed_until(2, *log[1:], record(33, "fast"))
         assert world.bus.arrived["dst_slow"] == ["1", "30"]
         fast = sorted(int(key) for key in world.bus.arrived["dst_fast"])
         assert fast == [0, *range(2, 29), 31, 32, 33]
@@ -255,8 +247,7 @@ async def test_an_observer_that_raises_changes_nothing() -> None:
     world = World(destination(), destination("off", enabled=False), destination("blocked"))
     world.bus.answer(always(failed("AccessDeniedException", 400)), "dst_blocked")
     async with world.worker(observe=FanOut([broken, seen], open_log("info", stream=log))) as worker:
-        worker.feed(*records(range(10)), record(10, "off"), record(11, "blocked"), raw(12, b"poison"))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(10)), record(10, "off"), record(11, "blocked"), raw(12, b"poison"))
         assert len(world.bus.arrived["dst_acme"]) == 10
         assert world.topics.dead() == [("11", "blocked"), ("12", "undecodable")]
         assert worker.commit() == {P0: 13}

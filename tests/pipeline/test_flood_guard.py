@@ -49,8 +49,7 @@ async def test_rejected_events_count_too() -> None:
         )
     world.bus.answer(answered, "dst_c0")
     async with world.worker(flood=LIMITS) as worker:
-        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
-        await worker.at(5)
+        await worker.feed_until(5, *(record(n, CUSTOMERS[n % 10]) for n in range(300)))
         assert len(worker.reported(Flooded)) == 1
         assert len(world.bus.arrived["dst_c0"]) == 30
         assert len(worker.reported(DeadLettered)) < 270
@@ -63,8 +62,7 @@ async def test_one_customer_alone_never_stops_the_others() -> None:
     world = World(*(destination(customer) for customer in CUSTOMERS))
     async with world.worker(flood=LIMITS) as worker:
         worker.feed(*(raw(n, b"not json", customer="c0") for n in range(1000)))
-        worker.feed(*(record(1000 + n, CUSTOMERS[1 + n % 9]) for n in range(90)))
-        await worker.at(5)
+        await worker.feed_until(5, *(record(1000 + n, CUSTOMERS[1 + n % 9]) for n in range(90)))
         assert not worker.reported(Flooded)
         assert len(world.topics.dead()) == 1000
         assert worker.commit() == {P0: 1090}
@@ -79,8 +77,7 @@ async def test_revoked_rejections_are_abandoned() -> None:
         )
     world.bus.latency = lambda batch: 3.0 if batch.destination.id == "dst_c9" else 0.01
     async with world.worker(flood=LIMITS) as worker:
-        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
-        await worker.at(2)
+        await worker.feed_until(2, *(record(n, CUSTOMERS[n % 10]) for n in range(300)))
         assert worker.reported(Flooded)
         await worker.give_back(P0)
         assert worker.ledger.in_flight == 0
@@ -122,8 +119,7 @@ async def test_a_multi_destination_record_counts_once() -> None:
     world = World(*(destination(customer, name=name) for customer in CUSTOMERS for name in "abc"))
     world.bus.answers = dict.fromkeys((d.id for d in world.directory.documents), reject_from(200))
     async with world.worker(flood=LIMITS) as worker:
-        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
-        await worker.at(5)
+        await worker.feed_until(5, *(record(n, CUSTOMERS[n % 10]) for n in range(300)))
         assert len(world.topics.dead()) == 300
         assert not worker.reported(Flooded)
 
@@ -133,7 +129,6 @@ async def test_odd_keys_do_not_split_a_customer() -> None:
     world = World(destination("c0"))
     world.bus.answer(reject_from(0), "dst_c0")
     async with world.worker(flood=LIMITS) as worker:
-        worker.feed(*(record(n, "c0")._replace(key=b"%d" % n) for n in range(300)))
-        await worker.at(5)
+        await worker.feed_until(5, *(record(n, "c0")._replace(key=b"%d" % n) for n in range(300)))
         assert not worker.reported(Flooded)
         assert len(world.topics.dead()) == 300

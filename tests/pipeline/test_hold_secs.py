@@ -51,8 +51,7 @@ async def test_a_retry_copy_has_the_record_and_its_state() -> None:
     world = hanging()
     own = (("traceparent", b"garbage"), ("null", None), ("pushrail-reason", b"an older copy's"))
     async with world.worker() as worker:
-        worker.feed(given := record(7, "hangs", headers=own))
-        await worker.at(12)
+        await worker.feed_until(12, given := record(7, "hangs", headers=own))
         (copy,) = world.topics.written
         assert (copy.topic, copy.key, copy.value) == ("pushrail.retry.10s", given.key, given.value)
         assert copy.headers[:2] == own[:2]
@@ -77,10 +76,8 @@ async def test_a_retry_copy_has_the_record_and_its_state() -> None:
 async def test_deliveries_behind_a_hang_leave_in_time() -> None:
     world = hanging()
     async with world.worker() as worker:
-        worker.feed(*records(range(100), "hangs"))
-        await worker.at(5)
-        worker.feed(*records(range(100, 105), "hangs"))
-        await worker.at(10.1)
+        await worker.feed_until(5, *records(range(100), "hangs"))
+        await worker.feed_until(10.1, *records(range(100, 105), "hangs"))
         assert worker.commit() == {P0: 100}
         said = {copy.origin: copy.said for copy in world.topics.written}
         assert said["79"]["pushrail-reason"] == "retryable"
@@ -105,8 +102,7 @@ async def test_a_late_call_has_two_seconds() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda batch: 9.5 if "0" in {d.event.idempotency_key for d in batch.deliveries} else 1.9
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(12)
+        await worker.feed_until(12, *records(range(20)))
         assert [at for at, _ in world.bus.made()] == [0.0, 9.5]
         assert len(world.bus.arrived["dst_acme"]) == 20
         assert worker.commit() == {P0: 20}
@@ -117,8 +113,7 @@ async def test_a_late_hanging_call_is_cut_off() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda batch: 9.5 if "0" in {d.event.idempotency_key for d in batch.deliveries} else HANGS
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(12)
+        await worker.feed_until(12, *records(range(20)))
         assert worker.commit() == {P0: 20}
         assert {at for at, _, _, _ in world.topics.moved()} == {11.502}
         outcome = worker.reported(Attempted)[1].entries[0].outcome
@@ -131,8 +126,7 @@ async def test_failures_move_after_retries_in_memory() -> None:
     world.bus.answer(always(failed("503", 503, "Service Unavailable")), "dst_broken")
     world.bus.latency = lambda _batch: 0.0
     async with world.worker() as worker:
-        worker.feed(record(0, "broken"), *records(range(1, 11), "fine"))
-        await worker.at(9)
+        await worker.feed_until(9, record(0, "broken"), *records(range(1, 11), "fine"))
         # The next pause would be 6.4 s, and only 3.6 s are left.
         assert [at for at, _ in world.bus.made("dst_broken")] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
         (copy,) = world.topics.written
@@ -149,10 +143,8 @@ async def test_retries_that_find_no_room_in_time_leave_too() -> None:
     latencies = iter([0.01, 9.0, 0.01, HANGS])
     world.bus.latency = lambda _batch: next(latencies)
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(9)
-        worker.feed(*records(range(20, 30)))
-        await worker.at(12)
+        await worker.feed_until(9, *records(range(20)))
+        await worker.feed_until(12, *records(range(20, 30)))
         assert [(at, keys[0]) for at, keys in world.bus.made()] == [(0.0, "0"), (0.01, "10"), (9.01, "0"), (9.02, "20")]
         # Their hold was over at 10; what waits for another attempt is looked through twice a second.
         moved = world.topics.moved()
@@ -169,8 +161,7 @@ async def test_retries_that_find_no_room_in_time_leave_too() -> None:
 async def test_only_failed_entries_of_a_batch_move() -> None:
     world = World(destination(), answer=lambda batch: answered(batch, {"3": fault("InternalFailure")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(10)))
         assert [origin for _, origin, _, _ in world.topics.moved()] == ["3"]
         assert len(world.bus.arrived["dst_acme"]) == 9
         assert worker.commit() == {P0: 10}
@@ -198,13 +189,11 @@ async def test_a_lane_keeps_what_it_can_send_in_time() -> None:
 async def test_a_silent_lane_keeps_two_hundred() -> None:
     world = hanging()
     async with world.worker() as worker:
-        worker.feed(*records(range(1000), "hangs"))
-        await worker.at(1.9)
+        await worker.feed_until(1.9, *records(range(1000), "hangs"))
         worker.feed(*records(range(1000, 1010), "hangs"))
         assert worker.ledger.moved_to_retry == 0
         await worker.at(2.1)
-        worker.feed(record(1010, "hangs"))
-        await worker.at(2.2)
+        await worker.feed_until(2.2, record(1010, "hangs"))
         # Eighty are in flight; the oldest that wait have gone.
         assert worker.ledger.moved_to_retry == 731
         assert sorted(int(origin) for _, origin, _, _ in world.topics.moved()) == list(range(80, 811))
@@ -215,8 +204,7 @@ async def test_a_silent_lane_keeps_two_hundred() -> None:
 async def test_a_healthy_burst_is_not_diverted(latency: float) -> None:
     world = World(destination(), latency=latency)
     async with world.worker() as worker:
-        worker.feed(*records(range(5000)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(5000)))
         assert world.topics.written == []
         assert worker.commit() == {P0: 5000}
 
@@ -229,8 +217,7 @@ async def test_a_burst_on_a_steady_flow_is_kept(latency: float) -> None:
         for n in range(250):
             await worker.at(n * 0.02)
             worker.feed(record(n))
-        worker.feed(*records(range(250, 5250)))
-        await worker.at(14)
+        await worker.feed_until(14, *records(range(250, 5250)))
         assert world.topics.written == []
         assert worker.commit() == {P0: 5250}
 
@@ -297,8 +284,7 @@ async def test_a_blocking_head_is_moved() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
     async with world.worker(limits=buffer_limits(partition_max_offsets=1500)) as worker:
-        worker.feed(*records(range(3), "broken"), *records(range(3, 1499), "fine"))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *records(range(3), "broken"), *records(range(3, 1499), "fine"))
         assert worker.feed(record(1499, "fine")).full == {P0}
         await worker.at(0.55)
         assert worker.event_consumer.flow_control() == FLOWS
@@ -345,8 +331,7 @@ async def test_a_revocation_waits_for_a_retry_copy() -> None:
     world = World(destination(), answer=always(failed("503", 503)))
     world.topics.latency = 3.0
     async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
-        worker.feed(record(0))
-        await worker.at(2)
+        await worker.feed_until(2, record(0))
         assert worker.ledger.in_flight == 1
         await worker.give_back(P0)
         assert world.group[P0].offset == 1
@@ -358,13 +343,11 @@ async def test_a_late_retry_copy_changes_nothing() -> None:
     world = World(destination(), answer=always(failed("503", 503)))
     world.topics.latency = 60.0
     async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
-        worker.feed(record(0))
-        await worker.at(2)
+        await worker.feed_until(2, record(0))
         await worker.give_back(P0)
         assert world.group[P0].offset == 0
         worker.assign(P0)
-        worker.feed(record(0))
-        await worker.at(61)
+        await worker.feed_until(61, record(0))
         assert world.topics.moved()[0][1] == "0"
         assert worker.commit() == {P0: 0}
         await worker.at(80)
@@ -376,8 +359,7 @@ async def test_a_revoked_retry_copy_is_abandoned() -> None:
     world = World(destination(), answer=always(failed("503", 503)))
     world.topics.refuse = lambda: True
     async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
-        worker.feed(record(0))
-        await worker.at(2)
+        await worker.feed_until(2, record(0))
         await worker.give_back(P0)
         assert (worker.ledger.dropped, worker.ledger.in_flight) == (1, 0)
         assert world.group[P0].offset == 0
@@ -387,8 +369,7 @@ async def test_a_revoked_retry_copy_is_abandoned() -> None:
 async def test_a_revoked_delivery_is_not_moved() -> None:
     world = hanging()
     async with world.worker() as worker:
-        worker.feed(*records(range(10), "hangs"))
-        await worker.at(3)
+        await worker.feed_until(3, *records(range(10), "hangs"))
         await worker.give_back(P0, deadline_secs=10)
         assert world.topics.written == []
         assert (worker.ledger.dropped, worker.ledger.in_flight) == (10, 0)

@@ -49,8 +49,7 @@ def one_call_late(late: Answer) -> World:
 
 async def suspend(worker: Worker) -> None:
     """Fifty events in five calls: that is enough, after a tenth of a second."""
-    worker.feed(*records(range(50)))
-    await worker.at(0.1)
+    await worker.feed_until(0.1, *records(range(50)))
     assert len(worker.reported(Suspended)) == 1
 
 
@@ -59,8 +58,7 @@ async def suspend(worker: Worker) -> None:
 async def test_calls_in_flight_are_not_repeated(late: Answer) -> None:
     world = one_call_late(late)
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(20)
+        await worker.feed_until(20, *records(range(60)))
         assert len(world.bus.made()) == 6
         assert world.topics.dead() == [(str(n), "blocked" if n < 50 else "suspended") for n in range(60)]
         assert worker.commit() == {P0: 60}
@@ -70,11 +68,9 @@ async def test_calls_in_flight_are_not_repeated(late: Answer) -> None:
 async def test_a_late_success_ends_the_suspension() -> None:
     world = one_call_late(take_all)
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(60)))
         assert (len(worker.reported(Suspended)), len(worker.reported(Resumed))) == (1, 1)
-        worker.feed(record(60))
-        await worker.at(2)
+        await worker.feed_until(2, record(60))
         assert len(world.bus.made()) == 7
 
 
@@ -82,8 +78,7 @@ async def test_a_late_success_ends_the_suspension() -> None:
 async def test_a_call_in_flight_still_renews_credentials() -> None:
     world = one_call_late(in_turn(failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(0.3)
+        await worker.feed_until(0.3, *records(range(60)))
         world.bus.sessions_are_old = True
         await worker.at(2)
         assert len(world.bus.arrived["dst_acme"]) == 10
@@ -94,8 +89,7 @@ async def test_a_call_in_flight_still_renews_credentials() -> None:
 async def test_a_call_before_the_suspension_is_no_probe() -> None:
     world = one_call_late(always(BLOCKED))
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(20)
+        await worker.feed_until(20, *records(range(60)))
         assert [(told.first, told.probe_in_secs) for told in worker.reported(Suspended)] == [(True, 30)]
         assert {reason for _, reason in world.topics.dead()} == {"blocked"}
 
@@ -105,8 +99,7 @@ async def test_a_waiting_retry_keeps_its_error() -> None:
     world = blocking()
     world.bus.answer(in_turn(DOWN, BLOCKED))
     async with world.worker(jitter=lambda: 0.999) as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(60)))
         said = {letter.origin: letter.said for letter in world.topics.on(DLQ)}
         assert said["5"]["pushrail-reason"] == "suspended"
         assert (said["5"]["pushrail-error-code"], said["5"]["pushrail-attempts"]) == ("503", "1")
@@ -119,8 +112,7 @@ async def test_single_blocked_entries_do_not_suspend() -> None:
     blocked = fault("NotAuthorizedForDetailTypeException")
     world.bus.answer(lambda batch: answered(batch, dict.fromkeys(keys(batch)[1:], blocked)))
     async with world.worker() as worker:
-        worker.feed(*records(range(100)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(100)))
         assert len(world.bus.arrived["dst_acme"]) == 10
         assert worker.reported(Suspended) == []
 
@@ -131,14 +123,11 @@ async def test_a_new_suspension_starts_with_short_pauses() -> None:
     async with world.worker() as worker:
         await suspend(worker)
         await worker.at(31)
-        worker.feed(record(50))
-        await worker.at(100)
+        await worker.feed_until(100, record(50))
         world.bus.answer(take_all)
-        worker.feed(record(51))
-        await worker.at(101)
+        await worker.feed_until(101, record(51))
         world.bus.answer(always(BLOCKED))
-        worker.feed(*records(range(52, 152)))
-        await worker.at(102)
+        await worker.feed_until(102, *records(range(52, 152)))
         assert len(world.bus.made()) == 5 + 2 + 5
         assert [round(told.probe_in_secs) for told in worker.reported(Suspended)] == [30, 60, 30]
 
@@ -151,8 +140,7 @@ async def test_a_burst_waits_for_the_probes_answer() -> None:
         world.bus.answer(take_all)
         world.bus.latency = lambda _batch: 0.1
         await worker.at(31)
-        worker.feed(*records(range(50, 250)))
-        await worker.at(31.05)
+        await worker.feed_until(31.05, *records(range(50, 250)))
         assert world.bus.made()[5:] == [(31.0, ["50"])], "the probe is one delivery, and the only call"
         await worker.at(35)
         assert len(world.bus.arrived["dst_acme"]) == 200
@@ -167,12 +155,9 @@ async def test_a_failed_probe_refuses_the_queue() -> None:
     async with world.worker() as worker:
         await suspend(worker)
         await worker.at(31)
-        worker.feed(*records(range(50, 60)))
-        await worker.at(31.5)
-        worker.feed(*records(range(60, 70)))
-        await worker.at(33)
-        worker.feed(record(70))
-        await worker.at(34)
+        await worker.feed_until(31.5, *records(range(50, 60)))
+        await worker.feed_until(33, *records(range(60, 70)))
+        await worker.feed_until(34, record(70))
         assert world.bus.made()[5:] == [(31.0, ["50"])]
         assert world.topics.dead()[50:] == [("50", "blocked"), *((str(n), "suspended") for n in range(51, 71))]
         letters = [letter.said for letter in world.topics.on(DLQ) if letter.said["pushrail-reason"] == "suspended"]
@@ -220,8 +205,7 @@ async def test_a_probe_that_fails_is_retried_alone() -> None:
         await suspend(worker)
         world.bus.answer(in_turn(DOWN, DOWN, take_all))
         await worker.at(31)
-        worker.feed(*records(range(50, 75)))
-        await worker.at(35)
+        await worker.feed_until(35, *records(range(50, 75)))
         sent = [sent for _, sent in world.bus.made()[5:]]
         assert sent[:3] == [["50"]] * 3
         assert sorted(key for keys in sent[3:] for key in keys) == [str(n) for n in range(51, 75)]
@@ -237,8 +221,7 @@ async def test_a_rejected_probe_passes_the_turn_on() -> None:
         await suspend(worker)
         world.bus.answer(lambda batch: answered(batch, dict.fromkeys(["50", "51"], fault("MalformedDetail"))))
         await worker.at(31)
-        worker.feed(*records(range(50, 60)))
-        await worker.at(35)
+        await worker.feed_until(35, *records(range(50, 60)))
         assert [sent for _, sent in world.bus.made()[5:8]] == [["50"], ["51"], ["52"]]
         assert world.topics.dead()[50:] == [("50", "rejected"), ("51", "rejected")]
         assert len(world.bus.arrived["dst_acme"]) == 8
@@ -251,13 +234,11 @@ async def test_a_hanging_probe_moves_to_a_retry_topic() -> None:
         await suspend(worker)
         world.bus.latency = lambda _batch: HANGS
         await worker.at(31)
-        worker.feed(record(50))
-        await worker.at(42)
+        await worker.feed_until(42, record(50))
         assert [(origin, reason) for _, origin, _, reason in world.topics.moved()] == [("50", "retryable")]
         world.bus.latency = lambda _batch: 0.01
         world.bus.answer(take_all)
-        worker.feed(record(51))
-        await worker.at(43)
+        await worker.feed_until(43, record(51))
         assert world.bus.arrived["dst_acme"] == ["51"]
         assert worker.commit() == {P0: 52}
 
@@ -280,8 +261,7 @@ async def test_only_a_new_way_to_the_bus_is_probed_at_once(changes: dict[str, An
         world.bus.answer(take_all)
         world.directory.put(modified(destination(), **changes))
         await worker.at(1)
-        worker.feed(record(50))
-        await worker.at(2)
+        await worker.feed_until(2, record(50))
         assert world.bus.arrived == ({"dst_acme": ["50"]} if probes else {})
         assert len(worker.reported(Resumed)) == int(probes)
 
@@ -292,8 +272,7 @@ async def test_suspension_survives_idleness() -> None:
     async with world.worker() as worker:
         await suspend(worker)
         await worker.at(1190)
-        worker.feed(*records(range(50, 60)))
-        await worker.at(1200)
+        await worker.feed_until(1200, *records(range(50, 60)))
         # Long enough for one probe, and no more: it is suspended still.
         assert world.bus.made()[5:] == [(1190.0, ["50"])]
         assert world.topics.dead()[50:] == [("50", "blocked"), *((str(n), "suspended") for n in range(51, 60))]
@@ -317,8 +296,7 @@ async def test_a_blocking_destination_stays_suspended() -> None:
     async with world.worker() as worker:
         await suspend(worker)
         for n in range(300):
-            worker.feed(record(50 + n))
-            await worker.at(20.0 * n + 20)
+            await worker.feed_until(20.0 * n + 20, record(50 + n))
             assert worker.engine.stats().dispatcher.suspended == 1
         assert len(world.bus.made()) < 25
 
@@ -327,11 +305,9 @@ async def test_a_blocking_destination_stays_suspended() -> None:
 async def test_blocked_calls_are_remembered_when_idle() -> None:
     world = blocking()
     async with world.worker() as worker:
-        worker.feed(*records(range(40)))
-        await worker.at(1190)
+        await worker.feed_until(1190, *records(range(40)))
         assert worker.reported(Suspended) == []
-        worker.feed(record(40))
-        await worker.at(1191)
+        await worker.feed_until(1191, record(40))
         assert len(worker.reported(Suspended)) == 1
 
 
@@ -377,6 +353,5 @@ async def test_a_revoked_probe_is_replaced() -> None:
         await worker.give_back(P0)
         assert (worker.ledger.dropped, len(world.bus.made())) == (1, 5)
         worker.assign(P0)
-        worker.feed(record(50))
-        await worker.at(32)
+        await worker.feed_until(32, record(50))
         assert len(world.bus.made()) == 6

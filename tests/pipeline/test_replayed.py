@@ -77,8 +77,7 @@ async def test_a_skipped_replay_names_the_replay() -> None:
 async def test_a_repaired_bus_takes_the_whole_replay() -> None:
     world = World(narrow("acme", 1), answer=in_turn(*[BLOCKED] * 5, take_all))
     async with world.worker(poll_secs=0.1) as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(60)))
         assert len(worker.reported(Suspended)) == 1
         dead = len(world.topics.dead())
         assert dead == 60
@@ -95,8 +94,7 @@ async def test_a_repaired_bus_takes_the_whole_replay() -> None:
 async def test_a_blocked_replay_probes_once() -> None:
     world = World(destination(), answer=always(BLOCKED))
     async with world.worker(poll_secs=0.1) as worker:
-        worker.feed(*records(range(50)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(50)))
         calls = len(world.bus.calls)
         worker.feed_retries(*(replayed(n, n) for n in range(100)))
         await worker.at(12)
@@ -121,8 +119,7 @@ async def test_a_replay_in_flight_is_kept(answer: Answer) -> None:
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed_retries(*(replayed(n, n) for n in range(5, 7)))
         await worker.at(0.3)
-        worker.feed(*records(range(100, 180)))
-        await worker.at(20)
+        await worker.feed_until(20, *records(range(100, 180)))
         assert len(worker.reported(Suspended)) >= 1
         given_up = {w.said.get("pushrail-reason") for w in world.topics.written if "pushrail-replay" in w.said}
         assert "suspended" not in given_up

@@ -26,8 +26,7 @@ async def test_an_assigned_new_topic_starts_at_0() -> None:
     async with world.worker() as worker:
         assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "recreated", 5)]
         assert worker.reported(PartitionsAssigned)[-1].partitions == ((P0, None),)
-        worker.feed(*records(range(9)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(9)))
         assert world.bus.arrived["dst_acme"] == [str(n) for n in range(9)]
         worker.commit()
         assert (world.group[P0].offset, topic_of(world.group[P0])) == (9, NEW)
@@ -40,8 +39,7 @@ async def test_another_clusters_map_is_ignored() -> None:
     async with world.worker() as worker:
         assert worker.reported(PartitionRestarted) == []
         assert worker.reported(PartitionsAssigned)[-1].partitions == ((P0, 5),)
-        worker.feed(*records(range(5, 9)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(5, 9)))
         assert world.bus.arrived["dst_acme"] == ["5", "6", "7", "8"], "7 was settled on the other cluster alone"
 
 
@@ -50,16 +48,14 @@ async def test_a_topic_recreated_midway_starts_at_0() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3)))
         worker.commit()
         assert (world.group[P0].offset, topic_of(world.group[P0])) == (3, OLD)
         worker.recreate(EVENTS, NEW)
         assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "recreated", 3)]
         assert [view.committed for view in worker.event_consumer.partition_stats()] == [None]
         assert worker.commit() == {}
-        worker.feed(*records(range(2)))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(2)))
         assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "0", "1"]
         worker.commit()
         assert (world.group[P0].offset, topic_of(world.group[P0])) == (2, NEW)
@@ -97,8 +93,7 @@ async def test_an_earlier_offset_restarts_the_partition() -> None:
     """As after an unclean leader election: the log was cut off, and others have taken the offsets."""
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(10)))
         assert worker.commit() == {P0: 10}
         worker.feed(*records(range(4, 7)))
         assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 10)]
@@ -113,8 +108,7 @@ async def test_open_deliveries_of_a_recreated_topic_end() -> None:
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: 2.0
     async with world.worker() as worker:
-        worker.feed(*records(range(25)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(25)))
         worker.recreate(EVENTS, NEW)
         await worker.at(7)
         assert world.bus.arrived["dst_acme"] == [str(n) for n in range(25)]
@@ -129,8 +123,7 @@ async def test_a_revocation_moves_old_deliveries(*, is_lost: bool) -> None:
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: 2.0
     async with world.worker(owns=(P0, P1)) as worker:
-        worker.feed(*records(range(25)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(25)))
         worker.recreate(EVENTS, NEW)
         worker.feed(*records(range(3)))
         await worker.give_back(P1)
@@ -199,8 +192,7 @@ async def test_commits_shrink_to_the_brokers_limit() -> None:
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda batch: HANGS if batch.deliveries[0].record.offset == 0 else 0.1
     async with world.worker() as worker:
-        worker.feed(*records(range(30)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(30)))
         [(_, full)] = worker.event_consumer.committable()
         assert settled_in(OLD, full)
         worker.event_consumer.shorten_commits([full, full.shorter()])
@@ -210,8 +202,7 @@ async def test_commits_shrink_to_the_brokers_limit() -> None:
         worker.event_consumer.shorten_commits([full])
         assert worker.event_consumer.committable() == [(P0, Committable(0, ""))]
     async with world.worker() as worker:
-        worker.feed(*records(range(30)))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(30)))
         worker.event_consumer.shorten_commits([full])
         assert worker.event_consumer.committable() == [(P0, full.shorter())]
         assert topic_of(full.shorter()) == OLD

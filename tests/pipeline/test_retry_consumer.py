@@ -40,8 +40,7 @@ DOWN = failed("503", 503, "Service Unavailable")
 async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
     world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=0.1) as worker:
-        worker.feed(*records(range(3), headers=(("pushrail-vendor", b"acme"), ("null", None))))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(3), headers=(("pushrail-vendor", b"acme"), ("null", None))))
         (moved_at,) = {at for at, _, _, _ in world.topics.moved()}
         assert moved_at == 6.472
         world.bus.answer(take_all)
@@ -63,8 +62,7 @@ async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
 async def test_a_retry_climbs_then_expires_in_a_day() -> None:
     world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=10) as worker:
-        worker.feed(record(0))
-        await worker.at(DAY + 2000)
+        await worker.feed_until(DAY + 2000, record(0))
         moves = world.topics.moved()
         assert [tier for _, _, tier, _ in moves][:4] == ["10s", "2m", "30m", "30m"]
         assert {tier for _, _, tier, _ in moves[3:]} == {"30m"}
@@ -92,8 +90,7 @@ async def test_only_the_failed_destination_gets_a_retry() -> None:
     world = World(destination(name="a"), destination(name="b"))
     world.bus.answer(always(DOWN), "dst_acme_b")
     async with world.worker(poll_secs=0.1) as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(10)
+        await worker.feed_until(10, *records(range(10)))
         assert len(world.topics.retries[world.topics.only_log()]) == 10
         world.bus.answer(take_all, "dst_acme_b")
         await worker.at(30)
@@ -133,8 +130,7 @@ async def test_a_copy_of_a_copy_keeps_its_origin() -> None:
     world = World(destination(), answer=always(DOWN))
     own: Headers = (("traceparent", b"garbage"), ("null", None))
     async with world.worker(poll_secs=1) as worker:
-        worker.feed(record(7, headers=own)._replace(topic_id="id-of-the-events-topic"))
-        await worker.at(300)
+        await worker.feed_until(300, record(7, headers=own)._replace(topic_id="id-of-the-events-topic"))
         assert [copy.topic for copy in world.topics.written] == [tier.topic for tier in TIERS]
         for copy in world.topics.written:
             assert copy.headers[:2] == own
@@ -177,8 +173,7 @@ async def test_a_retry_to_a_deleted_destination_is_skipped(change: str, reason: 
 async def test_a_lane_of_a_deleted_destination_is_skipped(change: str, reason: str) -> None:
     world = World(destination(), destination("other"), answer=always(DOWN))
     async with world.worker(owns=[P0, RETRY]) as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(10)))
         worker.feed_retries(retry_record(0, event=10))
         worker.feed(record(11))
         change_it(world, change)
@@ -196,11 +191,9 @@ async def test_a_lane_of_a_deleted_destination_is_skipped(change: str, reason: s
 async def test_a_reassigned_id_gets_no_old_deliveries() -> None:
     world = World(narrow("acme", 1), answer=in_turn(DOWN, take_all), latency=5.0)
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(20)))
         world.directory.put(destination(customer_external_id="acct_heir"))
-        worker.feed(record(20, "heir"))
-        await worker.at(30)
+        await worker.feed_until(30, record(20, "heir"))
         assert world.bus.arrived["dst_acme"] == ["20"]
         assert {(s.origin.offset, s.reason) for s in worker.reported(Skipped)} == {(n, "deleted") for n in range(20)}
         assert worker.commit() == {P0: 21}
@@ -311,8 +304,7 @@ async def test_foreign_retry_partitions_are_ignored() -> None:
 async def test_our_own_fault_kills_no_delivery() -> None:
     world = World(destination(), answer=always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=600)) as worker:
-        worker.feed(record(0))
-        await worker.at(7200)
+        await worker.feed_until(7200, record(0))
         assert world.topics.on(DLQ) == []
         assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s", "2m", "30m"}
         world.bus.answer(take_all)
@@ -381,8 +373,7 @@ async def test_our_own_fault_expires_no_old_delivery() -> None:
 async def test_time_of_our_own_fault_does_not_count() -> None:
     world = World(destination(), answer=always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10) as worker:
-        worker.feed(record(0))
-        await worker.at(DAY + 3600)
+        await worker.feed_until(DAY + 3600, record(0))
         assert world.topics.dead() == []
         # Mended, it meets one failure that passes, and has its day for that.
         world.bus.answer(in_turn(DOWN, take_all))
@@ -395,8 +386,7 @@ async def test_time_of_our_own_fault_does_not_count() -> None:
 async def test_the_time_before_our_own_fault_still_counts() -> None:
     world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=7200)) as worker:
-        worker.feed(record(0))
-        await worker.at(6000)
+        await worker.feed_until(6000, record(0))
         world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
         await worker.at(DAY)
         world.bus.answer(always(DOWN))

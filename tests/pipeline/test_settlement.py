@@ -15,8 +15,7 @@ async def test_a_dead_letter_has_the_record_and_its_reason() -> None:
     world.bus.answer(always(failed("AccessDeniedException", 400, "User AKIAIOSFODNN7EXAMPLE is not authorized")))
     own = (("traceparent", b"garbage"), ("null", None), ("pushrail-reason", b"an older letter's"))
     async with world.worker() as worker:
-        worker.feed(given := record(7, headers=own))
-        await worker.at(1)
+        await worker.feed_until(1, given := record(7, headers=own))
         (letter,) = world.topics.written
         assert (letter.topic, letter.key, letter.value) == ("pushrail.dlq", given.key, given.value)
         assert letter.headers[:2] == own[:2]
@@ -47,10 +46,8 @@ async def test_a_refused_dead_letter_blocks_the_commit() -> None:
     world.topics.refuse = lambda: True
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(60)
-        worker.feed(*records(range(10, 20)))
-        await worker.at(61)
+        await worker.feed_until(60, *records(range(10)))
+        await worker.feed_until(61, *records(range(10, 20)))
         assert len(world.bus.arrived["dst_acme"]) == 19
         assert worker.commit() == {P0: 3}
         assert (worker.ledger.dead_lettered, worker.ledger.in_flight) == (0, 1)
@@ -82,8 +79,7 @@ async def test_a_slow_dlq_delays_no_delivery() -> None:
     world = World(destination())
     world.topics.latency = HANGS
     async with world.worker() as worker:
-        worker.feed(raw(0, b"poison"), *records(range(1, 11)))
-        await worker.at(0.05)
+        await worker.feed_until(0.05, raw(0, b"poison"), *records(range(1, 11)))
         assert world.bus.made() == [(0.0, [str(n) for n in range(1, 11)])]
         assert worker.commit() == {P0: 0}
 
@@ -93,8 +89,7 @@ async def test_a_revoked_dead_letter_is_abandoned() -> None:
     world = World(destination())
     world.topics.refuse = lambda: True
     async with world.worker() as worker:
-        worker.feed(raw(0, b"poison"))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, raw(0, b"poison"))
         await worker.give_back(P0)
         # It was written once more, at the end of its pause, and then left.
         assert world.topics.refused == [0.002, 0.754]
@@ -103,7 +98,6 @@ async def test_a_revoked_dead_letter_is_abandoned() -> None:
         assert world.group == {P0: (0, "")}
     world.topics.refuse = lambda: False
     async with world.worker() as next_owner:
-        next_owner.feed(raw(0, b"poison"))
-        await next_owner.at(5)
+        await next_owner.feed_until(5, raw(0, b"poison"))
         assert world.topics.dead() == [("0", "undecodable")]
         assert next_owner.commit() == {P0: 1}

@@ -51,8 +51,7 @@ async def test_an_untimed_record_ages_from_its_read(recorded_at_ms: int) -> None
 async def test_an_acknowledged_commit_has_no_age() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3)))
         assert worker.commit() == {P0: 3}
         await worker.at(500)
         worker.event_consumer.committable()
@@ -70,15 +69,11 @@ async def test_every_call_names_its_batchs_reason() -> None:
     world = World(destination(), answer=in_turn(take_all, take_all, take_all, failed("503", 503), take_all))
     limits = lane_limits(max_entries=3, max_bytes=2_000)
     async with world.worker(batches=limits) as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
-        worker.feed(record(3))
-        await worker.at(2)
-        worker.feed(*(record(n, padding=900) for n in (4, 5, 6)))
-        await worker.at(10)
+        await worker.feed_until(1, *records(range(3)))
+        await worker.feed_until(2, record(3))
+        await worker.feed_until(10, *(record(n, padding=900) for n in (4, 5, 6)))
         world.bus.answer(in_turn(failed("413", 413), take_all))
-        worker.feed(record(7), record(8))
-        await worker.at(20)
+        await worker.feed_until(20, record(7), record(8))
         told = [signal.flush for signal in worker.reported(Attempted)]
     assert told[:2] == ["entries", "time"]
     assert set(told) == {"entries", "time", "bytes", "retry", "alone"}
@@ -89,8 +84,7 @@ async def test_every_consumed_event_is_observable() -> None:
     seen = list[Signal]()
     world = World(destination(), destination(name="too"))
     async with world.worker(consumed=seen.append) as worker:
-        worker.feed(record(0), record(1)._replace(value=b"{}"), record(2, "nobody"))
-        await worker.at(1)
+        await worker.feed_until(1, record(0), record(1)._replace(value=b"{}"), record(2, "nobody"))
     first, last = seen
     assert isinstance(first, Consumed)
     assert isinstance(last, Consumed)

@@ -23,8 +23,7 @@ BLOCKED = failed("AccessDeniedException", 400)
 async def test_a_deleted_document_ends_the_suspension(*, is_gone: bool) -> None:
     world = World(destination(), answer=always(BLOCKED))
     async with world.worker() as worker:
-        worker.feed(*records(range(50)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(50)))
         assert len(worker.reported(Suspended)) == worker.engine.stats().dispatcher.suspended == 1
         if is_gone:
             world.directory.remove("dst_acme")
@@ -43,8 +42,7 @@ async def test_five_blocked_attempts_refuse_the_queue(
     world = World(narrow("acme", 1), destination("other"), flavour=flavour, answer=always(BLOCKED))
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(8 * full)), record(8 * full, "other"))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(8 * full)), record(8 * full, "other"))
         [suspended] = worker.reported(Suspended)
         assert isinstance(suspended, Suspended)
         assert (suspended.destination.id, suspended.code, suspended.probe_in_secs) == (
@@ -65,11 +63,9 @@ async def test_a_successful_probe_ends_the_suspension(
     world = World(destination(), flavour=flavour, answer=always(BLOCKED))
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(5 * full)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(5 * full)))
         for second in range(2, 250):
-            worker.feed(record(5 * full - 2 + second))
-            await worker.at(second)
+            await worker.feed_until(second, record(5 * full - 2 + second))
         probes = [round(at) for at, keys in world.bus.made()[5:] if len(keys) == 1]
         assert len(world.bus.made()) == 5 + len(probes), "a probe is one delivery, and the only call"
         assert probes == [31, 92, 213]
@@ -77,8 +73,7 @@ async def test_a_successful_probe_ends_the_suspension(
         assert [round(signal.probe_in_secs) for signal in told] == [30, 60, 120, 240]
         world.bus.answer(take_all)
         for second in range(250, 460):
-            worker.feed(record(5 * full - 2 + second))
-            await worker.at(second)
+            await worker.feed_until(second, record(5 * full - 2 + second))
         [resumed] = worker.reported(Resumed)
         assert isinstance(resumed, Resumed)
         assert 450 <= resumed.suspended_secs <= 455
@@ -92,8 +87,7 @@ async def test_a_success_prevents_the_suspension(flavour: type[Flavour]) -> None
     world.bus.answer(in_turn(*[BLOCKED] * 4, take_all, *[BLOCKED] * 4, take_all))
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(10 * full)))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(10 * full)))
         assert not worker.reported(Suspended)
         assert len(world.bus.arrived["dst_acme"]) == 2 * full
 
@@ -107,8 +101,7 @@ async def test_other_failures_go_on_as_usual(flavour: type[Flavour]) -> None:
     )
     full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(6 * full)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(6 * full)))
         assert len(world.bus.made()) == 6
         assert dict(world.topics.dead())[str(5 * full + 2)] == "suspended"
         assert worker.ledger.in_flight == 0
@@ -118,13 +111,11 @@ async def test_other_failures_go_on_as_usual(flavour: type[Flavour]) -> None:
 async def test_a_changed_document_is_probed_with_a_delivery() -> None:
     world = World(destination(), answer=always(BLOCKED))
     async with world.worker() as worker:
-        worker.feed(*records(range(50)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(50)))
         calls = len(world.bus.made())
         world.directory.put(destination(bus="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
         world.bus.answer(take_all)
-        worker.feed(record(50))
-        await worker.at(2)
+        await worker.feed_until(2, record(50))
         assert len(world.bus.made()) == calls + 1
         assert len(worker.reported(Resumed)) == 1
 
@@ -134,12 +125,10 @@ async def test_an_older_documents_block_is_no_probe() -> None:
     world = World(destination(), answer=always(BLOCKED))
     world.bus.latency = lambda _batch: 3.0 if len(world.bus.calls) == 6 else 0.01
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(60)))
         assert len(world.bus.made()) == 6
         world.directory.put(destination(bus="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
-        worker.feed(record(60))
-        await worker.at(2.9)
+        await worker.feed_until(2.9, record(60))
         world.bus.answer(take_all)
         await worker.at(4)
         # The sixth call, made before the change, was blocked at 3 s; the event that waited for it is the probe.
@@ -151,8 +140,7 @@ async def test_an_older_documents_block_is_no_probe() -> None:
 async def test_the_end_of_a_suspension_without_events_is_reported() -> None:
     world = World(destination(), answer=always(BLOCKED))
     async with world.worker() as worker:
-        worker.feed(*records(range(50)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(50)))
         assert (worker.lanes, worker.reported(Resumed)) == (1, [])
         await worker.at(1_500)
         [resumed] = worker.reported(Resumed)
@@ -171,8 +159,7 @@ async def test_revoked_sessions_cost_no_event(blocked: CallFailed) -> None:
     world = World(destination(), sessions_are_old=True)
     world.bus.answer(lambda batch: take_all(batch) if world.bus.renewed else blocked)
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(60)))
         assert len(world.bus.arrived["dst_acme"]) == 60
         assert world.bus.renewed == ["dst_acme"], "all calls that were in flight share it"
         assert world.topics.dead() == []
@@ -188,8 +175,7 @@ async def test_denied_entries_cost_one_sign_in() -> None:
         lambda batch: take_all(batch) if world.bus.renewed else answered(batch, dict.fromkeys(keys(batch), denied))
     )
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
-        await worker.at(2)
+        await worker.feed_until(2, *records(range(20)))
         assert len(world.bus.arrived["dst_acme"]) == 20
         assert world.topics.dead() == []
 
@@ -199,13 +185,11 @@ async def test_a_probe_renews_the_session() -> None:
     world = World(destination(), sessions_are_old=True)
     world.bus.answer(denied_until_renewed(world, times=2))
     async with world.worker() as worker:
-        worker.feed(*records(range(50)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(50)))
         assert len(worker.reported(Suspended)) == 1
         assert world.bus.renewed == ["dst_acme"], "a session that was just got is not replaced at once"
         for second in range(2, 40):
-            worker.feed(record(48 + second))
-            await worker.at(second)
+            await worker.feed_until(second, record(48 + second))
         assert len(worker.reported(Resumed)) == 1
         assert world.bus.renewed == ["dst_acme"] * 2
         probes = [round(at) for at, _ in world.bus.made() if 20 < at < 32]
@@ -218,8 +202,7 @@ async def test_a_denying_bus_gets_one_sign_in_per_probe() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         for second in range(1, 250):
-            worker.feed(record(49 + second))
-            await worker.at(second)
+            await worker.feed_until(second, record(49 + second))
         probes = len(worker.reported(Suspended))
         assert probes == 4
         assert len(world.bus.renewed) == probes

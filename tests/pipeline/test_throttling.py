@@ -47,8 +47,7 @@ TEN = [str(n) for n in range(10)]
 async def test_a_throttled_call_waits_for_its_lane(reply: CallReply) -> None:
     world = World(destination(), answer=in_turn(reply, take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10)))
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
         assert [(slowed.in_flight, slowed.most) for slowed in worker.reported(Slowed)] == [(4, 8)]
         assert worker.commit() == {P0: 10}
@@ -59,8 +58,7 @@ async def test_success_grows_a_halved_window() -> None:
     world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
     async with world.worker() as worker:
-        worker.feed(*records(range(240)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(240)))
         # All eight were throttled: calls from before the cut teach nothing new.
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 5, 3: 6, 4: 7, 5: 2}
         assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 5, 6, 7, 8]
@@ -73,8 +71,7 @@ async def test_each_throttled_round_halves_the_window() -> None:
     world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 3 else take_all(batch))
     async with world.worker() as worker:
-        worker.feed(*records(range(80)))
-        await worker.at(3.5)
+        await worker.feed_until(3.5, *records(range(80)))
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 2, 3: 1}
         assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 2, 1]
 
@@ -83,8 +80,7 @@ async def test_each_throttled_round_halves_the_window() -> None:
 async def test_a_window_of_one_call_gets_growing_pauses() -> None:
     world = World(narrow("acme", 1), answer=always(SLOW_DOWN), latency=0.0)
     async with world.worker(batches=lane_limits(hold_secs=60)) as worker:
-        worker.feed(record(0))
-        await worker.at(30)
+        await worker.feed_until(30, record(0))
         made = [at for at, _ in world.bus.made()]
         gaps = [round(after - before, 6) for before, after in pairwise(made)]
         assert gaps == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0]
@@ -93,8 +89,7 @@ async def test_a_window_of_one_call_gets_growing_pauses() -> None:
         assert worker.commit() == {P0: 1}
         # One call went through: the pauses begin anew.
         world.bus.answer(always(SLOW_DOWN))
-        worker.feed(record(1))
-        await worker.at(40.35)
+        await worker.feed_until(40.35, record(1))
         assert [at for at, _ in world.bus.made()][-2:] == [40.1, 40.2]
 
 
@@ -102,8 +97,7 @@ async def test_a_window_of_one_call_gets_growing_pauses() -> None:
 async def test_without_progress_deliveries_move_away() -> None:
     world = World(narrow("acme", 1), destination("fine"), answer=always(SLOW_DOWN), latency=0.0)
     async with world.worker() as worker:
-        worker.feed(record(0), *records(range(1, 11), "fine"))
-        await worker.at(10)
+        await worker.feed_until(10, record(0), *records(range(1, 11), "fine"))
         assert world.topics.moved() == [(6.402, "0", "10s", "throttled")]
         assert worker.commit() == {P0: 11}
 
@@ -112,8 +106,7 @@ async def test_without_progress_deliveries_move_away() -> None:
 async def test_stalled_deliveries_climb_and_expire() -> None:
     world = World(narrow("acme", 1), answer=always(SLOW_DOWN))
     async with world.worker(poll_secs=1, policy=retry_policy(max_age_secs=300)) as worker:
-        worker.feed(record(0))
-        await worker.at(2500)
+        await worker.feed_until(2500, record(0))
         assert [(tier, reason) for _, _, tier, reason in world.topics.moved()] == [
             ("10s", "throttled"), ("2m", "throttled"), ("30m", "throttled"),
         ]  # fmt: skip
@@ -170,8 +163,7 @@ async def test_a_higher_tiers_delivery_waits_its_turn(*, progressing: bool, tier
     world.bus.answer(lambda batch: taken(batch) if "500" in keys(batch) else SLOW_DOWN)
     retry = RETRY._replace(topic="pushrail.retry.2m")
     async with world.worker(owns=[P0, retry], batches=lane_limits(hold_secs=3)) as worker:
-        worker.feed(record(500))
-        await worker.at(1)
+        await worker.feed_until(1, record(500))
         assert world.bus.arrived == ({"dst_acme": ["500"]} if progressing else {})
         # The throttled call before keeps the lane, so that it knows.
         worker.feed_retries(retry_record(0, partition=retry))
@@ -186,8 +178,7 @@ async def test_the_documents_rate_counts_while_throttled() -> None:
     world = World(narrow("acme", 8, per_second=4))
     world.bus.answer(lambda batch: take_all(batch) if dice.random() < 0.5 else SLOW_DOWN)
     async with world.worker() as worker:
-        worker.feed(*records(range(300)))
-        await worker.at(60)
+        await worker.feed_until(60, *records(range(300)))
         made = [at for at, _ in world.bus.made()]
         assert min(after - before for before, after in pairwise(made)) >= 0.25 - 1e-6
         assert worker.commit() == {P0: 300}
@@ -198,8 +189,7 @@ async def test_one_throttled_entry_is_repeated_alone() -> None:
     world = World(destination())
     world.bus.answer(in_turn(lambda batch: answered(batch, {"3": fault("ThrottlingException")}), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(5)
+        await worker.feed_until(5, *records(range(10)))
         assert world.bus.made() == [(0.0, TEN), (0.11, ["3"])]
         assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4]
         assert worker.commit() == {P0: 10}
@@ -210,8 +200,7 @@ async def test_a_partly_throttled_bus_gets_no_pauses() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(lambda batch: answered(batch, {keys(batch)[-1]: fault("ThrottlingException")}))
     async with world.worker() as worker:
-        worker.feed(*records(range(200)))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *records(range(200)))
         # One of ten, and a hundredth of a second a call.
         assert len(world.bus.arrived["dst_acme"]) >= 180
 
@@ -235,8 +224,7 @@ async def test_one_failed_call_does_not_slow() -> None:
     world = World(destination(), answer=in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
     async with world.worker() as worker:
         for number in range(4):
-            worker.feed(record(number))
-            await worker.at(1 + number)
+            await worker.feed_until(1 + number, record(number))
         assert worker.reported(Slowed) == []
         assert len(world.bus.arrived["dst_acme"]) == 4
 
@@ -246,8 +234,7 @@ async def test_one_failed_call_does_not_slow() -> None:
 async def test_two_failed_calls_slow_like_a_throttle(reply: CallReply) -> None:
     world = World(destination(), answer=in_turn(*[reply] * 6, take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(10)))
         assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 2, 1, 1, 1, 2]
 
 
@@ -255,8 +242,7 @@ async def test_two_failed_calls_slow_like_a_throttle(reply: CallReply) -> None:
 async def test_a_failed_sign_in_slows_nothing() -> None:
     world = World(destination(), answer=in_turn(*[failed("503", 503, operation="AssumeRole")] * 4, take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(9)
+        await worker.feed_until(9, *records(range(10)))
         assert worker.reported(Slowed) == []
 
 
@@ -265,8 +251,7 @@ async def test_a_lowered_limit_counts_immediately() -> None:
     world = World(destination(), latency=1.0)
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
     async with world.worker() as worker:
-        worker.feed(*records(range(160)))
-        await worker.at(0.5)
+        await worker.feed_until(0.5, *records(range(160)))
         world.directory.put_untold(narrow("acme", 2))
         await worker.at(9)
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, **dict.fromkeys(range(1, 9), 2)}
@@ -276,19 +261,16 @@ async def test_a_lowered_limit_counts_immediately() -> None:
 async def test_a_slow_destination_is_remembered() -> None:
     world = World(destination(), answer=in_turn(SLOW_DOWN, take_all), latency=1.0)
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
-        await worker.at(60)
+        await worker.feed_until(60, *records(range(10)))
         assert worker.lanes == 1
-        worker.feed(*records(range(10, 90)))
-        await worker.at(60.5)
+        await worker.feed_until(60.5, *records(range(10, 90)))
         # Four at a time, and one call had gone through.
         assert world.bus.in_flight["dst_acme"] == 4
         await worker.at(120)
         assert worker.lanes == worker.engine.stats().dispatcher.slowed == 1
         await worker.at(124)
         assert worker.lanes == worker.engine.stats().dispatcher.slowed == 0
-        worker.feed(*records(range(90, 170)))
-        await worker.at(124.5)
+        await worker.feed_until(124.5, *records(range(90, 170)))
         assert world.bus.in_flight["dst_acme"] == 8
 
 

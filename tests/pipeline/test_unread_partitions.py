@@ -158,13 +158,11 @@ async def test_an_unknown_offset_has_no_order() -> None:
 async def test_a_skipped_batch_is_committed_past() -> None:
     world = World(destination())
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
-        await worker.at(1)
+        await worker.feed_until(1, *records(range(3)))
         worker.engine.step_over(P0, 40)
         worker.engine.step_over(P0._replace(number=99), 7)
         assert worker.event_consumer.flow_control().seeks == {P0: 40}
         assert worker.event_consumer.flow_control().seeks == {}
         assert worker.commit() == {P0: 40}
-        worker.feed(record(40))
-        await worker.at(2)
+        await worker.feed_until(2, record(40))
         assert worker.commit() == {P0: 41}

@@ -258,6 +258,11 @@ class Worker:
         for _ in range(10):
             await asyncio.sleep(0)
 
+    async def feed_until(self, secs: float, *given: Record) -> None:
+        """Hand over records of the events topic, then let time go by as `at` does."""
+        self.feed(*given)
+        await self.at(secs)
+
     def was_settled(self, record: Record) -> bool:
         """Whether an earlier owner of its partition said so with the commit this assignment began at."""
         return record.offset in self._resumed[Partition(record.topic, record.partition)]
