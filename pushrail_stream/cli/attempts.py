@@ -27,7 +27,7 @@ _ROWS: Final = 1_000
 """Attempts of a table without --limit."""
 _DAY_MS: Final = 86_400_000
 _LETTERS: Final = 10
-"""Dead letters that are named when there is no attempt."""
+"""Most dead letters that are named when there is no attempt: an event has one for each of its destinations."""
 _COLUMNS: Final = (
     Column("at", "time"), Column("status", "status"), "destination", Column("attempt", drop=3),
     Column("event type", drop=2), "key", Column("why", "prose"), Column("event id", drop=1),
@@ -113,7 +113,7 @@ def _print_found(options: Options, wanted: AttemptFilter, limit: int | None, *, 
 
 
 def _is_story(options: Options, wanted: AttemptFilter, *, story: bool | None, is_plain: bool) -> bool:
-    """Whether stories are told. What filters single attempts would leave gaps in them."""
+    """Whether to tell stories: a filter for single attempts would leave gaps in them. Raises `click.UsageError`."""
     from pushrail_stream.operations.attempts import AttemptFilter
 
     names_event = AttemptFilter(

@@ -20,9 +20,9 @@ PROGRAM: Final = "pushrail-stream"
 VARIABLE: Final = "_PUSHRAIL_STREAM_COMPLETE"
 """The variable that asks the program for completions; its value names the shell."""
 _LIMIT_SECS: Final = 1.5
-"""Longest time in which destinations are read. A person waits for the answer."""
+"""Longest time for reading destinations, in seconds: a person waits for the answer."""
 _KILL_SECS: Final = 8.0
-"""Time after which the program ends whatever it does, in seconds: more than a busy machine needs to give up a read."""
+"""Longest run of the program, in seconds: a busy machine needs less to give up a read."""
 _ID_PARAMETERS: Final = frozenset({"destination", "destination_id"})
 
 _SHELLS: Final = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}

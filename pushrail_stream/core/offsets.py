@@ -24,7 +24,7 @@ from pushrail_stream.core.record import TopicIdentity
 
 MAX_AHEAD: Final = 20_000
 """Offsets above the committable one within which a record may begin ahead of its turn. Their map always fits into
-`MAX_METADATA_CHARS`, whichever of them are settled: 20,000 bits that do not compress are 3,150 characters."""
+`MAX_METADATA_CHARS`: 20,000 bits that do not compress are 3,150 characters."""
 
 
 @final

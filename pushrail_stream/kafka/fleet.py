@@ -27,13 +27,16 @@ from pushrail_stream.settings.model import KafkaSettings, TopicsSettings
 
 _PARTITION: Final = 0
 _POLL_SECS: Final = 0.5
+"""Longest wait for messages in one call of librdkafka, in seconds: closing waits for its end."""
 _BATCH: Final = 100
 _BATCH_BYTES: Final = 2**20
+"""Bytes after which no further message is taken from librdkafka's queue, at most `_BATCH` messages."""
 _FETCH_WAIT_MS: Final = 5_000
-"""How long the broker waits for a request before it answers that there is none. A request is answered at once."""
-_ANSWER_SECS: Final = 15.0
+"""Milliseconds that the broker waits for a message before it answers that there is none. A message is sent at once."""
+_LIST_SECS: Final = 15.0
+"""Longest wait for the list of topics, in seconds: Kafka may elect a leader meanwhile."""
 _CLOSE_SECS: Final = 2.0
-"""Longest wait for the consumer to close, and for the last state."""
+"""Longest wait for the consumer to close, in seconds."""
 _KEPT_SECS: Final = 600.0
 """Seconds for which the last state of a worker that was killed is kept: time to see on a page that it is lost."""
 _BEYOND: Final = 2**62
@@ -104,7 +107,7 @@ class FleetTopics:
         if topic in self._found:
             return
         with as_operator_error(f"topic {topic} cannot be found at {self._kafka.bootstrap_servers}"):
-            found = AdminClient(client_properties.admin(self._kafka)).list_topics(timeout=_ANSWER_SECS).topics
+            found = AdminClient(client_properties.admin(self._kafka)).list_topics(timeout=_LIST_SECS).topics
         if topic not in found:
             raise OperatorError(
                 f"topic {topic} does not exist, or may not be described by this user; "

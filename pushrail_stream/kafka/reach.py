@@ -23,7 +23,7 @@ the first, librdkafka tries every address of every broker several times."""
 _INFO: Final = 6
 """syslog's level at which librdkafka says that a broker closed the connection."""
 _MOST_BROKERS: Final = 3
-"""Brokers whose reasons are told."""
+"""Most brokers whose reasons an error gives: further ones seldom differ."""
 _FAILURE: Final = re.compile(r"(?:\w+://)?(?P<broker>\S+:\d+)/\w+: (?P<reason>.*?)(?: \(after .*)?$")
 """A broker's failure, as librdkafka tells it to its error callback and at the end of its log line."""
 

@@ -28,6 +28,7 @@ MAX_DESTINATIONS: Final = 100
 _MAX_PARTITIONS: Final = 200
 """Partitions in one record, about 120 bytes each before compression."""
 _MAX_REASONS: Final = 10
+"""Most reasons in one record. Each partition that is not read is one, and the first few tell enough."""
 _MAX_CODE: Final = 64
 """Characters of an error's code. AWS's codes are shorter; a proxy's may be anything."""
 _MAX_BYTES: Final = 256 * 2**10

@@ -22,7 +22,7 @@ _DEFAULT_PERIOD_MS: Final = 86_400_000
 
 
 MOST_SEARCHED: Final = 500_000
-"""Dead letters that are looked at for an event without attempts: about a minute's reading."""
+"""Most dead letters that are read for an event without attempts: reading them takes about a minute."""
 
 
 def search_attempts(

@@ -151,16 +151,16 @@ def newest_of(attempts: Iterable[Attempt], most: int) -> list[Attempt]:
     return sorted(found, key=lambda attempt: attempt.at_ms)
 
 
-_WHO: Final = re.compile(r"^User: \S+ is ")
-"""The begin of IAM's refusals. The destination tells whose role it was."""
+_USER: Final = re.compile(r"^User: \S+ is ")
+"""The beginning of IAM's refusals. It repeats the role, which the destination's document has."""
 _RESOURCE: Final = re.compile(r" on resource: \S+")
-"""A long part of IAM's refusals, and no news: the destination's document has its role and its bus."""
+"""A long part of IAM's refusals. It repeats the role or the bus, which the destination's document has."""
 
 
 def why_of(attempt: Attempt) -> str:
     """The reason, the code and the message of an attempt that did not deliver, as far as it has them."""
     reason, code, message = (str(attempt.get(name) or "") for name in ("reason", "code", "message"))
-    message = _WHO.sub("", message).removeprefix(f"{code}: ")
+    message = _USER.sub("", message).removeprefix(f"{code}: ")
     return ": ".join(filter(None, (" ".join(filter(None, (reason, code))), message)))
 
 

@@ -168,7 +168,7 @@ class Group(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """How many there are of a kind, and when those that were not replayed failed (epoch milliseconds)."""
+    """The dead letters of one kind. Times are epoch milliseconds, of those that were not replayed."""
 
     count: int = 0
     """Dead letters that were not replayed since."""

@@ -98,7 +98,7 @@ def plan_documents(
         changes.append(PlannedChange(destination.id, place, effect, before, document.content))
     if prune:
         changes += _pruned(stored, {change.name for change in changes}, prune.vendor)
-    # The given ones are told by the names that their author knows: those that they replace are taken out.
+    # Problems name the given documents as their author knows them, so the documents that they replace are taken out.
     replaced = {change.name for change in changes} & now.keys() - {document.name for document in given}
     leaving: list[Read] = [(DocumentChange(name, None), None) for name in replaced]
     taken = catalog.take([*leaving, *reads])
@@ -106,7 +106,7 @@ def plan_documents(
 
 
 def write_plan(settings: Settings, changes: Sequence[PlannedChange]) -> None:
-    """Write the changes of a plan, the deletions as they stand in it.
+    """Write the changes of a plan, in its order.
 
     Raises `OperatorError`, and writes nothing, when another program has changed one of the documents meanwhile.
     """

@@ -37,16 +37,16 @@ class NotKnownError(Exception):
 
 @final
 class Installation:
-    """The settings, and what they lead to: found once, on threads of their own, for all checks."""
+    """The settings, and the facts that several checks need. Each is found once, on a thread of its own."""
 
     def __init__(self, loaded: LoadedSettings, environ: Mapping[str, str] = os.environ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.environ = environ
         self.reached: Future[KafkaSettings] = start_daemon_thread(reached_kafka, self.settings)
-        """Kafka, once a broker has answered; else the reason why none does."""
+        """Kafka's settings, once a broker has answered. Otherwise it raises the reason why none does."""
         self.described: Future[dict[str, TopicState | None]] = start_daemon_thread(self._describe)
-        """All topics."""
+        """All topics; None for a missing one."""
         self.read: Future[Documents] = start_daemon_thread(self._read)
         """All documents, their secrets sealed."""
 

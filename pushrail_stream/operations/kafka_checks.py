@@ -17,8 +17,9 @@ from pushrail_stream.settings.model import KafkaSettings
 _COMMIT_SECS: Final = 2.0
 """Seconds after which a record that left its partition is committed: a worker commits every second."""
 _MAX_WATCH_SECS: Final = 15.0
-"""Longest watch of a group, whatever ``hold_secs`` is: a diagnosis ends within half a minute."""
+"""Longest watch of a group, in seconds, also with a longer ``hold_secs``: a diagnosis ends within half a minute."""
 _LOOK_SECS: Final = 0.5
+"""Seconds between two looks at the commits of a group: two of them per commit of a worker."""
 
 
 def check_cluster(installation: Installation) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ _SILENT_SECS: Final = 15.0
 _STUCK_SECS: Final = 5.0
 """Seconds for which a partition's first waiting record may stay before copies out of reach are left."""
 _PAUSE_SECS: Final = 0.02
+"""Seconds between two looks for room or reach: 50 a second cost no noticeable CPU time."""
 _REST: Final = "the rest keep their time"
 
 

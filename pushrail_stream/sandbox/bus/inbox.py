@@ -11,6 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 from pushrail_stream.errors import OperatorError
 
 _TIMEOUT_SECS: Final = 10.0
+"""Longest wait for the bus, in seconds: it looks through all of its arrivals."""
 
 
 def read_inbox(url: str, *, limit: int, rule: str | None = None, key: str | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The tour of a kept sandbox: its addresses, and commands that work as they stand in another terminal."""
+"""The tour of a kept sandbox: its addresses, and commands to paste into another terminal."""
 
 from __future__ import annotations
 
