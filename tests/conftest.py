@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -88,9 +89,11 @@ def _threads_end_with_their_test() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(_THREAD_SECS)
-        if thread.is_alive():
-            pytest.fail(f"the test leaves a running thread: {thread}", pytrace=False)
+        give_up_at = time.monotonic() + _THREAD_SECS
+        while thread in threading.enumerate():  # also one that another thread is starting, which cannot be joined yet
+            if time.monotonic() > give_up_at:
+                pytest.fail(f"the test leaves a running thread: {thread}", pytrace=False)
+            time.sleep(0.01)
 
 
 class _SignalState(NamedTuple):
