@@ -155,6 +155,9 @@ def is_ours_alone(reply: CallReply) -> bool:
 async def test_failing_own_credentials_are_our_fault(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
+    # botocore repeats a call for up to 15 s, and its thread would outlive the test.
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
     async with set_up(case, tmp_path, monkeypatch), world(None) as (us, server):
         reply = await us.call(to(ASSUME))
         assert failed(reply) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
