@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from pushrail_stream.cli.progress import ProgressBar
-from pushrail_stream.core.signals import Attempted
+from pushrail_stream.core.signals import Attempted, Membership
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.fleet import read_fleet
 from pushrail_stream.operations.retries import list_waiting, retry_now
@@ -36,6 +36,12 @@ async def waiting(settings: Settings) -> dict[str, int]:
     return dict(sum((Counter({one.destination: one.count}) for one in found), Counter[str]()))
 
 
+async def ready(settings: Settings, worker: Watched) -> None:
+    """Wait until the worker has the partitions of the retry topic, and can be asked."""
+    await worker.until(lambda: Membership(f"{settings.kafka.group_id}.retry", active=True) in worker.signals)
+    await until(lambda: bool(read_fleet(settings).alive))
+
+
 def attempts_of(worker: Watched, customer: int) -> int:
     return sum(
         len(signal.entries)
@@ -57,6 +63,7 @@ async def test_a_backlog_is_delivered_at_once(real_kafka: str) -> None:
         async with running(settings, destinations) as worker:
             await produce(settings, records)
             await worker.until(lambda: worker.worker.ledger.moved_to_retry == 2 * EVENTS)
+            await ready(settings, worker)
             assert await waiting(settings) == {"dst_0": EVENTS, "dst_1": EVENTS}
 
             bus.set_plan([failing(1)])
@@ -94,6 +101,7 @@ async def test_a_bus_that_is_not_back_keeps_its_backlog(real_kafka: str, monkeyp
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("one", event(0, n)) for n in range(20)])
             await worker.until(lambda: worker.worker.ledger.moved_to_retry == 20)
+            await ready(settings, worker)
             with pytest.raises(OperatorError, match="dst_9: there is no such destination"):
                 await asyncio.to_thread(retry_now, settings, "dst_9")
             with pytest.raises(OperatorError, match="no delivery for 2 s"):
