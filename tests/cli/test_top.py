@@ -29,6 +29,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import Settings
 from tests.operations.test_top import seen, worker
 from tests.support.commands import Shell
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import make_topics, settings_for
 
 pytestmark = pytest.mark.usefixtures("one_destination")
@@ -146,7 +147,7 @@ class Terminal:
                 self.shown += chunk
         except OSError:  # Linux: the other side has closed the terminal
             pass
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_SECS)
 
     @property
     def echoes(self) -> bool:
@@ -208,7 +209,7 @@ def test_ctrl_c_ends_the_live_view_cleanly(settings: Settings) -> None:
 def test_a_small_terminal_shows_the_most_in_need(settings: Settings) -> None:
     write(settings, "host-a", *(seen(f"dst_{number:02}") for number in range(40)), SUSPENDED)
     with terminal(80, lines=16) as screen:
-        screen.until(b"q ends the view")
+        screen.until(b" more need less attention")
         assert screen.press(b"q") == 0
     assert b"dst_acme_8K2zRq" in screen.shown
     assert re.search(rb"\d+ more need less attention", screen.shown)

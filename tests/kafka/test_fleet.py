@@ -15,6 +15,12 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.support.workers import outside, settings_for, until
 
 
+@pytest.fixture(autouse=True)
+def _answers_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded broker answers a waiting request at its limit, also when a record comes earlier."""
+    monkeypatch.setattr(fleet, "_FETCH_WAIT_MS", 100)
+
+
 async def test_it_reads_from_the_end(embedded_broker: EmbeddedBroker) -> None:
     async with (
         outside(embedded_broker) as (_, settings),
