@@ -98,14 +98,17 @@ def rows(table: str) -> dict[str, list[str]]:
 
 def test_a_sent_event_arrives_and_is_recorded(sandbox: Sandbox) -> None:
     shown, in_full = "the event as the customer got it", f'"idempotencyKey": "{KEY}"'
+    attempts, arrived = "each attempt to deliver it", "delivered, EventBridge id "
     before = until(sandbox, shown, lambda out: in_full in out).count(in_full)
+    told = until(sandbox, attempts, lambda out: out.count(arrived) == before)
     sent = sandbox.run(sandbox.commands["send an event"])
     assert sent.returncode == 0, sent.stderr
     after = until(sandbox, shown, lambda out: out.count(in_full) > before)
     assert '"detail-type": "order.completed"' in after
-    story = until(sandbox, "each attempt to deliver it", lambda out: out.count("attempt 1: delivered") > before)
+    story = until(sandbox, attempts, lambda out: out.count(arrived) > before)
     assert story.startswith(f"{KEY}  order.completed of acct_8K2zRq, pushrail.events/")
-    assert story.count(GRANTED) == story.count("delivered, EventBridge id ") == before + 1
+    new = [story.count(text) - told.count(text) for text in ("attempt 1: delivered", arrived, GRANTED)]
+    assert new == [1, 1, 1]
 
 
 def test_every_delivery_is_accounted_for(sandbox: Sandbox) -> None:
@@ -128,10 +131,10 @@ def test_dead_letters_are_counted_and_would_be_replayed(sandbox: Sandbox) -> Non
 
 
 def test_the_destinations_show_their_state(sandbox: Sandbox) -> None:
-    # The worker tells a new state within seconds.
-    listed = until(sandbox, "the state of each destination", lambda out: "ok" in rows(out)[GRANTED])
-    states = {name: row for name, row in rows(listed).items() if name.startswith("dst_")}
+    listed = sandbox.run(sandbox.commands["the state of each destination"])
+    states = {name: row for name, row in rows(listed.stdout).items() if name.startswith("dst_")}
     assert states.keys() == {target.id for customer in CUSTOMERS for target in customer.targets}
+    assert "ok" in states["dst_juniper"], "not the destination whose bus another test breaks: it stays slowed"
     assert "blocked" in states["dst_pamir"]
     assert "AccessDeniedException" in states["dst_quito"]
     tested = sandbox.run(sandbox.commands["one destination, tested step by step"])
