@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -58,7 +59,8 @@ def init(options: Options, *, path: Path, force: bool) -> None:
     write_first_settings(path, overwrite=force)
     options.answer({"written": str(path)}, f"written: {path}")
     if not options.json:
-        note(f"next: set kafka.bootstrap_servers there, then: pushrail-stream topics create --config {path} --dry-run")
+        create = f"pushrail-stream topics create --config {shlex.quote(str(path))} --dry-run"
+        note(f"next: set kafka.bootstrap_servers there, then: {create}")
 
 
 @config.command(epilog="Example: pushrail-stream config schema > config/pushrail.schema.json")

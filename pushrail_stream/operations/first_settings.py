@@ -29,11 +29,12 @@ registry:
 
 def write_first_settings(path: Path, *, overwrite: bool) -> None:
     """Write a settings file, and make the folders that it needs. Raises `UsageError`, also when the file is there."""
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path}: is there already; --force writes a new one in its place")
-    folder = path.parent / "destinations"
+    folder, named = path.parent / "destinations", f"{path}: cannot be written"
     try:
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path}: is there already; --force writes a new one in its place")
+        named = f"{folder}: cannot be made"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be made: {reason_of(error)}") from None
+        raise UsageError(f"{named}: {reason_of(error)}") from None
     replace_file(path, _TEXT.encode())

@@ -62,6 +62,8 @@ def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> Non
     # Hidden, so that it does not pass for a document; in the same folder, so that renaming is one step.
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
+        if target.exists() and not target.is_file():  # renaming would end a device or a pipe for everybody
+            raise UsageError(f"{file}: cannot be written: not a regular file")
         try:
             _write_new(new, content, target, 0o600 if is_private else 0o666)
             new.replace(target)

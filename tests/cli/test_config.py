@@ -52,6 +52,7 @@ def test_config_init_leads_to_config_show(shell: Shell) -> None:
         2, "", "error: config/pushrail.yaml: is there already; --force writes a new one in its place\n",
     )  # fmt: skip
     assert json.loads(shell("config", "init", "--force", "--json")[1]) == {"written": "config/pushrail.yaml"}
+    assert "--config 'a b.yaml' --dry-run" in shell("config", "init", "a b.yaml")[2], "to paste into a shell"
 
 
 @pytest.mark.parametrize("command", [("config", "schema"), ("destinations", "schema")])

@@ -37,3 +37,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="file/destinations: cannot be made: not a directory"):
         write_first_settings(tmp_path / "file" / "pushrail.yaml", overwrite=False)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written: file name too long"):
+        write_first_settings(tmp_path / ("a" * 300), overwrite=False)

@@ -117,3 +117,12 @@ def test_the_lock_lets_one_process_change_a_file(tmp_path: Path) -> None:
         replace_file(file, before + b"a")
     other.join()
     assert file.read_bytes() == b"ab"
+
+
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match=r"pipe: cannot be written: not a regular file"):
+        replace_file(pipe, b"{}")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
