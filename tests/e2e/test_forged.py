@@ -98,7 +98,7 @@ async def test_a_missing_vendor_setting_is_our_fault(
             url = f"http://127.0.0.1:{worker.worker.http_port}/"
             async with aiohttp.ClientSession() as session, session.get(url) as reply:
                 page = await reply.text()
-            assert "<td>setting</td><td>vendor</td>" in page
+            assert "<td data-h='what'>setting</td><td data-h='where'>vendor</td>" in page
             assert worker.worker.ledger.dead_lettered == 1
         [(_, _, headers)] = read_all(settings, settings.topics.dlq)
         assert headers["pushrail-error-code"] == "vendor"
