@@ -54,7 +54,8 @@ _COLUMNS: Final = (
 @click.option("--summary", is_flag=True, help="Count attempts by status, code and destination instead.")
 @click.option(
     "--story/--no-story", default=None,
-    help="Tell each event's story: every attempt, and what comes next. [default: for --key and --origin alone]",
+    help="Tell each event's story: every attempt, and what comes next. "
+    "[default: when --key, --origin or --correlation-id names the event]",
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Show attempts as they are made, until interrupted.")
 @common_options

@@ -26,7 +26,7 @@ from pushrail_stream.cli.output import (
 )
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.destination_state import STATES
+from pushrail_stream.core.destination_state import DISABLED, STATES
 from pushrail_stream.settings.eventbridge import FLAVOURS
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _ANY_STATE: Final = "any"
 """The value of ``--state`` without one."""
-_DISABLED: Final = "disabled"
-"""The state of a destination that its document disables: nothing is sent to it."""
 
 
 @click.group(epilog="Example: pushrail-stream destinations list")
@@ -63,7 +61,7 @@ def destinations() -> None:
 )  # fmt: skip
 @click.option("--enabled/--disabled", default=None, help="Only enabled destinations, or only disabled ones.")
 @click.option(
-    "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*STATES, _DISABLED, _ANY_STATE)),
+    "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*STATES, DISABLED, _ANY_STATE)),
     help="Show also each destination's state, by workers and the delivery log; with a value, only destinations in this "
     "state.",
 )  # fmt: skip
@@ -208,29 +206,24 @@ for _command in (onboard, documents.put, documents.enable, documents.disable, do
 
 
 def _list_states(options: Options, destinations: Sequence[Destination], wanted: str) -> None:
-    from pushrail_stream.operations.destination_health import read_health
+    from pushrail_stream.operations.destination_health import read_states
 
     with options.progress() as progress:
-        known = read_health(options.settings, progress)
-    states = ((one, known.get(one.id) if one.enabled else None) for one in destinations)
-    found = [(one, health) for one, health in states if wanted in {_ANY_STATE, _word(one, health)}]
+        states = read_states(options.settings, destinations, progress)
+    found = [one for one in states if wanted in {_ANY_STATE, one[1]}]
     options.table(
         (*_COLUMNS, Column("state", "status"), "code", Column("since", "time")),
-        ((*_row(d), _word(d, h), *((h.code, h.since_ms) if h else ("", None))) for d, h in found),
-        (_state(destination, health) for destination, health in found),
+        ((*_row(d), state, *((h.code, h.since_ms) if h else ("", None))) for d, state, h in found),
+        (_state(*one) for one in found),
     )
-    for destination, health in found:
+    for destination, _, health in found:
         if health is not None and health.bus is not None:
             effect = explain(destination.id, health.bus, health.swallowed)
             options.say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
 
 
-def _word(destination: Destination, health: DestinationHealth | None) -> str | None:
-    return health.state if health else None if destination.enabled else _DISABLED
-
-
-def _state(destination: Destination, health: DestinationHealth | None) -> dict[str, Any]:
-    said = {"id": destination.id, "state": _word(destination, health), "code": None, "since": None}
+def _state(destination: Destination, state: str | None, health: DestinationHealth | None) -> dict[str, Any]:
+    said = {"id": destination.id, "state": state, "code": None, "since": None}
     if health is None:
         return said
     said |= {"code": health.code, "since": format_time(health.since_ms) or None}

@@ -50,7 +50,8 @@ def schema(options: Options, /, *, eventbridge: bool, **wanted: Any) -> None:
     NAME.json, for `aws schemas create-schema --schema-name NAME --type OpenApi3 --content file://NAME.json`. Names of
     members become part of a schema, values do not.
 
-    With --eventbridge and --json: one object for each schema, as CreateSchema takes it.
+    With --eventbridge and --json: one object for each schema, as CreateSchema takes it; with --out one object for each
+    file, with schema, eventType, events and file.
     """
     from pushrail_stream.events.schema import event_schema
 
@@ -90,7 +91,7 @@ def _infer(
         if len(one.content) > MAX_CONTENT:
             note(f"warning: {one.name} has {len(one.content)} characters; CreateSchema takes {MAX_CONTENT}")
     if rows:
-        options.table(("schema", "type", "events", "file"), rows)
+        options.table(("schema", "event type", "events", "file"), rows)
     if inferred.left_out:
         note(f"records left out, because they are no canonical event or nested too deeply: {inferred.left_out}")
 

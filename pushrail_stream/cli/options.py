@@ -184,7 +184,8 @@ _COMMON: Final = (
     ),
     click.option(
         "--output", type=click.Choice(get_args(Output)), expose_value=False, callback=_keep_output,
-        help="Print tables for people (wide: all columns in full), JSON, one value a line, or CSV. [default: table]",
+        help="Print tables that fit the terminal (table) or that show everything (wide), JSON with one value a line, "
+        "or CSV. [default: table]",
     ),
     click.option(
         "--json", flag_value="json", default=None, expose_value=False, callback=_keep_output,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import Cell, Column, document, emit, note, say, table
+from pushrail_stream.cli.output import Cell, Column, document, emit, format_time, note, say, table
 from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.cli.sandbox_bus import bus
 from pushrail_stream.errors import OperatorError, UsageError
@@ -58,13 +58,19 @@ sandbox.add_command(bus)
 @sandbox.command(epilog="Example: pushrail-stream sandbox inbox --key order_38a91f-completed")
 @click.option("--key", metavar="KEY", help="Show only the event with this idempotency key, in full.")
 @click.option("--rule", metavar="NAME", help="Show only events that this rule matched.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most the newest events.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Show at most this many of the newest events.",
+)
 @common_options
 def inbox(options: Options, *, key: str | None, rule: str | None, limit: int) -> None:
     """Show the events that arrived on the customers' buses and matched a rule there, the newest last.
 
     The bus is that of a sandbox (`sandbox --keep`, `sandbox bus`): the settings name it as eventbridge.endpoint_url.
-    With --json: one object an event, with atMs (of its arrival), bus, rules and event.
+    With --json: one object an event, with at (the time of its arrival), bus, rules and event.
     """
     from pushrail_stream.sandbox.bus.inbox import read_inbox
 
@@ -76,7 +82,7 @@ def inbox(options: Options, *, key: str | None, rule: str | None, limit: int) ->
         for one in found:
             document(one["event"])
     else:
-        options.table(_INBOX, map(_inbox_row, found), found)
+        options.table(_INBOX, map(_inbox_row, found), ({"at": format_time(one.pop("atMs")), **one} for one in found))
     if not found:
         raise OperatorError("no such event has arrived")
 

@@ -9,6 +9,8 @@ DestinationState = Literal["ok", "retrying", "slowed", "blocked", "suspended", "
 ``slowed``: it gets fewer calls than its limits allow, because it throttles or fails. ``blocked``: it refuses calls.
 ``suspended``: after repeated refusals it gets only probes. ``gone``: its bus does not exist."""
 STATES: Final[tuple[DestinationState, ...]] = get_args(DestinationState)
+DISABLED: Final = "disabled"
+"""Stands in place of a state: the destination's document disables it, and it gets nothing."""
 _SEVERITY: Final = {state: number for number, state in enumerate(STATES)}
 
 

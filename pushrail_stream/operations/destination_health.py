@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
-from pushrail_stream.core.destination_state import DestinationState, severity
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.destination_state import DISABLED, DestinationState, severity
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempts import Attempt, read_attempts
@@ -56,6 +57,18 @@ def read_health(settings: Settings, progress: Progress) -> dict[str, Destination
     except OperatorError as error:
         progress.note(f"the states are those of the delivery log, because the workers cannot be seen: {error}")
         return found
+
+
+def read_states(
+    settings: Settings, destinations: Iterable[Destination], progress: Progress
+) -> list[tuple[Destination, str | None, DestinationHealth | None]]:
+    """Each destination with its state and its health, as `read_health` has it. A disabled one has no health.
+
+    The state is ``disabled`` by the document, and None without a worker and without attempts. Raises `OperatorError`.
+    """
+    health = read_health(settings, progress)
+    known = ((one, health.get(one.id) if one.enabled else None) for one in destinations)
+    return [(one, (found.state if found else None) if one.enabled else DISABLED, found) for one, found in known]
 
 
 def add_live(
