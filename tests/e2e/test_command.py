@@ -15,7 +15,7 @@ from tests.support.builders import SECRET, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.patience import PATIENCE_SECS
 from tests.support.worker_process import FAILED, REFUSED, WORKERS, call, worker, write_world
-from tests.support.workers import committed, ends, make_topics, open_bus, produce, running, settings_for
+from tests.support.workers import committed, ends, make_topics, open_bus, outside, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 
@@ -27,10 +27,7 @@ async def read_line(process: asyncio.subprocess.Process) -> bytes:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_run_drains_on_a_signal_and_exits_0(real_kafka: str, tmp_path: Path, number: signal.Signals) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, range(4))
+    async with outside(real_kafka, 4) as (bus, settings):
         path = write_world(tmp_path, settings, 4)
         await produce(settings, ((f"acct_{n % 4}", event(n % 4, n)) for n in range(400)))
         async with worker(path) as process, asyncio.timeout(PATIENCE_SECS):
@@ -56,10 +53,7 @@ def two_free_ports() -> int:
 
 async def test_two_workers_share_the_partitions(real_kafka: str, tmp_path: Path) -> None:
     port = two_free_ports()
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, http={"port": port})
-        make_topics(settings)
-        open_bus(bus, range(6))
+    async with outside(real_kafka, 6, http={"port": port}) as (bus, settings):
         path = write_world(tmp_path, settings, 6)
         async with worker(path, "--workers", "2") as process, asyncio.timeout(PATIENCE_SECS):
             await produce(settings, ((f"acct_{n % 6}", event(n % 6, n)) for n in range(600)))

@@ -23,6 +23,7 @@ from tests.support.workers import (
     ends,
     make_topics,
     open_bus,
+    outside,
     produce,
     read_all,
     running,
@@ -108,10 +109,7 @@ def json_key(value: bytes) -> str | None:
 
 
 async def test_dead_letters_carry_their_history(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka) as (bus, settings):
         bus.set_plan([Rule(EntryError("NotAuthorizedForSourceException", "not yours"))])
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 1))])
@@ -130,10 +128,7 @@ async def test_dead_letters_carry_their_history(real_kafka: str) -> None:
 
 
 async def test_settled_events_are_not_sent_again(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, delivery={"hold_secs": 60})
-        make_topics(settings)
-        open_bus(bus, range(4))
+    async with outside(real_kafka, 4, delivery={"hold_secs": 60}) as (bus, settings):
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(0)))])
         # All under one key: one partition, and its first event stays open.
         records = [("same", event(n % 4, n)) for n in range(100)]
@@ -157,10 +152,7 @@ def topics_of(worker: Watched) -> set[str]:
 
 
 async def test_a_second_worker_takes_over(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, range(6))
+    async with outside(real_kafka, 6) as (bus, settings):
         first, second = ([(f"acct_{n % 6}", event(n % 6, n)) for n in part] for part in (range(600), range(600, 1200)))
         everyone = [with_access_key(n) for n in range(6)]
         async with running(settings, everyone) as one:
@@ -176,10 +168,7 @@ async def test_a_second_worker_takes_over(real_kafka: str) -> None:
 
 
 async def test_interrupted_calls_are_repeated(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, [0, 1])
+    async with outside(real_kafka, 2) as (bus, settings):
         bus.set_plan([
             Rule(ResetAfter(), Match(operation="PutEvents", bus=bus_arn(0)), when=Times(1)),
             Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(1)), when=Times(1)),
@@ -192,10 +181,7 @@ async def test_interrupted_calls_are_repeated(real_kafka: str) -> None:
 
 
 async def test_a_full_worker_pauses_and_goes_on(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, limits={"max_buffered_events": 200})
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka, limits={"max_buffered_events": 200}) as (bus, settings):
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(3000)])
@@ -209,10 +195,7 @@ async def test_a_full_worker_pauses_and_goes_on(real_kafka: str) -> None:
 
 
 async def test_events_lost_to_retention_are_reported(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka) as (bus, settings):
         read, gone, left = ([("same", event(0, n)) for n in part] for part in (range(3), range(3, 8), range(8, 10)))
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, read)

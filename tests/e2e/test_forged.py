@@ -12,11 +12,19 @@ from confluent_kafka import Producer
 
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Origin
-from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
-from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, running, settings_for
+from tests.support.workers import (
+    committed,
+    ends,
+    make_topics,
+    outside,
+    produce,
+    read_all,
+    running,
+    settings_for,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -54,10 +62,7 @@ def write(settings: Settings, topic: str, forged: list[Headers]) -> None:
 
 
 async def test_forged_headers_become_dead_letters(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(1,))
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka, tiers=(1,)) as (_bus, settings):
         [retry] = settings.topics.retry
         write(settings, retry, HEADERS)
         async with running(settings, [with_access_key(0)]) as worker:
@@ -88,10 +93,7 @@ async def test_commands_show_forged_dead_letters(real_kafka: str, tmp_path: Path
 async def test_a_missing_vendor_setting_is_our_fault(
     real_kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, vendor=None)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka, vendor=None) as (_bus, settings):
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 0))])
             await worker.settled(1)

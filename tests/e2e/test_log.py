@@ -12,22 +12,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.builders import SECRET, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.patience import PATIENCE_SECS
 from tests.support.ports import free_port
-from tests.support.workers import make_topics, open_bus, produce, settings_for
+from tests.support.workers import outside, produce
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.mark.parametrize("log", ["closed pipe", "full disk", "pipe that nobody reads", "none"])
 async def test_an_unwritable_log_stops_no_worker(real_kafka: str, tmp_path: Path, log: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, http={"port": free_port()})
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka, http={"port": free_port()}) as (bus, settings):
         desk = Desk(tmp_path, settings)
         desk.put([with_access_key(0)])
         reading, writing = os.pipe()

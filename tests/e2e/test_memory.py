@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
 from tests.support.patience import PATIENCE_SECS
-from tests.support.workers import PARTITIONS, committed, ends, make_topics, open_bus, produce, settings_for, until
+from tests.support.workers import (
+    PARTITIONS,
+    committed,
+    ends,
+    outside,
+    produce,
+    until,
+)
 
 pytestmark = pytest.mark.kafka
 EVENTS, CUSTOMERS = 900, 6
@@ -36,10 +42,7 @@ async def test_decompression_does_not_exceed_memory(real_kafka: str, tmp_path: P
             customer = n * CUSTOMERS // EVENTS  # one after the other, so that batches are full
             yield f"acct_{customer}", event(customer, n, payload=large)
 
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, range(CUSTOMERS))
+    async with outside(real_kafka, CUSTOMERS) as (bus, settings):
         desk = Desk(tmp_path, settings)
         desk.put(with_access_key(n) for n in range(CUSTOMERS))
         codec = {"compression.type": "zstd", "linger.ms": 1_000, "queue.buffering.max.kbytes": 1_000_000}

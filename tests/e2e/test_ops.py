@@ -27,7 +27,7 @@ from pushrail_stream.worker import run_worker
 from tests.support.builders import KEY_ID, SECRET, bus_arn, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.patience import PATIENCE_SECS
-from tests.support.workers import Watched, make_topics, open_bus, produce, running, settings_for
+from tests.support.workers import Watched, make_topics, open_bus, outside, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 METRICS = Path(__file__).parents[2] / "deploy" / "METRICS.md"
@@ -48,10 +48,7 @@ def totals(text: str) -> dict[str, float]:
 
 
 async def test_the_ledger_balances_at_every_scrape(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(1,), delivery={"hold_secs": 1, "flush_ms": 20})
-        make_topics(settings)
-        open_bus(bus, range(3))
+    async with outside(real_kafka, 3, tiers=(1,), delivery={"hold_secs": 1, "flush_ms": 20}) as (bus, settings):
         bus.set_plan([
             Rule(CallError(503, "ServiceUnavailable", "busy"), Match(operation="PutEvents"), when=Probability(0.4)),
             Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(1))),
@@ -95,27 +92,24 @@ async def test_worker_metrics_match_their_document(real_kafka: str) -> None:
     rows = re.findall(r"^\| `(pushrail_(?!ingest_)\w+)` \|([^|]*)\|", METRICS.read_text(), flags=re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     assert len(documented) == len(rows), "each is told once"
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, metrics={"max_destinations": 10})
-        make_topics(settings)
-        open_bus(bus, [0])
-        async with running(settings, [with_access_key(0)]) as worker:
-            port = worker.worker.http_port
-            await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
-            await bus.wait_for_arrivals(30)
-            async with asyncio.timeout(PATIENCE_SECS):
-                late = {"pushrail_consumer_lag_records{", "pushrail_partition_unread_seconds{"}
-                body = ""
-                while not all(name in body for name in late):
-                    await asyncio.sleep(0.2)
-                    _, body = await ask(port, "/metrics")
-            families = list(text_string_to_metric_families(body))
-            openmetrics = (await ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0"))[1]
-            assert re.search(
-                r"<h1>pushrail-stream</h1>.*badge ok'>ready", (page := (await ask(port, "/"))[1]), re.DOTALL
-            )
-            assert SECRET not in page + body
-            assert KEY_ID not in page + body
+    async with (
+        outside(real_kafka, metrics={"max_destinations": 10}) as (bus, settings),
+        running(settings, [with_access_key(0)]) as worker,
+    ):
+        port = worker.worker.http_port
+        await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
+        await bus.wait_for_arrivals(30)
+        async with asyncio.timeout(PATIENCE_SECS):
+            late = {"pushrail_consumer_lag_records{", "pushrail_partition_unread_seconds{"}
+            body = ""
+            while not all(name in body for name in late):
+                await asyncio.sleep(0.2)
+                _, body = await ask(port, "/metrics")
+        families = list(text_string_to_metric_families(body))
+        openmetrics = (await ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0"))[1]
+        assert re.search(r"<h1>pushrail-stream</h1>.*badge ok'>ready", (page := (await ask(port, "/"))[1]), re.DOTALL)
+        assert SECRET not in page + body
+        assert KEY_ID not in page + body
     shown: dict[str, set[str]] = {}
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
@@ -130,10 +124,7 @@ async def test_worker_metrics_match_their_document(real_kafka: str) -> None:
 
 
 async def test_metrics_of_two_workers_add_up(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, delivery={"flush_ms": 20})
-        make_topics(settings)
-        open_bus(bus, range(3))
+    async with outside(real_kafka, 3, delivery={"flush_ms": 20}) as (bus, settings):
         destinations = [with_access_key(n) for n in range(3)]
         async with running(settings, destinations) as one, running(settings, destinations) as two:
             for worker in (one, two):

@@ -13,12 +13,11 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.signals import RecordsTrimmed
-from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
 from tests.support.patience import PATIENCE_SECS
-from tests.support.workers import committed, ends, make_topics, open_bus, produce, running, settings_for, until
+from tests.support.workers import committed, ends, outside, produce, running, until
 
 pytestmark = pytest.mark.kafka
 
@@ -52,10 +51,7 @@ def transactions(settings: Settings, *batches: tuple[list[bytes], bool]) -> None
 async def test_removed_markers_are_no_loss(
     real_kafka: str,
 ) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka) as (bus, settings):
         good, bad = [event(0, n) for n in range(3)], [event(0, n) for n in range(3, 6)]
         await asyncio.to_thread(transactions, settings, (good, True), (bad, False))
         async with running(settings, [with_access_key(0)]) as worker:
@@ -72,10 +68,7 @@ async def test_removed_markers_are_no_loss(
 
 @pytest.mark.parametrize("more", [True, False], ids=["records follow", "none follow"])
 async def test_removed_records_are_reported(real_kafka: str, tmp_path: Path, *, more: bool) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka) as (bus, settings):
         desk = Desk(tmp_path, settings)
         desk.put([with_access_key(0)])
         await produce(settings, [("acct_0", event(0, 0))])

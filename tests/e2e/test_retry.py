@@ -9,7 +9,6 @@ import pytest
 
 from pushrail_stream.core.signals import Attempted, MovedToRetry, Resumed, Skipped, Suspended
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
-from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.patience import PATIENCE_SECS
@@ -17,12 +16,10 @@ from tests.support.workers import (
     Watched,
     committed,
     ends,
-    make_topics,
-    open_bus,
+    outside,
     produce,
     read_all,
     running,
-    settings_for,
 )
 
 pytestmark = pytest.mark.kafka
@@ -38,10 +35,7 @@ async def until_committed(settings: Settings, worker: Watched) -> None:
 
 
 async def test_a_hanging_bus_holds_no_commit(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(1, 2), delivery=DELIVERY)
-        make_topics(settings)
-        open_bus(bus, range(3))
+    async with outside(real_kafka, 3, tiers=(1, 2), delivery=DELIVERY) as (bus, settings):
         bus.set_plan([Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(0)))])
         records = [(f"acct_{n % 3}", event(n % 3, n)) for n in range(150)]
         async with running(settings, [with_access_key(n) for n in range(3)]) as worker:
@@ -74,10 +68,7 @@ def _tier(worker: Watched, index: int) -> list[MovedToRetry]:
 
 
 async def test_a_retry_without_destination_is_skipped(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(1,), delivery=DELIVERY)
-        make_topics(settings)
-        open_bus(bus, range(2))
+    async with outside(real_kafka, 2, tiers=(1,), delivery=DELIVERY) as (bus, settings):
         bus.set_plan([Rule(CallError(500, "InternalFailure", "no"), Match(operation="PutEvents"))])
         async with running(settings, [with_access_key(0), with_access_key(1)]) as worker:
             await produce(settings, [("acct_0", event(0, 0)), ("acct_1", event(1, 1))])
@@ -92,10 +83,7 @@ async def test_a_retry_without_destination_is_skipped(real_kafka: str) -> None:
 
 
 async def test_a_blocking_destination_is_suspended(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, delivery=DELIVERY)
-        make_topics(settings)
-        open_bus(bus, range(2))
+    async with outside(real_kafka, 2, delivery=DELIVERY) as (bus, settings):
         bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(bus=bus_arn(0)))])
         async with running(settings, [with_access_key(0), with_access_key(1)]) as worker:
             await produce(settings, ((f"acct_{n % 2}", event(n % 2, n)) for n in range(400)))

@@ -181,10 +181,7 @@ async def test_a_poison_record_blocks_nothing(embedded_broker: EmbeddedBroker) -
 @pytest.mark.parametrize(("missing", "why"), [(0, "oversize"), (1, "undecodable")], ids=["an event", "cut off"])
 async def test_a_large_compressed_record_blocks_nothing(real_kafka: str, missing: int, why: str) -> None:
     """Kafka weighs records compressed. A record may be many times larger than its topic's limit, and must be copied."""
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka) as (bus, settings):
         whole = event(0, 1, payload={"blob": "x" * 20 * 2**20})
         huge = whole[: len(whole) - missing]
         async with running(settings, [with_access_key(0)]) as worker:

@@ -33,6 +33,7 @@ from tests.support.workers import (
     ends,
     make_topics,
     open_bus,
+    outside,
     produce,
     read_all,
     running,
@@ -135,10 +136,7 @@ async def test_a_recreated_retry_topic_loses_nothing(real_kafka: str) -> None:
 
 
 async def test_copies_name_the_events_topics_id(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=[1], delivery={"hold_secs": 0.5, "max_age_secs": 4})
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka, tiers=[1], delivery={"hold_secs": 0.5, "max_age_secs": 4}) as (bus, settings):
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(1)))

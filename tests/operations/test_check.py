@@ -16,13 +16,19 @@ from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
-from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.wire import write_raw
 from tests.support.replay_world import DENIED, letters, settled, world
-from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, settings_for, until
+from tests.support.workers import (
+    committed,
+    ends,
+    outside,
+    produce,
+    read_all,
+    until,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -53,10 +59,7 @@ async def test_a_mixed_day_adds_up(real_kafka: str, tmp_path: Path) -> None:
 
 
 async def test_an_event_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: Path) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(3600,), delivery={"flush_ms": 20, "hold_secs": 30})
-        make_topics(settings)
-        open_bus(bus, range(2))
+    async with outside(real_kafka, 2, tiers=(3600,), delivery={"flush_ms": 20, "hold_secs": 30}) as (bus, settings):
         desk = Desk(tmp_path, settings)
         desk.put(with_access_key(n) for n in range(2))
         async with desk.working():

@@ -13,10 +13,9 @@ from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.fleet import read_fleet
 from pushrail_stream.operations.retries import list_waiting, retry_now
 from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
-from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
-from tests.support.workers import Watched, make_topics, open_bus, produce, running, settings_for, until
+from tests.support.workers import Watched, outside, produce, running, settings_for, until
 
 EVENTS = 200
 DELIVERY = {"hold_secs": 1, "flush_ms": 20, "backoff_cap_secs": 0.3}
@@ -52,10 +51,7 @@ def attempts_of(worker: Watched, customer: int) -> int:
 
 @pytest.mark.kafka
 async def test_a_backlog_is_delivered_at_once(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(600,), delivery=DELIVERY)
-        make_topics(settings)
-        open_bus(bus, range(2))
+    async with outside(real_kafka, 2, tiers=(600,), delivery=DELIVERY) as (bus, settings):
         bus.set_plan([failing(0), failing(1)])
         destinations = [with_access_key(0), with_access_key(1)]
         # One key: the copies of both lie in one partition, one after the other, and the other's is the first.
@@ -93,10 +89,7 @@ async def test_a_backlog_is_delivered_at_once(real_kafka: str) -> None:
 @pytest.mark.kafka
 async def test_a_bus_that_is_not_back_keeps_its_backlog(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.pipeline.retry_now._SILENT_SECS", 2.0)
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, tiers=(600,), delivery=DELIVERY)
-        make_topics(settings)
-        open_bus(bus, [0])
+    async with outside(real_kafka, tiers=(600,), delivery=DELIVERY) as (bus, settings):
         bus.set_plan([failing(0)])
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("one", event(0, n)) for n in range(20)])

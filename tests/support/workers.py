@@ -238,11 +238,15 @@ PATIENT: Mapping[str, Any] = {"flush_ms": 5_000}
 
 @asynccontextmanager
 async def outside(
-    broker: EmbeddedBroker, customers: int = 1, **sections: Any
+    kafka: EmbeddedBroker | str, customers: int = 1, **sections: Any
 ) -> AsyncIterator[tuple[FaultBus, Settings]]:
-    """A bus for each customer, topics on the broker, and the settings of a worker between them."""
+    """A bus for each customer, topics on Kafka, and the settings of a worker between them.
+
+    ``kafka``: the embedded broker, or the address of another Kafka.
+    """
+    broker = kafka if isinstance(kafka, EmbeddedBroker) else None
     async with FaultBus.serve() as bus:
-        settings = settings_for(broker.bootstrap_servers, bus.url, **sections)
+        settings = settings_for(broker.bootstrap_servers if broker else str(kafka), bus.url, **sections)
         make_topics(settings, broker)
         open_bus(bus, range(customers))
         yield bus, settings
