@@ -192,7 +192,7 @@ def _invoke(arguments: list[str]) -> int:
         error.show()
         return WRONG_USAGE
     except click.ClickException as error:
-        _report(error, error.format_message())
+        _report(error, error.format_message().replace("\n\t", " "))  # click lists choices in lines of their own
         return error.exit_code
     except OperatorError as error:
         _report(error, str(error))

@@ -104,7 +104,7 @@ def _print_found(options: Options, wanted: AttemptFilter, limit: int | None, *, 
             options.settings, wanted, progress, None if max_ is None else max_ + 1
         )
         if max_ is not None:
-            found = _newest(found, max_)
+            found = _newest(options, found, max_)
         if summary:
             _print_summary(options, found)
             return
@@ -176,12 +176,13 @@ def _name_dead_letters(settings: Settings, wanted: AttemptFilter, progress: Prog
         note(f"nothing was found in {settings.topics.dlq}")
 
 
-def _newest(found: Iterable[Attempt], max_: int) -> list[Attempt]:
+def _newest(options: Options, found: Iterable[Attempt], max_: int) -> list[Attempt]:
     from pushrail_stream.operations.attempts import newest_of
 
     newest = newest_of(found, max_ + 1)
     if len(newest) > max_:
-        note(f"the newest {max_}; there are more (--limit, or --json for all)")
+        how = "--limit" if options.json else "--limit, or --json for all"
+        note(f"the newest {max_}; there are more ({how})")
     return newest[-max_:]
 
 

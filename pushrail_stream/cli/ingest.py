@@ -73,7 +73,10 @@ def list_(options: Options) -> None:
     """List the keys: id, vendor, and creation and revocation. The file does not contain the keys themselves."""
     from pushrail_stream.operations.api_keys import api_keys
 
-    keys = api_keys(options.settings)
+    settings = options.settings
+    keys, path = api_keys(settings), settings.ingest.keys_file
+    if not path.exists():
+        note(f"{path}: there is no such file (ingest.keys_file), so there is no key")
     options.table(
         ("id", "vendor", Column("created", "time"), Column("revoked", "time")),
         ((key.id, key.vendor, _format_second(key.created_at), _format_second(key.revoked_at)) for key in keys),

@@ -108,8 +108,20 @@ def confirm(question: str, *, is_answered: bool) -> None:
 
     Raises `OperatorError` for a no.
     """
-    if can_ask() and not is_answered and not click.confirm(question, err=True):
+    if can_ask() and not is_answered and not ask(question):
         raise OperatorError("nothing is done: the answer was no")
+
+
+def ask(question: str) -> bool:
+    """Ask a person on a terminal until the answer is yes or no; no answer is a no."""
+    while True:
+        answer: str = click.prompt(f"{question} [y/N]", default="", show_default=False, err=True)
+        word = answer.strip().lower()
+        if word in {"", "n", "no"}:
+            return False
+        if word in {"y", "yes"}:
+            return True
+        note("error: the answer must be y or n")
 
 
 def parse_position(text: str) -> Origin:

@@ -79,7 +79,7 @@ def dlq_(
     from pushrail_stream.operations.replay import ReplayLimits, replay_dead_letters
 
     if wanted == DeadLetterFilter() and not everything:
-        raise UsageError("--destination, --reason or another filter: is required; --all replays every dead letter")
+        raise UsageError("--destination, --reason or another filter is required; --all replays every dead letter")
     known = _known(options.settings)
 
     def run(limits: ReplayLimits) -> ReplayResult:
@@ -252,7 +252,7 @@ def _report(options: Options, result: ReplayResult, columns: tuple[str, ...], *,
         return
     options.table((*columns, "deliveries"), ((*key, count) for key, count in rows))
     for why, count in sorted(left_out.items()):
-        options.say(f"left out: {count} {why}")
+        options.say(f"left out: {count}, {why}")
     done = f"{replay_id}: {chosen.total()} deliveries are on their way"
     options.say(f"{chosen.total()} deliveries would be sent" if dry_run else done)
     if chosen and not dry_run:

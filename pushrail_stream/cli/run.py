@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, ask, common_options
 from pushrail_stream.cli.process import (
     allow_many_sockets,
     on_signal,
@@ -93,7 +93,7 @@ def _decide_start(options: Options, settings: Settings, log: Logger) -> None:
 
 
 def _ask(history: History) -> bool:
-    return click.confirm(f"{history}. Begin at the earliest?", err=True)
+    return ask(f"{history}. Begin at the earliest?")
 
 
 def _work(settings: Settings, log: Logger, name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, final
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
+from pushrail_stream.core.identity import Identity, identify
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.core.retry import MAX_REPLAYS, Fault
 from pushrail_stream.core.skips import Mark, parse_mark
@@ -234,18 +235,25 @@ class EventSelection:
             return
         event = decode(record.value, record.headers, self.vendor)
         if not isinstance(event, Event):
-            if self.wanted.covers(record.timestamp_ms):
+            if self.wanted.covers(record.timestamp_ms) and self._names(identify(record.value)):
                 self.left_out["cannot be decoded"] += 1
             return
         if not self.wanted.matches(event, record.timestamp_ms):
             return
         route = self.directory.route(event.vendor, event.customer_external_id)
-        if not route:
+        if not route and self.wanted.destination is None:
             self.left_out["its customer has no destination"] += 1
         for destination in route:
             if self.wanted.destination in {None, destination.id} and self._wants(destination, event):
                 self.chosen[destination.id] += 1
                 yield destination.id
+
+    def _names(self, identity: Identity) -> bool:
+        """Whether the filter asks for an event of which only this can be read."""
+        wanted = self.wanted
+        target = None if wanted.destination is None else self.directory.get(wanted.destination)
+        customers = {wanted.customer, target.customer_external_id if target else None} - {None}
+        return customers <= {identity.customer_external_id} and wanted.event_type in {None, identity.event_type}
 
     def _wants(self, destination: Destination, event: Event) -> bool:
         if not destination.enabled:

@@ -97,6 +97,7 @@ async def test_a_table_shows_the_newest_in_time_order(real_kafka: str, tmp_path:
         keys = [line.split()[5] for line in table.splitlines()[1:]]
         assert keys == [f"key-{number}" for number in shown], words
         assert ("there are more (--limit, or --json for all)" in remarks) == (words != ["--limit", "1201"])
+    assert "there are more (--limit)" in (await both(desk, "attempts", "--limit", "2", "--json"))[1]
     newest = await desk.lines("attempts", "--limit", "2")
     assert [line["idempotencyKey"] for line in newest] == ["key-1200", "key-1201"]
     assert len(await desk.lines("attempts")) == 1201

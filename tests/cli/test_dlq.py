@@ -115,7 +115,7 @@ def test_committed_dead_letters_count_as_written(
     assert copies(settings).total() == 2
     code, out, _ = shell("replay", "dlq", "--all")
     assert code == 0
-    assert "left out: 2 replayed before" in out
+    assert "left out: 2, replayed before" in out
     assert copies(settings) == Counter(event(0, number) for number in range(5))
 
 
@@ -281,7 +281,7 @@ def test_a_refused_document_is_not_deleted(settings: Settings, shell: Shell, tmp
     (tmp_path / "destinations" / "dst_0.json").write_text("{}")
     code, out, err = shell("replay", "dlq", "--all", "--dry-run")
     assert code == 0
-    assert "left out: 1 its destination was deleted, or its document is refused (`destinations validate`)" in out
+    assert "left out: 1, its destination was deleted, or its document is refused (`destinations validate`)" in out
     assert f"refused: {tmp_path / 'destinations' / 'dst_0.json'}: " in err
     _, _, err = shell("check", "--since", "1h")
     assert "deliveries to destinations with refused documents are not looked for" in err
@@ -296,8 +296,8 @@ def test_the_fault_is_shown_and_filtered(settings: Settings, shell: Shell) -> No
     }  # fmt: skip
     out = shell("replay", "dlq", "--dry-run", "--fault", "producer")[1].splitlines()
     assert out[1:] == [
-        "left out: 1 cannot be decoded",
-        "left out: 1 no dead letter of ours (foreign)",
+        "left out: 1, cannot be decoded",
+        "left out: 1, no dead letter of ours (foreign)",
         out[-1],
     ]
     table = shell("replay", "dlq", "--all", "--dry-run")[1].splitlines()
@@ -312,7 +312,7 @@ def test_letters_without_hope_are_left_out(settings: Settings, shell: Shell) -> 
     )
     code, out, err = shell("replay", "dlq")
     assert (code, out) == (2, "")
-    assert "another filter: is required; --all replays every dead letter" in err
+    assert "another filter is required; --all replays every dead letter" in err
     code, out, _ = shell("replay", "dlq", "--all", "--json")
     told = json.loads(out)
     assert (code, told["sent"], told["leftOut"]) == (0, 1, {
@@ -326,26 +326,26 @@ def test_letters_without_hope_are_left_out(settings: Settings, shell: Shell) -> 
 
 def test_a_person_is_asked(settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     make_dead_letters(settings, dead(1), dead(2))
-    answers, asked = [False, True], []
+    answers, asked = ["maybe", "no", "Y"], []
 
-    def answer(question: str, **_: object) -> bool:
+    def answer(question: str, **_: object) -> str:
         asked.append(question)
         return answers.pop(0)
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("click.confirm", answer)
+    monkeypatch.setattr("click.prompt", answer)
     code, out, err = shell("replay", "dlq", "--destination", "dst_0", "--limit", "1")
     assert (code, out.splitlines()[1:], err) == (
         1,
         ["dst_0        blocked  customer  1", "1 deliveries would be sent"],
-        "error: nothing is done: the answer was no\n",
+        "error: the answer must be y or n\nerror: nothing is done: the answer was no\n",
     )
     assert copies(settings).total() == 0
     code, out, _ = shell("replay", "dlq", "--destination", "dst_0", "--limit", "1")
     assert (code, out.count("1 deliveries ")) == (0, 2)
     assert shell("replay", "dlq", "--all", "--yes")[0] == 0
     assert "0 deliveries would be sent" in shell("replay", "dlq", "--all")[1], "there is nothing to ask"
-    assert asked == ["Send these 1 deliveries?"] * 2
+    assert asked == ["Send these 1 deliveries? [y/N]"] * 3
     assert copies(settings) == Counter(event(0, number) for number in (1, 2))
 
 

@@ -283,7 +283,7 @@ def test_a_folder_is_put_and_the_rest_pruned(
     ]  # fmt: skip
     assert shell("destinations", "put", str(git))[0] == 2, "without the deletion the role is another customer's"
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    monkeypatch.setattr("click.prompt", lambda *_, **__: "")
     code, out, err = shell("destinations", "put", str(git), "--prune", "--vendor", "acme")
     assert (code, out, err) == (1, "", "error: nothing is done: the answer was no\n")
     code, out, err = shell("destinations", "put", str(git), "--prune", "--vendor", "acme", "--yes")

@@ -41,7 +41,8 @@ def test_only_the_hash_of_a_new_key_is_kept(file: Path, shell: Shell) -> None:
 
 
 def test_keys_are_listed_and_revoked(file: Path, shell: Shell) -> None:
-    assert shell("ingest", "keys", "list") == (0, "id  vendor  created  revoked\n", "")
+    missing = "config/ingest-keys.json: there is no such file (ingest.keys_file), so there is no key\n"
+    assert shell("ingest", "keys", "list") == (0, "id  vendor  created  revoked\n", missing)
     shell("ingest", "keys", "create", "--vendor", "acme")
     key_id = parse_keys(file.read_bytes())[0].id
     code, out, err = shell("ingest", "keys", "revoke", key_id)

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_destination")
             "error: Invalid value for '--since': 2099-01-01T00:00:00.000Z is yet to come",
         ),
         (["destinations", "show"], "error: Missing argument 'ID'."),
+        (["completion"], "error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
         (["destinations", "list", "--bogus"], "error: No such option '--bogus'."),
         (["destinations", "list", "--log-level", "loud"], "error: Invalid value for '--log-level'"),
     ],

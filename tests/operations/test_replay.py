@@ -228,8 +228,8 @@ async def test_unavailable_destinations_are_left_out(real_kafka: str, tmp_path: 
         desk.file("dst_0").unlink()
         desk.put([with_access_key(1, enabled=False)])
         table = await desk.run("replay", "dlq", "--all", "--dry-run")
-        assert "left out: 1 its destination was deleted" in table
-        assert "left out: 1 its destination is disabled" in table
+        assert "left out: 1, its destination was deleted" in table
+        assert "left out: 1, its destination is disabled" in table
         assert table.splitlines()[-1] == "1 deliveries would be sent"
         shown = await desk.run("dlq", "show", f"{settings.topics.events}/{origin_of(settings, 'dst_1')}")
         assert "destination     dst_1" in shown

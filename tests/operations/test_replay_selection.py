@@ -249,6 +249,25 @@ def test_past_events_follow_todays_filters() -> None:
         assert list(EventSelection(narrowed, wanting, "acme").take(event_record(0))) == []
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "left_out"),
+    [
+        ({"customer": "acct_0"}, {"cannot be decoded": 1}),
+        ({"customer": "acct_5"}, {"its customer has no destination": 1}),
+        ({"destination": "dst_0"}, {"cannot be decoded": 1}),
+        ({"event_type": "order.completed"}, {"cannot be decoded": 2, "its customer has no destination": 1}),
+        ({}, {"cannot be decoded": 3, "its customer has no destination": 1}),
+    ],
+)
+def test_only_events_that_the_filter_names_are_left_out(narrowed: dict[str, Any], left_out: dict[str, int]) -> None:
+    wanted = EventFilter(since_ms=AT, until_ms=AT + 1, **narrowed)
+    choosing = EventSelection(wanted, DestinationIndex([("d", destination(0))]), "acme")
+    broken = [event_record(number, occurredAt="yesterday") for number in (0, 1)]
+    for record in (*broken, event_record(0)._replace(value=b"{"), event_record(5)):
+        assert list(choosing.take(record)) == []
+    assert choosing.left_out == left_out
+
+
 def test_a_full_replay_completes_at_the_end() -> None:
     choosing = EventSelection(EventFilter(since_ms=0, until_ms=1), DestinationIndex(), "acme")
     choosing.finish()
