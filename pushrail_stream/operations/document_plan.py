@@ -49,9 +49,21 @@ class Prune(NamedTuple):
 
 
 def read_documents(paths: Sequence[Path]) -> list[DocumentChange]:
-    """The documents of these files and directories. Raises `UsageError` for a directory that cannot be listed."""
+    """The documents of these files and directories.
+
+    Raises `UsageError` for a directory that cannot be listed, or that has further directories with documents: they
+    are not read, and a prune would delete what they hold. Hidden ones, as Kubernetes mounts have them, hold none.
+    """
+    folders = [path for path in paths if path.is_dir()]
+    below = {file.parent for folder in folders for file in folder.glob("*/**/*.json") if _is_visible(file, folder)}
+    if unread := below - set(folders):
+        raise UsageError(*(f"{folder}: is not read with the folder above it: name it too" for folder in sorted(unread)))
     files = chain.from_iterable(document_files(path) if path.is_dir() else [path] for path in paths)
     return [read_document(file) for file in dict.fromkeys(files)]
+
+
+def _is_visible(file: Path, folder: Path) -> bool:
+    return not any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def stored_documents(settings: Settings) -> Sequence[DocumentChange]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pushrail_stream.core.destination_state import severity
 from pushrail_stream.core.event import VENDOR_HEADER
-from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.core.text import format_rfc3339, safe_message
 from pushrail_stream.documents import open_keyring
 from pushrail_stream.eventbridge.clock import MAX_SKEW, aws_time
 from pushrail_stream.eventbridge.error_codes import CallFailed
@@ -53,7 +53,7 @@ def check_identity(installation: Installation) -> Iterator[Finding]:
         remedy = "give the workers credentials by AWS's standard chain (deploy/OPERATING.md, AWS)"
         yield Finding("aws", "problem" if needed else "warning", found, remedy if needed else "")
     else:
-        yield Finding("aws", "ok", f"{ourselves.arn}, account {ourselves.account}")
+        yield Finding("aws", "ok", f"{safe_message(ourselves.arn)}, account {ourselves.account}")
 
 
 def _needs_credentials(installation: Installation) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.errors import OperatorError
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.document_plan import (
     Plan,
     Prune,
@@ -74,3 +74,14 @@ def test_files_and_folders_are_read_once(settings: Settings) -> None:
     folder = settings.registry.path
     assert len(read_documents([folder / "a.json", folder])) == 3
     assert read_documents([folder / "none.json"])[0].problem == "cannot be read: no such file or directory"
+
+
+def test_no_folder_within_a_folder_is_passed_over(tmp_path: Path) -> None:
+    for name in ("a.json", "eu/b.json", "..data/c.json", "eu/.git/d.json", "notes/e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError) as error:
+        read_documents([tmp_path])
+    assert error.value.problems == (f"{tmp_path / 'eu'}: is not read with the folder above it: name it too",)
+    found = {Path(document.name).name for document in read_documents([tmp_path, tmp_path / "eu"])}
+    assert found == {"a.json", "b.json"}

@@ -71,6 +71,7 @@ async def test_sts_says_who_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         case = installation(tmp_path, sts={"endpoint_url": bus.url})
         [identity] = await found(check_identity, case)
         assert (identity.state, identity.found.startswith("arn:aws:iam::")) == ("ok", True)
+        assert KEY_ID not in identity.found, "the bus names users by their keys"
         assert await found(check_clock, case) == [Finding("clock", "ok", "our clock and that of STS differ by 0 s")]
 
 
