@@ -18,7 +18,6 @@ from pushrail_stream.registry.documents import Parsed, parse_document
 from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
-from pushrail_stream.registry.store import FolderStore
 from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.model import Settings
 
@@ -69,6 +68,8 @@ def registry_parser(settings: Settings, environ: Mapping[str, str], *, decrypt: 
 async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
     """The folder or topic of documents, for commands that change them."""
     if not settings.registry.topic:
+        from pushrail_stream.registry.store import FolderStore
+
         yield FolderStore(settings.registry.path)
         return
     from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore

@@ -9,7 +9,7 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say
-from pushrail_stream.operations.onboarding_templates import BUS, ROLE
+from pushrail_stream.settings.eventbridge import BUS, ROLE
 
 if TYPE_CHECKING:
     from pushrail_stream.operations.onboarding_templates import Onboarding

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, final
 
-from pushrail_stream.core.delivery import Delivery
-from pushrail_stream.core.destination import Destination
-
 if TYPE_CHECKING:
+    from pushrail_stream.core.delivery import Delivery
+    from pushrail_stream.core.destination import Destination
     from pushrail_stream.core.lane import Lane
 
 Flush = Literal["entries", "bytes", "time", "retry", "alone"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pushrail_stream.core.batch import Flush
-from pushrail_stream.core.bus_status import MissingBus, Swallowed
-from pushrail_stream.core.copy import Copy
-from pushrail_stream.core.delivery import Trigger
-from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event
-from pushrail_stream.core.flood_guard import FloodReport
-from pushrail_stream.core.outcome import Outcome, Retryable
-from pushrail_stream.core.record import Origin, Partition
-from pushrail_stream.core.retry import Decision
+if TYPE_CHECKING:
+    from pushrail_stream.core.batch import Flush
+    from pushrail_stream.core.bus_status import MissingBus, Swallowed
+    from pushrail_stream.core.copy import Copy
+    from pushrail_stream.core.delivery import Trigger
+    from pushrail_stream.core.destination import Destination
+    from pushrail_stream.core.event import Event
+    from pushrail_stream.core.flood_guard import FloodReport
+    from pushrail_stream.core.outcome import Outcome, Retryable
+    from pushrail_stream.core.record import Origin, Partition
+    from pushrail_stream.core.retry import Decision
+
 
 SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
 ResumeReason = Literal["delivered", "document", "idle"]

@@ -16,12 +16,9 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from pushrail_stream.settings.eventbridge import CLASSIC, AssumeRole
+from pushrail_stream.settings.eventbridge import BUS, CLASSIC, ROLE, AssumeRole
 from pushrail_stream.settings.values import partition_of
 
-BUS: Final = "pushrail-events"
-ROLE: Final = "PushrailEventBridgeWriter"
-"""The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NOT_IN_STACK: Final = re.compile(r"[^A-Za-z0-9-]")
 _NOT_IN_QUEUE: Final = re.compile(r"[^A-Za-z0-9_-]")

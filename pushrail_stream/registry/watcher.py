@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import RegistryChanged, RegistryTrouble, Signal
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.ports.documents import DocumentChange, DocumentSource
-from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.registry.catalog import Catalog, CatalogChange, is_sealed
+
+if TYPE_CHECKING:
+    from pushrail_stream.ports.pipeline import Observer
 
 _RETRY_SECS: Final = 5.0
 """Time until the source is read again after a failure, and until secrets that did not open are tried again."""

@@ -17,6 +17,10 @@ TIME_BYTES: Final = 14
 """Bytes that AWS counts for an entry's ``Time``, whatever its value."""
 MAX_SOURCE_BYTES: Final = 256
 """Longest ``sourceNamespace`` of a destination, in bytes."""
+BUS: Final = "pushrail-events"
+"""The name of a new customer's bus, unless the operator chooses another."""
+ROLE: Final = "PushrailEventBridgeWriter"
+"""The name of a new customer's role, unless the account has one of that name for another customer."""
 
 
 @dataclass(frozen=True, slots=True)

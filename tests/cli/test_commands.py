@@ -90,6 +90,8 @@ def test_commands_without_kafka_and_aws_import_neither(words: list[str]) -> None
     assert program("keys", "generate", "--id", "k").returncode == 0
     modules = imported_by(*words)
     assert not modules & {"confluent_kafka", "botocore", "aiobotocore", "aiohttp", "cryptography", "pydantic_settings"}
+    assert not modules & {"pushrail_stream.core.delivery", "pushrail_stream.ports.pipeline"}  # the parts of a worker
+    assert words != ["config", "show"] or "asyncio" not in modules
 
 
 def test_the_version_is_known(shell: Shell) -> None:
