@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.documents import document_parser, open_store, registry_parser
-from pushrail_stream.errors import OperatorError
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.catalog import Catalog, Read
 from pushrail_stream.registry.documents import Parsed
