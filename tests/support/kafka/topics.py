@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,8 @@ def create_topic(
     admin = _admin(bootstrap_servers)  # held by name: a client that is dropped takes its answers along
     for done in admin.create_topics([new], operation_timeout=_ANSWER_SECS).values():
         done.result(_ANSWER_SECS)
+    while name not in admin.list_topics(timeout=_ANSWER_SECS).topics:  # a broker learns of new topics a little later
+        time.sleep(0.05)
 
 
 def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
