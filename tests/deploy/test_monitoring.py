@@ -207,7 +207,9 @@ async def prometheus(home: Path, jobs: Mapping[str, Sequence[int]]) -> AsyncIter
             found = Prometheus(port, session)
             async with asyncio.timeout(PATIENCE_SECS):
                 while True:
-                    with contextlib.suppress(aiohttp.ClientConnectionError):
+                    with contextlib.suppress(
+                        aiohttp.ClientError
+                    ):  # it first refuses, and then answers 503 in plain text
                         await found.ask("status/config")
                         break
                     await asyncio.sleep(0.2)
