@@ -229,7 +229,8 @@ def _print_summary(options: Options, found: Iterable[Attempt]) -> None:
         "destination": summary.destinations,
     }
     options.table(
-        ("by", "", "attempts"), ((by, name, count) for by, part in parts.items() for name, count in part.most_common())
+        ("by", "value", "attempts"),
+        ((by, name, count) for by, part in parts.items() for name, count in part.most_common()),
     )
     note(f"{total} attempts from {oldest} to {newest}")
 

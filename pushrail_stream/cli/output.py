@@ -192,7 +192,7 @@ def _heads(columns: Sequence[Column | str]) -> list[Column]:
 
 def _key(head: Column) -> str:
     """The column's name as in other JSON: ``nextDue`` for the column "next due"."""
-    first, *others = head.name.split()
+    first, *others = head.name.split(" ")
     return first + "".join(map(str.title, others))
 
 

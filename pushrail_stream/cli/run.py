@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from pushrail_stream.observe.logging import Logger
-    from pushrail_stream.operations.first_start import History
+    from pushrail_stream.operations.first_start import NewGroup
     from pushrail_stream.settings.model import Settings
     from pushrail_stream.worker import Worker
 
@@ -84,16 +84,16 @@ def run(options: Options, workers: int, *, from_beginning: bool) -> None:
 def _decide_start(options: Options, settings: Settings, log: Logger) -> None:
     """Say once, before any worker starts, what a new group would deliver, and where it begins."""
     from pushrail_stream.blocking import in_daemon_thread
-    from pushrail_stream.operations.first_start import decide_start, find_history
+    from pushrail_stream.operations.first_start import decide_start, find_new_group
 
-    history = run_loop(in_daemon_thread(find_history, settings))
-    if history is not None:
+    new_group = run_loop(in_daemon_thread(find_new_group, settings))
+    if new_group is not None:
         is_person = not options.json and all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr))
-        log.warning("first_start", message=decide_start(settings, history, _ask if is_person else None))
+        log.warning("first_start", message=decide_start(settings, new_group, _ask if is_person else None))
 
 
-def _ask(history: History) -> bool:
-    return ask(f"{history}. Begin at the earliest?")
+def _ask(new_group: NewGroup) -> bool:
+    return ask(f"{new_group}. Begin at the earliest?")
 
 
 def _work(settings: Settings, log: Logger, name: str) -> None:

@@ -208,10 +208,9 @@ class Lane:
         self.health.suspension.probe_now()
 
     @property
-    def retry_room(self) -> int:
-        """Deliveries from retry topics that may come ahead of their time."""
-        is_open = self._bus_state == "open" and not self.is_suspended
-        return max(0, ROOM - len(self)) if is_open else 0
+    def has_retry_room(self) -> bool:
+        """Whether a delivery from a retry topic may come ahead of its time."""
+        return self._bus_state == "open" and not self.is_suspended and len(self) < ROOM
 
     def take(self, now: float) -> Batch | None:
         """The next batch, which is in flight until `finish`; None when none may leave yet."""

@@ -39,7 +39,7 @@ class FleetMember:
         self._handlers = handlers
         self._clock = clock
         self._observe = observe
-        self._told = set[str]()
+        self._reported = set[str]()
         """Troubles that were reported and have not ended."""
 
     async def keep(self) -> None:
@@ -85,16 +85,16 @@ class FleetMember:
         answer = Answer(request.id, self._state().id, result, problem)
         await self._try("answer", self._link.write_answer(answer.encode()))
 
-    async def _try(self, what: str, step: Awaitable[None]) -> bool:
+    async def _try(self, use: str, step: Awaitable[None]) -> bool:
         """Whether the step worked. Its first failure is reported, and another one after it has worked again."""
         try:
             await step
         except OperatorError as error:
-            if what not in self._told:
-                self._told.add(what)
+            if use not in self._reported:
+                self._reported.add(use)
                 self._observe(FleetTrouble(f"{error}. Commands and pages do not see or reach this worker"))
             return False
-        self._told.discard(what)
+        self._reported.discard(use)
         return True
 
     async def _end(self) -> None:

@@ -15,8 +15,8 @@ Start = Literal["earliest", "latest", "refuse"]
 
 
 @final
-class History(NamedTuple):
-    """The records on the topics of a group that has never committed an offset."""
+class NewGroup(NamedTuple):
+    """A group that has never committed an offset, and the records that it would deliver."""
 
     group_id: str
     topic: str
@@ -34,8 +34,8 @@ class History(NamedTuple):
         )
 
 
-def find_history(settings: Settings) -> History | None:
-    """The records that a new group would deliver; None if there are none, or it is not new. Raises `OperatorError`.
+def find_new_group(settings: Settings) -> NewGroup | None:
+    """The group, if it is new and there are records to deliver; else None. Raises `OperatorError`.
 
     With ``auto.offset.reset: error`` the workers themselves refuse to begin, unless `kafka.start` decides it.
     """
@@ -47,30 +47,32 @@ def find_history(settings: Settings) -> History | None:
     if not events:
         return None
     waiting = plan_first_start(kafka, retries_consumer(kafka).group_id, list(topics.retry))
-    return History(group_id, topics.events, events, sum(_records(one) for shifts in waiting.values() for one in shifts))
+    return NewGroup(
+        group_id, topics.events, events, sum(_records(one) for shifts in waiting.values() for one in shifts)
+    )
 
 
 def _records(shift: Shift) -> int:
     return shift.end - shift.first
 
 
-def decide_start(settings: Settings, history: History, ask: Callable[[History], bool] | None) -> str:
+def decide_start(settings: Settings, new_group: NewGroup, ask: Callable[[NewGroup], bool] | None) -> str:
     """Decide where the new group begins, by `kafka.start`; the sentence about it, for the log.
 
     ``ask``: whether to begin at the earliest record, where the setting does not say it and a person can. Raises
     `UsageError` when the group is not to begin, and `OperatorError` when Kafka refuses.
     """
-    start: Start = settings.kafka.start or ("earliest" if ask is None or ask(history) else "refuse")
+    start: Start = settings.kafka.start or ("earliest" if ask is None or ask(new_group) else "refuse")
     if start == "refuse":
         raise UsageError(
-            f"{history}. To deliver them: `pushrail-stream run --from-beginning`. To begin after them: "
+            f"{new_group}. To deliver them: `pushrail-stream run --from-beginning`. To begin after them: "
             "`pushrail-stream replay offsets --to latest`, or kafka.start: latest. If the group has another name: "
             "kafka.group_id"
         )
     if start == "latest":
         _begin_at_end(settings)
-        return f"{history}. It begins at the end instead (kafka.start: latest)"
-    return f"{history}. It begins at the earliest"
+        return f"{new_group}. It begins at the end instead (kafka.start: latest)"
+    return f"{new_group}. It begins at the earliest"
 
 
 def _begin_at_end(settings: Settings) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 from pushrail_stream.core.headers import BadHeader, decode_headers
-from pushrail_stream.core.lane import ROOM
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.pipeline.assignment import Assignment
@@ -102,14 +101,14 @@ class RetryNow:
 
     async def _wait_for_room(self, run: RetryRun, started: float) -> None:
         """Wait until the lane takes another delivery. Raises `OperatorError` when the destination is not back."""
-        while self._room(run, started) == 0:
+        while not self._has_room(run, started):
             lane, now = self._dispatcher.lanes.get(run.destination_id), self._loop.time()
             if lane is not None and now - max(started, lane.health.throughput.last) >= _SILENT_SECS:
                 raise OperatorError(f"it has taken no delivery for {_SILENT_SECS:.0f} s; {_REST}")
             await asyncio.sleep(_PAUSE_SECS)
 
-    def _room(self, run: RetryRun, started: float) -> int:
-        """Copies that may begin now: one until a delivery has shown that the destination is back."""
+    def _has_room(self, run: RetryRun, started: float) -> bool:
+        """Whether a copy may begin now: one alone, until a delivery has shown that the destination is back."""
         destination, bus_state = self._directory.get(run.destination_id), self._bus_monitor.doubt(run.destination_id)
         if destination is None or not destination.enabled:
             raise OperatorError(f"its document was disabled or deleted; {_REST}")
@@ -119,10 +118,10 @@ class RetryNow:
         # A lane that has gone has nothing in flight, and its destination does not block.
         run.is_back = run.is_back or (run.begun > 0 if lane is None else lane.health.throughput.last >= started)
         if bus_state == "awaited" or (not run.is_back and run.begun > 0):
-            return 0
+            return False
         if not run.is_back:
-            return int(lane is None or (lane.is_idle and not lane.refuses(now)))
-        return ROOM if lane is None else lane.retry_room
+            return lane is None or (lane.is_idle and not lane.refuses(now))
+        return lane is None or lane.has_retry_room
 
     async def _reach(self, run: RetryRun, partition: Partition, offset: int) -> bool:
         """Whether the record is within reach, perhaps after a wait. It is, when the partition is not ours any more."""

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations import first_start
-from pushrail_stream.operations.first_start import History, Start, decide_start, find_history
+from pushrail_stream.operations.first_start import NewGroup, Start, decide_start, find_new_group
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import SECRET, event, with_access_key
@@ -52,15 +52,15 @@ def messages(log: list[str]) -> list[str]:
     return [line["message"] for line in lines if line["event"] == "first_start"]
 
 
-async def history_of(settings: Settings) -> History:
-    found = await asyncio.to_thread(find_history, settings)
+async def new_group_in(settings: Settings) -> NewGroup:
+    found = await asyncio.to_thread(find_new_group, settings)
     assert found is not None
     return found
 
 
 async def test_without_a_terminal_a_new_group_goes_on_with_one_warning(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
-        assert await asyncio.to_thread(find_history, settings) is None, "there is nothing to deliver"
+        assert await asyncio.to_thread(find_new_group, settings) is None, "there is nothing to deliver"
         await produce(settings, EVENTS)
         async with desk.working() as log:
             await bus.wait_for_arrivals(30)
@@ -103,12 +103,12 @@ async def test_waiting_retries_are_history_too(real_kafka: str, tmp_path: Path) 
         await produce(settings, EVENTS)
         topics = settings.topics.model_copy(update={"events": retry})
         await produce(settings.model_copy(update={"topics": topics}), EVENTS[:7])
-        history = await history_of(settings)
-        assert f"30 records of {settings.topics.events} and 7 of the retry topics would be" in str(history)
-        await asyncio.to_thread(decide_start, beginning(settings, "latest"), history, None)
+        new_group = await new_group_in(settings)
+        assert f"30 records of {settings.topics.events} and 7 of the retry topics would be" in str(new_group)
+        await asyncio.to_thread(decide_start, beginning(settings, "latest"), new_group, None)
         assert committed(settings) == ends(settings, settings.topics.events)
         assert committed(settings, retry) == ends(settings, retry)
-        assert await asyncio.to_thread(find_history, settings) is None
+        assert await asyncio.to_thread(find_new_group, settings) is None
 
 
 async def test_a_refused_start_says_what_to_do(real_kafka: str, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_new_partitions_of_an_old_group_are_read_from_the_first(real_kafka
         more = [(f"acct_{n % 4}", event(n % 4, n)) for n in range(100, 140)]
         await until(lambda: len(ends(settings, settings.topics.events)) == PARTITIONS + 3)
         await produce(settings, more, partitioner="random")
-        assert await asyncio.to_thread(find_history, settings) is None
+        assert await asyncio.to_thread(find_new_group, settings) is None
         async with desk.working() as log:
             await bus.wait_for_arrivals(40)
         assert {arrival.detail.encode() for arrival in bus.arrivals} == {value for _, value in more}
@@ -194,15 +194,15 @@ async def test_workers_that_start_together_agree_on_the_end(embedded_broker: Emb
     """One has committed the end and joined the group between the question and the commit of the other."""
     async with outside(embedded_broker) as (bus, settings):
         await produce(settings, EVENTS)
-        history = await history_of(settings)
+        new_group = await new_group_in(settings)
         latest = beginning(settings, "latest")
-        await asyncio.to_thread(decide_start, latest, history, None)
+        await asyncio.to_thread(decide_start, latest, new_group, None)
         before = committed(settings)
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 31))])
             await bus.wait_for_arrivals(1)
             await worker.settled(1)
-            assert "at the end instead" in await asyncio.to_thread(decide_start, latest, history, None)
+            assert "at the end instead" in await asyncio.to_thread(decide_start, latest, new_group, None)
         assert sum(committed(settings).values()) == sum(before.values()) + 1
 
 
@@ -211,30 +211,32 @@ async def test_a_refused_commit_of_the_end_stops_the_start(
 ) -> None:
     async with outside(embedded_broker) as (_, settings):
         await produce(settings, EVENTS)
-        history = await history_of(settings)
+        new_group = await new_group_in(settings)
 
         def refuse(*_: object, **__: object) -> None:
             raise OperatorError("group could not be moved")
 
         monkeypatch.setattr(first_start, "move_group", refuse)
         with pytest.raises(OperatorError, match="could not be moved"):
-            await asyncio.to_thread(decide_start, beginning(settings, "latest"), history, None)
+            await asyncio.to_thread(decide_start, beginning(settings, "latest"), new_group, None)
 
 
 async def test_an_operator_whose_reset_is_an_error_is_not_asked(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker) as (_, settings):
         await produce(settings, EVENTS)
         strict = {"auto.offset.reset": "error"}
-        assert await asyncio.to_thread(find_history, beginning(settings, None, **strict)) is None
-        assert await asyncio.to_thread(find_history, beginning(settings, "latest", **strict)) is not None
+        assert await asyncio.to_thread(find_new_group, beginning(settings, None, **strict)) is None
+        assert await asyncio.to_thread(find_new_group, beginning(settings, "latest", **strict)) is not None
 
 
 def test_the_setting_is_stronger_than_the_person() -> None:
-    history = History("group", "events", 1_234, 0)
-    assert "1,234 records" in str(history)
+    new_group = NewGroup("group", "events", 1_234, 0)
+    assert "1,234 records" in str(new_group)
     with pytest.raises(UsageError, match=r"^group group has never"):
-        decide_start(beginning(Settings(), "refuse"), history, lambda _: True)
-    assert decide_start(beginning(Settings(), "earliest"), history, lambda _: False).endswith("begins at the earliest")
-    assert decide_start(Settings(), history, None).endswith("begins at the earliest")
+        decide_start(beginning(Settings(), "refuse"), new_group, lambda _: True)
+    assert decide_start(beginning(Settings(), "earliest"), new_group, lambda _: False).endswith(
+        "begins at the earliest"
+    )
+    assert decide_start(Settings(), new_group, None).endswith("begins at the earliest")
     with pytest.raises(UsageError):
-        decide_start(Settings(), history, lambda _: False)
+        decide_start(Settings(), new_group, lambda _: False)

@@ -46,14 +46,14 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
             **_producers(world),
             **{name: f"{program} {line}" for name, line in words.items()},
             "break the bus": f"{plan} {shlex.quote(json.dumps(failing))}",
-            "what waits after 10 s, and until when": f"{program} retry list",
+            "the deliveries that wait after 10 s, and until when": f"{program} retry list",
             "repair the bus": f"{plan} {shlex.quote(json.dumps({'rules': []}))}",
-            "deliver now what waits": f"{program} retry now --destination {destination}",
+            "deliver them now": f"{program} retry now --destination {destination}",
             "another worker, until Ctrl-C": f"{program} run",
         },
         "next": (
             "send an event and see it arrive. Then break the bus, send it again, and see its attempts, the status page "
-            "and what waits. After that, begin an installation of your own in an empty folder: "
+            "and the deliveries that wait. After that, begin an installation of your own in an empty folder: "
             f"{shlex.quote(sys.executable)} -m pushrail_stream config init"
         ),
     }

@@ -147,16 +147,16 @@ def test_a_broken_bus_shows_in_the_attempts(sandbox: Sandbox) -> None:
     try:
         assert sandbox.run(sandbox.commands["send an event"]).returncode == 0
         until(sandbox, "each attempt to deliver it", lambda out: "retrying" in out)
-        waiting = until(sandbox, "what waits after 10 s, and until when", lambda out: GRANTED in out)
+        waiting = until(sandbox, "the deliveries that wait after 10 s, and until when", lambda out: GRANTED in out)
         assert rows(waiting)[GRANTED][1:4] == ["retryable", "503", "1"]
     finally:
         repaired = sandbox.run(sandbox.commands["repair the bus"])
     assert json.loads(repaired.stdout) == {"rules": []}
-    begun = sandbox.run(sandbox.commands["deliver now what waits"])
+    begun = sandbox.run(sandbox.commands["deliver them now"])
     assert begun.returncode == 0, begun.stderr
     assert f"deliveries to {GRANTED} begun" in begun.stderr
     until(sandbox, "each attempt to deliver it", lambda out: "delivered" in out.splitlines()[-1])
-    until(sandbox, "what waits after 10 s, and until when", lambda out: GRANTED not in out)
+    until(sandbox, "the deliveries that wait after 10 s, and until when", lambda out: GRANTED not in out)
 
 
 def test_the_worker_is_seen_and_can_be_asked(sandbox: Sandbox) -> None:
