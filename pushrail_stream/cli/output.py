@@ -228,8 +228,7 @@ def _terminal_width() -> int | None:
 
     COLUMNS alone does not tell that a person reads: GNU readline sets it in every program that loads it.
     """
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    if not is_terminal:
+    if sys.stdout is None or not sys.stdout.isatty():
         return None
     from shutil import get_terminal_size
 
@@ -278,13 +277,9 @@ class _Layout:
 
     def lines(self, rows: Iterable[Sequence[str]]) -> Iterator[str]:
         """The lines of the names and of all rows."""
-        yield from self.names()
+        yield from self._styled([head.name for head in self.heads], _bold)
         for row in rows:
             yield from self.row(row)
-
-    def names(self) -> Iterator[str]:
-        """The line of the columns' names."""
-        yield from self._styled([head.name for head in self.heads], _bold)
 
     def row(self, row: Sequence[str]) -> Iterator[str]:
         """The lines of a row of texts."""

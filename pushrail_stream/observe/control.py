@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, rename={"id": "request", "at_ms": "at
     @classmethod
     def read(cls, value: bytes | None) -> Request | None:
         """The request in a record; None for an answer and for anything else."""
-        return _read(value, cls)
+        return read_record(value, cls)
 
 
 class Answer(msgspec.Struct, frozen=True, rename={"request_id": "answer", "worker_id": "worker"}):
@@ -61,11 +61,12 @@ class Answer(msgspec.Struct, frozen=True, rename={"request_id": "answer", "worke
     @classmethod
     def read(cls, value: bytes | None) -> Answer | None:
         """The answer in a record; None for a request and for anything else."""
-        return _read(value, cls)
+        return read_record(value, cls)
 
 
-def _read(value: bytes | None, form: type[_Record]) -> _Record | None:
+def read_record(value: bytes | None, form: type[_Record], max_bytes: int = MAX_BYTES) -> _Record | None:
+    """The value of a record in this form; None for any other one, and for a longer one."""
     try:
-        return None if value is None or len(value) > MAX_BYTES else msgspec.json.decode(value, type=form)
+        return None if value is None or len(value) > max_bytes else msgspec.json.decode(value, type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from pushrail_stream.core.destination_state import DestinationState
+from pushrail_stream.observe.control import read_record
 from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, WorkerStats
 
 EVERY_SECS: Final = 5.0
@@ -108,10 +109,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     @classmethod
     def read(cls, value: bytes) -> WorkerRecord | None:
         """The state in a record; None for anything else. Unknown fields are ignored, so that newer workers are read."""
-        try:
-            return msgspec.json.decode(value, type=cls) if len(value) <= _MAX_BYTES else None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
+        return read_record(value, cls, _MAX_BYTES)
 
     @classmethod
     def read_all(cls, values: Iterable[bytes]) -> list[WorkerRecord]:
