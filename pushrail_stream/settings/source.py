@@ -53,7 +53,7 @@ def read_settings(path: Path | None = None) -> LoadedSettings:
     `UsageError`.
     """
     found = path or _configured_path()
-    values = _read_yaml(found) if found is not None else {}
+    values = _read_yaml(found.absolute()) if found is not None else {}
     origins = dict.fromkeys(_keys_of(values), str(found))
     variables = _variables()
     for key, value in _environment(variables).items():
@@ -64,7 +64,8 @@ def read_settings(path: Path | None = None) -> LoadedSettings:
         empty: dict[str, object] = {name: {} for name, section in _sections().items() if section is not None}
         settings = Settings.model_validate(empty | values)
     except ValidationError as error:
-        raise UsageError(*(_line(problem, str(found or "settings"), origins) for problem in error.errors())) from None
+        file = "settings" if found is None else str(found.absolute())
+        raise UsageError(*(_line(problem, file, variables) for problem in error.errors())) from None
     folder = (found or DEFAULT_PATH).absolute().parent
     bases = {key: Path.cwd() if key in variables else folder for key in (*_PATHS, _CLIENT)}
     return LoadedSettings(
@@ -108,7 +109,7 @@ def _read_yaml(path: Path) -> dict[str, object]:
     try:
         document = yaml.load(read_regular_file(path).decode(), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise UsageError(f"{path.absolute()}: cannot be read: {reason_of(error)}") from None
+        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
@@ -218,14 +219,14 @@ def _set(values: dict[str, object], key: Key, value: object) -> None:
         values[key[0]] = {**section, key[1]: value}
 
 
-def _line(problem: Mapping[str, Any], file: str, origins: Mapping[Key, str]) -> str:
+def _line(problem: Mapping[str, Any], file: str, variables: Mapping[Key, str]) -> str:
     """One problem, named by the variable when that is where the value came from, else by file and key."""
     where = tuple(str(part) for part in problem["loc"] if part != "[key]")
-    origin = origins.get(where[:2]) or origins.get(where[:1])
+    variable = variables.get(where[:2]) or variables.get(where[:1])
     what = sentence(problem)
     if problem["type"] == "extra_forbidden":
         section = _sections().get(where[0])
         what = "unknown setting" + did_you_mean(where[-1], section.model_fields if section else _sections())
-    if origin is not None and origin != file:
-        return ": ".join([origin, *where[2:], what])
+    if variable is not None:
+        return ": ".join([variable, *where[2:], what])
     return f"{file}: {'.'.join(where)}: {what}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +132,7 @@ def test_an_endpoint_is_an_address(url: str) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_setting_is_refused_by_name(text: str, line: str) -> None:
-    assert problems(text) == (f"pushrail.yaml: {line}",)
+    assert problems(text) == (f"{Path.cwd()}/pushrail.yaml: {line}",)
 
 
 @pytest.mark.parametrize("value", ["10000", "'10000'", "-1"])

@@ -133,9 +133,9 @@ def test_a_section_left_empty_counts_as_absent() -> None:
 
 def test_every_problem_has_its_line() -> None:
     assert problems("delivery: {max_in_flight: 257, flush_mss: 1}\nhttp: {port: x}\n") == (
-        "pushrail.yaml: delivery.max_in_flight: must be at most 256 (is 257)",
-        "pushrail.yaml: delivery.flush_mss: unknown setting; did you mean flush_ms?",
-        "pushrail.yaml: http.port: must be a whole number",
+        f"{Path.cwd()}/pushrail.yaml: delivery.max_in_flight: must be at most 256 (is 257)",
+        f"{Path.cwd()}/pushrail.yaml: delivery.flush_mss: unknown setting; did you mean flush_ms?",
+        f"{Path.cwd()}/pushrail.yaml: http.port: must be a whole number",
     )
 
 
@@ -152,12 +152,12 @@ def test_every_problem_has_its_line() -> None:
     ],
 )  # fmt: skip
 def test_bad_settings_are_refused_with_a_line(text: str, line: str) -> None:
-    assert problems(text) == (f"pushrail.yaml: {line}",)
+    assert problems(text) == (f"{Path.cwd()}/pushrail.yaml: {line}",)
 
 
 def test_text_that_is_not_utf8_is_refused() -> None:
     Path("pushrail.yaml").write_bytes(b"vendor: \xff")
-    with pytest.raises(UsageError, match=r"^pushrail\.yaml: is not UTF-8 text$"):
+    with pytest.raises(UsageError, match=rf"^{Path.cwd()}/pushrail\.yaml: is not UTF-8 text$"):
         load_settings(Path("pushrail.yaml"))
 
 
