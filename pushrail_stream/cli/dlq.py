@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option, parse_position
-from pushrail_stream.cli.output import Column, emit, format_time, note, printable, say
+from pushrail_stream.cli.output import Column, emit, format_time, note, say, shortened
 from pushrail_stream.core.event import MAX_LEVELS
 from pushrail_stream.core.retry import FAULTS, REASONS
 from pushrail_stream.errors import OperatorError, UsageError
@@ -27,6 +27,8 @@ _DUMPED: Final = 1024
 """Bytes that are shown of a value that is no event, in hex."""
 _ROW: Final = 16
 """Bytes of a line."""
+_LONG: Final = 1_000
+"""Characters of a line that a terminal shows: a dozen of its lines."""
 _DEFAULT_LIMIT: Final = 10
 """Dead letters that are shown without --limit."""
 _COLUMNS: Final = (
@@ -210,19 +212,24 @@ def _refuse(constant: str) -> None:
 def _print(letter: DeadLetterRecord, replayed: ReplayMark | None) -> None:
     for name, fact in _facts(letter, replayed).items():
         if fact not in {None, ""}:
-            say(f"{name:15} {fact}")
+            _say(f"{name:15} {fact}")
     for name, text in _headers(letter):
-        say(f"header          {name}" + ("" if text is None else f": {text}"))
+        _say(f"header          {name}" + ("" if text is None else f": {text}"))
     value = letter.record.value or b""
     if (content := _json_in(value)) is not None:
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        click.echo("\n".join(printable(line) for line in text.splitlines()))
+        for line in text.splitlines():
+            _say(line)
     else:
         for start in range(0, min(len(value), _DUMPED), _ROW):
             say(_dump_line(start, value[start : min(start + _ROW, _DUMPED)]))
         if len(value) > _DUMPED:
             say(f"... {len(value) - _DUMPED} bytes more")
     click.echo("")
+
+
+def _say(line: str) -> None:
+    say(shortened(line, _LONG))
 
 
 def _dump_line(start: int, row: bytes) -> str:

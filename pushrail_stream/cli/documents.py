@@ -120,16 +120,20 @@ def _carry_out(
 
 @click.command(epilog="Example: pushrail-stream destinations delete dst_acme_8K2zRq")
 @click.argument("destination_id", metavar="ID")
+@yes_option("delete")
 @click.option("--dry-run", is_flag=True, help="Name the document that would be deleted.")
 @common_options
-def delete(options: Options, *, destination_id: str, dry_run: bool) -> None:
+def delete(options: Options, *, destination_id: str, yes: bool, dry_run: bool) -> None:
     """Delete a destination's document from the registry. Its waiting deliveries settle as skipped (deleted).
 
-    ID is the destination's id, or the name of its document, which may be a refused one.
+    ID is the destination's id, or the name of its document, which may be a refused one. On a terminal the command asks.
     """
     from pushrail_stream.operations.document_changes import delete_document
 
-    name = delete_document(options.settings, destination_id, is_dry_run=dry_run)
+    def agree(name: str) -> None:
+        confirm(f"Delete {name}?", is_answered=yes)
+
+    name = delete_document(options.settings, destination_id, agree, is_dry_run=dry_run)
     _report(options, destination_id, "would be deleted" if dry_run else "deleted", name)
 
 

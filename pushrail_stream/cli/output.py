@@ -235,6 +235,12 @@ def _terminal_width() -> int | None:
     return get_terminal_size().columns
 
 
+def shortened(line: str, max_: int) -> str:
+    """The line as it is in a pipe; on a terminal at most ``max_`` characters, and how many more there are."""
+    more = len(line) - max_
+    return line if more <= 0 or _terminal_width() is None else f"{line[:max_]}... ({more:,} characters more: --json)"
+
+
 def _is_plain() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,17 +87,8 @@ def dlq_(
         with options.progress() as progress:
             return replay_dead_letters(options.settings, known, wanted, limits, progress, **which)
 
-    columns = ("destination", "reason", "fault")
-    if can_ask() and not (yes or dry_run):
-        preview = run(ReplayLimits(deliveries=limit, is_dry_run=True))
-        if not options.json:
-            _report(options, preview, columns, dry_run=True)
-        if preview.chosen:
-            confirm(f"Send these {preview.chosen.total()} deliveries?", is_answered=False)
-        elif not options.json:
-            return
-    result = run(ReplayLimits(deliveries=limit, per_second=rate, is_dry_run=dry_run))
-    _report(options, result, columns, dry_run=dry_run)
+    limits = ReplayLimits(deliveries=limit, per_second=rate, is_dry_run=dry_run)
+    _carry_out(options, run, limits, ("destination", "reason", "fault"), is_answered=yes)
 
 
 @replay.command(epilog="Example: pushrail-stream replay events --customer acct_8K2zRq --since 2h --until 1h")
@@ -115,11 +107,22 @@ def dlq_(
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Replay at most this many a second.")
 @click.option("--resume", metavar="REPLAY", help="Go on with this replay of events, with its filter.")
 @click.option("--dry-run", is_flag=True, help="Show the deliveries that would be replayed, and send nothing.")
+@yes_option("send")
 @common_options
 def events(
-    options: Options, /, *, limit: int | None, rate: float | None, resume: str | None, dry_run: bool, **filters: Any
+    options: Options,
+    /,
+    *,
+    limit: int | None,
+    rate: float | None,
+    resume: str | None,
+    dry_run: bool,
+    yes: bool,
+    **filters: Any,
 ) -> None:
     """Deliver past events again, to the destinations there are now. The group's offsets do not move.
+
+    On a terminal the command shows what it would send, and asks.
 
     Copies go to the first retry topic and are due now, one for each destination that wants the event. The replay's
     progress is written with them, and first of all before any copy: --resume goes on with an interrupted replay.
@@ -134,10 +137,13 @@ def events(
 
     wanted = _event_filter(resume=resume, **filters)
     known = _known(options.settings)
+
+    def run(limits: ReplayLimits) -> ReplayResult:
+        with options.progress() as progress:
+            return replay_events(options.settings, known, wanted, limits, progress, resume=resume)
+
     limits = ReplayLimits(deliveries=limit, per_second=rate, is_dry_run=dry_run)
-    with options.progress() as progress:
-        result = replay_events(options.settings, known, wanted, limits, progress, resume=resume)
-    _report(options, result, ("destination",), dry_run=dry_run)
+    _carry_out(options, run, limits, ("destination",), is_answered=yes)
 
 
 @replay.command(epilog="Example: pushrail-stream replay offsets --to 2026-11-24T09:00:00Z --dry-run")
@@ -234,6 +240,27 @@ def _known(settings: Settings) -> KnownDestinations:
     known = known_destinations(settings)
     note_refused(known.refused)
     return known
+
+
+def _carry_out(
+    options: Options,
+    run: Callable[[ReplayLimits], ReplayResult],
+    limits: ReplayLimits,
+    columns: tuple[str, ...],
+    *,
+    is_answered: bool,
+) -> None:
+    """Run a replay and report it. On a terminal, show first what it would send, and ask."""
+    dry_run = limits.is_dry_run
+    if can_ask() and not (is_answered or dry_run):
+        preview = run(replace(limits, per_second=None, is_dry_run=True))
+        if not options.json:
+            _report(options, preview, columns, dry_run=True)
+        if preview.chosen:
+            confirm(f"Send these {preview.chosen.total()} deliveries?", is_answered=False)
+        elif not options.json:
+            return
+    _report(options, run(limits), columns, dry_run=dry_run)
 
 
 def _report(options: Options, result: ReplayResult, columns: tuple[str, ...], *, dry_run: bool) -> None:

@@ -47,10 +47,14 @@ def plan_put(settings: Settings, given: Sequence[DocumentChange], prune: Prune |
     return list(changes)
 
 
-def delete_document(settings: Settings, wanted: str, *, is_dry_run: bool) -> str:
-    """Delete the document of this name or destination id; the document's name. Raises `OperatorError`."""
+def delete_document(settings: Settings, wanted: str, agree: Callable[[str], None], *, is_dry_run: bool) -> str:
+    """Delete the document of this name or destination id; the document's name. Raises `OperatorError`.
+
+    ``agree`` gets the name before the document is deleted, and raises to keep it.
+    """
     name = find_document(settings, wanted).name
     if not is_dry_run:
+        agree(name)
         write_document(settings, name, None)
     return name
 

@@ -122,6 +122,26 @@ def add(settings: Settings, name: str, content: Any) -> str:
     return where(settings, name)
 
 
+def test_a_person_is_asked_before_a_deletion(shell: Shell, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(settings, "dst_a", customer("a"))
+    asked: list[str] = []
+    answers = ["", "y"]
+
+    def answer(question: str, **_: object) -> str:
+        asked.append(question)
+        return answers.pop(0)
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.prompt", answer)
+    assert shell("destinations", "delete", "dst_a") == (1, "", "error: nothing is done: the answer was no\n")
+    assert shell("destinations", "show", "dst_a")[0] == 0
+    assert shell("destinations", "delete", "dst_nobody")[0] == 1
+    assert shell("destinations", "delete", "dst_a")[0] == 0
+    add(settings, "dst_a", customer("a"))
+    assert shell("destinations", "delete", "dst_a", "--yes")[0] == 0
+    assert (len(asked), len(set(asked)), "dst_a" in asked[0]) == (2, 1, True)
+
+
 def test_a_refused_document_is_fixed_or_deleted(shell: Shell, stdin: Any, settings: Settings) -> None:
     place = add(settings, ID, document(region="mars"))
     for command in ("show", "test"):

@@ -23,6 +23,7 @@ from pushrail_stream.cli.output import (
     note_refused,
     printable,
     short_time,
+    shortened,
     table,
 )
 from pushrail_stream.core.signals import DocumentRefused
@@ -141,6 +142,14 @@ def test_a_narrow_table_keeps_its_identifiers_whole(
     assert cell_len(second) <= max(width, 75)
     hidden = [name for name in ("bus", "vendor") if name not in names]
     assert printed.err == (f"too narrow for: {', '.join(hidden)} (--output wide shows them)\n" if hidden else "")
+
+
+def test_only_a_terminal_cuts_long_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "x" * 1_000_000
+    assert shortened(line, 1_000) == line
+    be_terminal(monkeypatch, 80)
+    assert shortened(line, 1_000) == "x" * 1_000 + "... (999,000 characters more: --json)"
+    assert shortened("x" * 1_000, 1_000) == "x" * 1_000
 
 
 def test_a_wide_table_shows_everything_in_full(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
+from pushrail_stream.operations.replay import ReplayLimits, ReplayResult
 from tests.support.commands import Shell
 
 pytestmark = pytest.mark.usefixtures("one_destination")
@@ -37,3 +41,24 @@ def test_a_replay_to_an_unknown_destination_is_refused(shell: Shell) -> None:
     code, _, err = shell("replay", "events", "--destination", "dst_nobody", "--since", "2h")
     assert code == 2
     assert "--destination: there is no destination dst_nobody; `destinations list` names them" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "answers", "dry_runs"),
+    [([], ["n"], [True]), ([], ["y"], [True, False]), (["--yes"], [], [False]), (["--dry-run"], [], [True])],
+)
+def test_a_person_is_asked_before_events_are_sent(
+    words: list[str], answers: list[str], dry_runs: list[bool], shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def replay(_settings: Any, _known: Any, _wanted: Any, limits: ReplayLimits, *_: Any, **__: Any) -> ReplayResult:
+        seen.append(limits.is_dry_run)
+        return ReplayResult("rp-1", Counter(dst_a=2), Counter())
+
+    left = list(answers)
+    monkeypatch.setattr("pushrail_stream.operations.replay.replay_events", replay)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.prompt", lambda *_, **__: left.pop())
+    code, _, _ = shell("replay", "events", "--all", "--since", "2h", *words)
+    assert (code, seen, left) == (int(answers == ["n"]), dry_runs, [])

@@ -55,9 +55,14 @@ def test_a_document_keeps_its_file(settings: Settings) -> None:
     assert files(settings) == ["a.json", "dst_b.json"]
 
 
+def refuse(name: str) -> None:
+    """A person's no."""
+    raise OperatorError(name)
+
+
 def test_a_dry_run_writes_nothing(settings: Settings) -> None:
     assert put(settings, customer("b"), is_dry_run=True) == ("dst_b.json", "added")
-    assert Path(delete_document(settings, "dst_a", is_dry_run=True)).name == "a.json"
+    assert Path(delete_document(settings, "dst_a", refuse, is_dry_run=True)).name == "a.json"
     assert files(settings) == ["a.json"]
 
 
@@ -69,11 +74,15 @@ def test_a_clashing_document_is_refused(settings: Settings) -> None:
 
 def test_a_document_is_deleted_by_name_or_id(settings: Settings) -> None:
     put(settings, customer("b"))
+    with pytest.raises(OperatorError, match=r"dst_b\.json"):
+        delete_document(settings, "dst_b", refuse, is_dry_run=False)
+    asked: list[str] = []
     for wanted, name in (("a.json", "a.json"), ("dst_b", "dst_b.json")):
-        assert Path(delete_document(settings, wanted, is_dry_run=False)).name == name
+        assert Path(delete_document(settings, wanted, asked.append, is_dry_run=False)).name == name
     assert files(settings) == []
+    assert [Path(one).name for one in asked] == ["a.json", "dst_b.json"]
     with pytest.raises(OperatorError, match="no destination dst_a; `destinations list` names them"):
-        delete_document(settings, "dst_a", is_dry_run=False)
+        delete_document(settings, "dst_a", refuse, is_dry_run=False)
 
 
 def test_a_secret_is_asked_for_only_with_a_place(settings: Settings) -> None:
