@@ -37,8 +37,12 @@ if TYPE_CHECKING:
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = (
-    "id", "customer", Column("vendor", drop=2), Column("bus", drop=4), Column("region", drop=1), Column("auth", drop=3),
-    "enabled", Column("filter", "prose"),
+    "id", Column("customer", drop=6), Column("vendor", drop=2), Column("bus", drop=4), Column("region", drop=1),
+    Column("auth", drop=3), Column("enabled", drop=5), Column("filter", "prose"),
+)  # fmt: skip
+_STATE_COLUMNS: Final = (
+    *_COLUMNS[:-1], Column("filter", "prose", drop=1), Column("state", "status"), Column("code", drop=8),
+    Column("since", "time", drop=7),
 )  # fmt: skip
 _ANY_STATE: Final = "any"
 """The value of ``--state`` without one."""
@@ -212,7 +216,7 @@ def _list_states(options: Options, destinations: Sequence[Destination], wanted: 
         states = read_states(options.settings, destinations, progress)
     found = [one for one in states if wanted in {_ANY_STATE, one[1]}]
     options.table(
-        (*_COLUMNS, Column("state", "status"), "code", Column("since", "time")),
+        _STATE_COLUMNS,
         ((*_row(d), state, *((h.code, h.since_ms) if h else ("", None))) for d, state, h in found),
         (_state(*one) for one in found),
     )

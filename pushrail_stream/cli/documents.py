@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options, confirm, yes_option
-from pushrail_stream.cli.output import note
+from pushrail_stream.cli.output import Column, note
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
 
@@ -111,7 +111,7 @@ def _carry_out(
         _report(options, changes[0].destination_id, results[0], changes[0].name)
         return
     options.table(
-        ("result", "id", "document"),
+        ("result", "id", Column("document", drop=1)),
         [(result, change.destination_id, change.name) for result, change in zip(results, changes, strict=True)],
     )
     if not options.json:

@@ -28,9 +28,10 @@ from pushrail_stream.cli.output import (
 )
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.operations.destination_health import DestinationHealth
 from pushrail_stream.operations.times import now_ms
 from tests.support.commands import Shell, start
-from tests.support.documents import customer, document, write
+from tests.support.documents import EXAMPLE, customer, document, write
 
 pytestmark = pytest.mark.usefixtures("one_destination")
 
@@ -142,6 +143,33 @@ def test_a_narrow_table_keeps_its_identifiers_whole(
     assert cell_len(second) <= max(width, 75)
     hidden = [name for name in ("bus", "vendor") if name not in names]
     assert printed.err == (f"too narrow for: {', '.join(hidden)} (--output wide shows them)\n" if hidden else "")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("words", [("list",), ("list", "--state"), ("put", "new", "--prune", "--dry-run")])
+def test_tables_of_destinations_fit_a_terminal(
+    words: tuple[str, ...], width: int, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"dst_acme_{'x' * 30}{number}" for number in range(2)]
+    many = {
+        one: document(
+            id=one, customerExternalId=f"acct_{'x' * 40}{one[-1]}", eventTypes=[f"order.{n}" for n in range(9)],
+            auth=EXAMPLE["auth"] | {"roleArn": f"arn:aws:iam::123456789012:role/r{one[-1]}", "externalId": one},
+        )
+        for one in ids
+    }  # fmt: skip
+    write(Path("config/destinations"), **many)
+    write(Path("new"), **many)
+    blocked = DestinationHealth("blocked", "AccessDeniedException", 0)
+    monkeypatch.setattr(
+        "pushrail_stream.operations.destination_health.read_health", lambda *_: dict.fromkeys(ids, blocked)
+    )
+    be_terminal(monkeypatch, width)
+    code, out, _ = shell("destinations", *words)
+    assert code == 0
+    assert all(len(line) <= width for line in out.splitlines())
+    assert all(one in out for one in ids)
+    assert ("blocked" in out) == ("--state" in words)
 
 
 def test_only_a_terminal_cuts_long_lines(monkeypatch: pytest.MonkeyPatch) -> None:
