@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +15,6 @@ from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 from tests.support.attempt_records import said
 from tests.support.commands import Desk
-from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import make_topics, settings_for
 
 
@@ -48,7 +46,6 @@ def write(settings: Settings, numbers: Iterable[int], *, at_ms: int | None = Non
 
 async def both(desk: Desk, *words: str) -> tuple[str, str]:
     """A command's stdout and its stderr."""
-    process = await desk.start(*words)
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
-    assert process.returncode == 0, err.decode()
-    return out.decode(), err.decode()
+    code, out, err = await desk.end(*words)
+    assert code == 0, err
+    return out, err

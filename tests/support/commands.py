@@ -59,9 +59,13 @@ class Desk:
             stderr=asyncio.subprocess.PIPE,
         )
 
+    async def end(self, *words: str, typed: str = "") -> tuple[int | None, str, str]:
+        """Exit code, stdout and stderr of a command, however it ends."""
+        return await run_forked(self._words(words), self._environ, typed=typed)
+
     async def run(self, *words: str, typed: str = "", exit_code: int = 0) -> str:
         """Stdout of a command that ends so; stderr where it fails."""
-        code, out, err = await run_forked(self._words(words), self._environ, typed=typed)
+        code, out, err = await self.end(*words, typed=typed)
         assert code == exit_code, out + err
         assert "Traceback" not in err
         return err if exit_code else out
