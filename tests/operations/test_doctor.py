@@ -77,7 +77,7 @@ def test_settings_that_cannot_be_read_are_the_only_finding() -> None:
 def test_a_kafka_that_is_down_is_one_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_topic: bool
 ) -> None:
-    monkeypatch.setattr("pushrail_stream.kafka.reach._ASK_SECS", (0.2,))
+    monkeypatch.setattr("pushrail_stream.kafka.reach._ASK_SECS", (0.2,) * 100)
     down = loaded(tmp_path)
     registry = down.settings.registry.model_copy(update={"topic": is_topic})
     down = LoadedSettings(down.settings.model_copy(update={"registry": registry}), None)
