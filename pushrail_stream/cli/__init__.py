@@ -9,6 +9,7 @@ traceback is a bug of ours.
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import io
 import os
@@ -142,9 +143,10 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if os.getpid() == _FIRST:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
-    if instruction := os.environ.get(VARIABLE):
-        sys.exit(complete(root, instruction))
-    sys.exit(execute(sys.argv[1:]))
+    instruction = os.environ.get(VARIABLE)
+    code = complete(root, instruction) if instruction else execute(sys.argv[1:])
+    gc.freeze()  # else Python looks through all objects once more at its end, which takes a sixth of a command's time
+    sys.exit(code)
 
 
 def _occupy_standard_descriptors() -> None:

@@ -60,6 +60,13 @@ def test_the_help_of_a_command_imports_no_large_library(command: str) -> None:
     assert not modules & LARGE
 
 
+def test_the_end_of_a_command_leaves_the_collector_nothing_to_look_through() -> None:
+    left = "atexit.register(lambda: print(gc.get_freeze_count() > 10_000))"
+    script = f"import atexit, gc; from pushrail_stream.cli import main; {left}; main()"
+    done = start([sys.executable, "-c", script, "config", "show"])
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "True")
+
+
 def test_the_completion_of_options_imports_no_large_library() -> None:
     script = (
         "import atexit, sys; from pushrail_stream.cli import main; atexit.register(lambda: print(*sys.modules)); main()"
