@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, note, say
+from pushrail_stream.cli.output import emit, note, say
 
 _ORIGIN_COLUMN: Final = 44
 """Where origins begin; longer lines push theirs to the right."""
@@ -31,6 +31,7 @@ def show(options: Options) -> None:
 
     With --json: one object, sections as in the settings file.
     """
+    options.refuse_csv()
     loaded = options.load()
     if loaded.settings.kafka.client.reveal():
         from pushrail_stream.kafka.client_properties import checked_kafka
@@ -72,7 +73,7 @@ def schema(options: Options) -> None:
     """
     from pushrail_stream.settings.schema import settings_schema
 
-    (emit if options.json else document)(settings_schema())
+    options.document(settings_schema())
 
 
 def _lines(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

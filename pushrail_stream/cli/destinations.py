@@ -16,7 +16,6 @@ from pushrail_stream.cli.output import (
     Cell,
     Column,
     as_json,
-    document,
     emit,
     format_time,
     note,
@@ -105,6 +104,7 @@ def show(options: Options, *, destination_id: str, raw: bool) -> None:
     from pushrail_stream.operations.document_changes import show_document, unusable
     from pushrail_stream.registry.documents import to_document
 
+    options.refuse_csv()
     settings = options.settings
     if raw:
         name, text = show_document(settings, destination_id)
@@ -115,11 +115,9 @@ def show(options: Options, *, destination_id: str, raw: bool) -> None:
     destination = directory.get(destination_id)
     if destination is None or directory.is_refused(destination_id):
         raise unusable(settings, destination_id)
-    if options.json:
-        emit(to_document(destination))
-        return
-    note(f"document: {directory.document_of(destination_id)}")
-    document(to_document(destination))
+    if not options.json:
+        note(f"document: {directory.document_of(destination_id)}")
+    options.document(to_document(destination))
 
 
 @destinations.command(epilog="Example: pushrail-stream destinations validate config/destinations/acme-8K2zRq.json")
@@ -163,7 +161,7 @@ def schema(options: Options) -> None:
     """
     from pushrail_stream.registry.schema import document_schema
 
-    (emit if options.json else document)(document_schema())
+    options.document(document_schema())
 
 
 @destinations.command("test", epilog="Example: pushrail-stream destinations test dst_acme_8K2zRq")

@@ -130,6 +130,7 @@ def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, li
     from pushrail_stream.operations.dead_letters import DeadLetterFilter, find_dead_letters
     from pushrail_stream.operations.replayed import Replays
 
+    options.refuse_csv()
     settings = options.settings
     at = None if position is None else parse_position(position)
     if at is None and wanted == DeadLetterFilter():

@@ -62,7 +62,7 @@ def schema(options: Options, /, *, eventbridge: bool, **wanted: Any) -> None:
     for option in context.command.params:
         if option.name in wanted and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{option.opts[0]}: needs --eventbridge")
-    (emit if options.json else document)(event_schema())
+    options.document(event_schema())
 
 
 def _infer(
@@ -102,7 +102,7 @@ def asyncapi(options: Options) -> None:
     """Print the AsyncAPI 3 document of the topic of events: its records' key, headers and value."""
     from pushrail_stream.events.schema import asyncapi as asyncapi_document
 
-    (emit if options.json else document)(asyncapi_document(options.settings.topics.events))
+    options.document(asyncapi_document(options.settings.topics.events))
 
 
 @events.command(epilog="Example: kcat -C -e -t pushrail.events | pushrail-stream events check -")

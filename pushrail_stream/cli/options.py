@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, T
 
 import click
 
-from pushrail_stream.cli.output import Cell, Column, csv_table, emit, format_time, json_rows, note, say, table
+from pushrail_stream.cli.output import Cell, Column, csv_table, document, emit, format_time, json_rows, note, say, table
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import OperatorError, UsageError
@@ -60,6 +60,16 @@ class Options:
             return
         for line in lines:
             say(line)
+
+    def document(self, value: Any) -> None:
+        """Print one JSON value: on one line for programs, over several for people."""
+        self.refuse_csv()
+        (emit if self.json else document)(value)
+
+    def refuse_csv(self) -> None:
+        """Raise `UsageError` when a command that has no table is to print CSV."""
+        if self.output == "csv":
+            raise UsageError("--output: csv: this command has no table")
 
     def table(
         self,

@@ -113,6 +113,13 @@ def test_output_chooses_the_form(shell: Shell) -> None:
     assert shell("destinations", "list", "--output", "json") == shell("destinations", "list", "--json")
     code, out, _ = shell("destinations", "list", "--output", "csv")
     assert (code, out.splitlines()[0]) == (0, "id,customer,vendor,bus,region,auth,enabled,filter")
+    for words in (
+        ["config", "show"],
+        ["config", "schema"],
+        ["destinations", "show", "dst_acme_8K2zRq"],
+        ["dlq", "show"],
+    ):
+        assert shell(*words, "--output", "csv") == (2, "", "error: --output: csv: this command has no table\n")
     code, out, err = shell("destinations", "list", "--json", "--output", "csv")
     assert (code, out, err) == (2, "", "error: --output: cannot be json and csv at once\n")
 
