@@ -79,6 +79,7 @@ class WallClock:
 class Worker:
     """A running worker."""
 
+    id: str
     ledger: Ledger
     attempts: KafkaLog
     stop: Callable[[], None]
@@ -107,6 +108,7 @@ async def run_worker(
         clients = await _open_clients(settings, kafka, log, directory, stack)
         stats = _Statistics(clients, WallClock())
         identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
+        log = log.bind(worker_id=identity.id)
         link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
         readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
@@ -134,7 +136,7 @@ async def run_worker(
                 readiness.stop()
                 running.stop()
 
-            started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
+            started(Worker(identity.id, running.engine.ledger, clients.attempts, stop, http_port))
             await running.run(updater, member)
         return running.engine.ledger
 
@@ -156,7 +158,7 @@ class _Display(NamedTuple):
 
     def page(self, unfolded: bool) -> str:  # noqa: FBT001 - the one question
         """The status page. ``unfolded``: with the idle partitions."""
-        others = WorkerRecord.read_all(self.link.others())
+        others = [one for one in WorkerRecord.read_all(self.link.others()) if one.group == self.identity.group]
         told = self.metrics.dead_letters, self.incidents.newest_first()
         return status_page(self.identity, self.stats, self.readiness.reasons(), *told, others, unfolded=unfolded)
 

@@ -143,7 +143,7 @@ async def _run_worker(settings: Settings, log: Logger, name: str) -> Ledger:
 
     def started(worker: Worker) -> None:
         on_signal(worker.stop)
-        log.info("listening", host=settings.http.host, port=worker.http_port)
+        log.info("listening", worker_id=worker.id, host=settings.http.host, port=worker.http_port)
 
     try:
         async with open_registry(settings, os.environ) as (catalog, updater):

@@ -102,7 +102,7 @@ def _head(seen: Overview) -> list[str]:
     lines = [
         f"alive     {_workers(seen.fleet.alive)}",
         *lost,
-        *(f"not ready {one.state.id}: {'; '.join(one.state.reasons)}" for one in unready[:_NAMED]),
+        *(f"not ready {one.label}: {'; '.join(one.state.reasons)}" for one in unready[:_NAMED]),
         f"lag       {seen.lag['events']:,} events, {seen.lag['retries']:,} retries{oldest}",
         f"now       {seen.per_second:,.1f} delivered/s, {seen.errors_per_second:,.1f} errors/s, {work}",
         f"data      at most {format_span(seen.age_secs)} old",
@@ -115,17 +115,20 @@ def _foot(seen: Overview) -> list[str]:
     """The lines about things that the table does not show."""
     lines = []
     if seen.fleet.alive and not seen.destinations and not seen.unshown:
-        lines.append("No destination has anything to do.")
+        lines.append("The workers see no destination that needs attention since their start.")
+        lines.append("The delivery log knows of earlier ones: pushrail-stream destinations list --state")
     if seen.unshown:
         lines.append(f"Workers left {seen.unshown:,} destinations out that need less attention.")
+    if seen.fleet.others:
+        lines.append(f"Workers of other groups on this Kafka, not shown: {seen.fleet.others:,}.")
     if seen.fleet.unreadable:
         lines.append(f"{seen.fleet.unreadable:,} records of the topic are no worker's state.")
     return lines
 
 
 def _workers(workers: Sequence[FleetWorker]) -> str:
-    """The number of workers, and the names and ages of the first."""
-    names = ", ".join(f"{one.state.id} ({format_span(one.age_secs)} ago)" for one in workers[:_NAMED])
+    """The number of workers, and the names, ids and ages of the first."""
+    names = ", ".join(f"{one.label} ({format_span(one.age_secs)} ago)" for one in workers[:_NAMED])
     more = f", and {len(workers) - _NAMED:,} more" if len(workers) > _NAMED else ""
     return f"{len(workers):,}: {names}{more}"
 

@@ -1,4 +1,4 @@
-"""Control: requests that commands send to all workers through Kafka, and the workers' answers.
+"""Control: requests that commands send to all workers of a group through Kafka, and the workers' answers.
 
 Any client that may write to the topic can write anything, so reading refuses records of another form. CONTRACTS.md,
 "Workers and control", has the format.
@@ -21,7 +21,7 @@ _Record = TypeVar("_Record")
 
 
 class Request(msgspec.Struct, frozen=True, rename={"id": "request", "at_ms": "at", "max_age_secs": "maxAgeSecs"}):
-    """A request to every worker."""
+    """A request to every worker of a consumer group."""
 
     id: _Text
     kind: RequestKind
@@ -29,6 +29,8 @@ class Request(msgspec.Struct, frozen=True, rename={"id": "request", "at_ms": "at
     """Epoch milliseconds, by the clock of the command."""
     max_age_secs: Annotated[int, msgspec.Meta(gt=0, le=3_600)]
     arguments: Mapping[str, _Text]
+    group: str = ""
+    """The consumer group of the events: workers of other groups ignore the request. Empty: it is for every worker."""
 
     def encode(self) -> bytes:
         """The value of its record."""

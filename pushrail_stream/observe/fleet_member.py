@@ -1,4 +1,4 @@
-"""The worker as a member of the fleet: it shows its state to others, and carries out what is requested of all workers.
+"""The worker as a member of the fleet: it shows its state to others, and carries out requests to its group.
 
 Nothing here concerns deliveries. A failure is reported once, and tried again later.
 """
@@ -64,7 +64,7 @@ class FleetMember:
         async def read() -> None:
             for value in await self._link.requests():
                 request = Request.read(value)
-                if request is None:
+                if request is None or request.group not in {"", self._state().group}:
                     continue
                 await room.acquire()
                 if request.is_expired(self._clock.now_ms()):

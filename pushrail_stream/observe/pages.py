@@ -8,6 +8,8 @@ from html import escape
 from importlib import resources
 from typing import Final
 
+from pushrail_stream.core.text import format_rfc3339
+
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """``Content-Security-Policy`` of each page."""
 _STYLE: Final = resources.files(__package__).joinpath("pages.css").read_text()
@@ -31,9 +33,15 @@ def section(
     rows: Sequence[Sequence[str]],
     numbers: Sequence[int] = (),
     prose: int | None = None,
+    empty: str = "None.",
 ) -> str:
-    """A table with its title, or that there is nothing to show. As for `table`."""
-    return f"<h2>{escape(title)}</h2>" + (table(heads, rows, numbers, prose) if rows else "<p class=dim>None.</p>")
+    """A table with its title, or with the text ``empty`` when there is nothing to show. As for `table`."""
+    return f"<h2>{escape(title)}</h2>" + (table(heads, rows, numbers, prose) if rows else f"<p class=dim>{empty}</p>")
+
+
+def time(ms: int) -> str:
+    """A time in epoch milliseconds, on one line."""
+    return f"<time>{format_rfc3339(ms)}</time>"
 
 
 def table(

@@ -10,9 +10,9 @@ from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.signals import BusMissing
-from pushrail_stream.core.text import format_rfc3339, format_span
+from pushrail_stream.core.text import format_span
 from pushrail_stream.observe.incidents import Incident
-from pushrail_stream.observe.pages import page, section, table
+from pushrail_stream.observe.pages import page, section, table, time
 from pushrail_stream.observe.worker_record import LOST_SECS, WorkerIdentity, WorkerRecord, installed_version
 from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
 
@@ -22,6 +22,7 @@ _TONES: Final[Mapping[DestinationState, str]] = {
     "ok": "ok", "retrying": "warn", "slowed": "warn", "blocked": "bad", "suspended": "bad", "gone": "bad",
 }  # fmt: skip
 _REFRESH_SECS: Final = 5
+_NO_LANES: Final = "None since the start. The delivery log knows of earlier ones: destinations list --state"
 _ALL_ADDRESSES: Final = ("0.0.0.0", "::", "[::]")
 
 
@@ -45,7 +46,7 @@ def status_page(
         f"<p>{_readiness(reasons)}</p>{_own_problem(now.own_problem)}"
         f"<p>{escape(me.id)}: version {escape(installed_version() or 'unknown')}, "
         f"up for {format_span((now.now_ms - me.started_ms) / 1000)}, group {escape(me.group)}</p>"
-        f"<p class=dim>{format_rfc3339(now.now_ms)}, "
+        f"<p class=dim>{time(now.now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(now.ledger)
         + _dead_letters(dead_letters)
@@ -87,7 +88,7 @@ def _missing_buses(missing: Sequence[BusMissing]) -> str:
     rows = [
         [
             escape(view.destination.id),
-            format_rfc3339(view.bus.since_ms),
+            time(view.bus.since_ms),
             escape(f"{view.destination.bus.arn}: {explain(view.destination.id, view.bus, view.swallowed)}"),
         ]
         for view in missing[:LANES]
@@ -109,7 +110,8 @@ def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
     ]
     heads = ("destination", "state", "delivered a second", "waiting", "calls")
     more = f", of {active:,} the {len(lanes)} most in need" if active > len(lanes) else ""
-    return section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
+    title = f"Destinations with something to do{more}"
+    return section(title, heads, rows, numbers=(2, 3, 4), empty=_NO_LANES)
 
 
 def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int, *, unfolded: bool) -> str:
@@ -146,6 +148,7 @@ def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
         (
             f"<a href='//{escape(address)}/'>{escape(address)}</a>",
             _fate(one, now_ms),
+            escape(one.name),
             escape(one.id),
             escape(one.version),
             format_span((now_ms - one.started_at) / 1000),
@@ -154,8 +157,8 @@ def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
         for one in sorted(others, key=lambda one: one.id)
         for address in [_address(one)]
     ]
-    heads = ("address", "state", "worker", "version", "up for", "lag")
-    return section("Other workers", heads, rows, numbers=(5,), prose=1)
+    heads = ("address", "state", "name", "id", "version", "up for", "lag")
+    return section("Other workers of this group", heads, rows, numbers=(6,))
 
 
 def _fate(one: WorkerRecord, now_ms: int) -> str:
@@ -172,7 +175,5 @@ def _address(one: WorkerRecord) -> str:
 
 
 def _incidents(incidents: Sequence[Incident]) -> str:
-    rows = [
-        [format_rfc3339(one.at_ms), *map(escape, (one.what, one.where, one.code, one.message))] for one in incidents
-    ]
+    rows = [[time(one.at_ms), *map(escape, (one.what, one.where, one.code, one.message))] for one in incidents]
     return section("Recent incidents", ("at", "what", "where", "code", "message"), rows, prose=4)

@@ -1,4 +1,4 @@
-"""The fleet: all workers of an installation, seen and reached through Kafka from anywhere.
+"""The fleet: all workers of a consumer group, seen and reached through Kafka from anywhere.
 
 ``read_fleet(settings)`` gives every worker with its newest state::
 
@@ -46,6 +46,11 @@ class FleetWorker(NamedTuple):
     """Seconds since its newest state, by the clocks of the worker and of this machine."""
 
     @property
+    def label(self) -> str:
+        """Its name and id, as its log has them."""
+        return f"{self.state.name} {self.state.id}"
+
+    @property
     def is_lost(self) -> bool:
         """Whether its states have stopped coming without its farewell: it was killed, or is cut off from Kafka."""
         return self.age_secs > LOST_SECS
@@ -59,11 +64,13 @@ class FleetDestination(DestinationSummary, frozen=True, rename="camel"):
 
 
 class Fleet(NamedTuple):
-    """The workers that have a state in the topic, by name."""
+    """The workers of the group that have a state in the topic, by id."""
 
     workers: Sequence[FleetWorker]
     unreadable: int
     """Records that are no worker's state."""
+    others: int = 0
+    """Living workers of other groups on this Kafka."""
     problem: str = ""
     """Kafka's last error, while no state has come since; else empty."""
 
@@ -104,12 +111,12 @@ def _by_need(one: FleetDestination) -> tuple[int, float, int, float, str]:
 
 
 def read_fleet(settings: Settings) -> Fleet:
-    """Every worker with its newest state. Raises `OperatorError`."""
+    """Every worker of the settings' group with its newest state. Raises `OperatorError`."""
     newest: dict[bytes, bytes] = {}
     with Scan(reached_kafka(settings), settings.topics.workers) as scan:
         for batch in scan:
             _keep_newest(newest, batch)
-    return _fleet(newest)
+    return _fleet(newest, settings.kafka.group_id)
 
 
 def watch_fleet(settings: Settings) -> Generator[Fleet]:
@@ -120,7 +127,7 @@ def watch_fleet(settings: Settings) -> Generator[Fleet]:
             _keep_newest(newest, batch)
             done, total = scan.progress
             if done >= total:
-                yield _fleet(newest)._replace(problem=scan.problem)
+                yield _fleet(newest, settings.kafka.group_id)._replace(problem=scan.problem)
 
 
 class Answers(NamedTuple):
@@ -135,14 +142,19 @@ class Answers(NamedTuple):
 def request(
     settings: Settings, kind: RequestKind, arguments: Mapping[str, str], *, wait_secs: float = ANSWER_SECS
 ) -> Answers:
-    """Ask every worker, and wait until all living ones have answered or ``wait_secs`` have passed.
+    """Ask every worker of the settings' group, and wait until all living ones have answered, at most ``wait_secs``.
 
     Raises `OperatorError`, also when no worker is alive.
     """
-    waiting = {worker.state.id: worker for worker in read_fleet(settings).alive}
+    group, fleet = settings.kafka.group_id, read_fleet(settings)
+    waiting = {worker.state.id: worker for worker in fleet.alive}
     if not waiting:
-        raise OperatorError(f"no worker is running: none has written its state to {settings.topics.workers} lately")
-    order = Request(secrets.token_hex(8), kind, now_ms(), _MAX_AGE_SECS, arguments)
+        others = f"; workers of other groups: {fleet.others}" if fleet.others else ""
+        raise OperatorError(
+            f"no worker of group {group} is running: none has written its state to {settings.topics.workers} lately"
+            + others
+        )
+    order = Request(secrets.token_hex(8), kind, now_ms(), _MAX_AGE_SECS, arguments, group)
     answers: dict[str, Answer] = {}
     deadline = time.monotonic() + wait_secs
     for values in ask_workers(reached_kafka(settings), settings.topics.control, order.encode()):
@@ -163,8 +175,10 @@ def _keep_newest(newest: dict[bytes, bytes], batch: Iterable[Record]) -> None:
             newest[record.key or b""] = record.value
 
 
-def _fleet(newest: Mapping[bytes, bytes]) -> Fleet:
+def _fleet(newest: Mapping[bytes, bytes], group: str) -> Fleet:
     now, states = now_ms(), [WorkerRecord.read(value) for value in newest.values()]
     known = [state for state in states if state is not None]
     workers = [FleetWorker(state, max(0, now - state.at) / 1000) for state in known]
-    return Fleet(sorted(workers, key=lambda worker: worker.state.id), len(states) - len(known))
+    ours = sorted((one for one in workers if one.state.group == group), key=lambda worker: worker.state.id)
+    others = sum(one.state.group != group and not one.is_lost for one in workers)
+    return Fleet(ours, len(states) - len(known), others=others)

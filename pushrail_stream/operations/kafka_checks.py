@@ -128,15 +128,18 @@ def check_workers(installation: Installation) -> Iterator[Finding]:
     """Whether every worker writes its state, and whether it is ready."""
     fleet = installation.fleet()
     for worker in fleet.lost:
-        found = f"{worker.state.id} at {worker.state.http} is lost: its last state is {worker.age_secs:.0f} s old"
+        found = f"{worker.label} at {worker.state.http} is lost: its last state is {worker.age_secs:.0f} s old"
         remedy = "it was killed, or Kafka is out of its reach: look at its log; a killed one vanishes within two days"
         yield Finding("workers", "warning", found, remedy)
     for worker in fleet.alive:
         if worker.state.reasons:
-            found = f"{worker.state.id} at {worker.state.http} is not ready: {'; '.join(worker.state.reasons)}"
+            found = f"{worker.label} at {worker.state.http} is not ready: {'; '.join(worker.state.reasons)}"
             yield Finding("workers", "problem", found, "look at its status page and its log")
     ready = [worker.state.http for worker in fleet.alive if not worker.state.reasons]
     if ready:
         yield Finding("workers", "ok", f"alive and ready: {len(ready)} ({', '.join(ready)})")
     elif not fleet.alive:
-        yield Finding("workers", "warning", "no worker writes its state", "`pushrail-stream run`")
+        group = installation.settings.kafka.group_id
+        yield Finding("workers", "warning", f"no worker of group {group} writes its state", "`pushrail-stream run`")
+    if fleet.others:
+        yield Finding("workers", "ok", f"workers of other groups on this Kafka: {fleet.others}")

@@ -44,6 +44,7 @@ class Overview(NamedTuple):
         return {
             "at": format_rfc3339(self.at_ms),
             "workers": [_worker(worker) for worker in (*self.fleet.alive, *self.fleet.lost)],
+            "otherGroups": self.fleet.others,
             "unreadable": self.fleet.unreadable,
             "problem": self.fleet.problem,
             "lag": dict(self.lag),
@@ -83,6 +84,7 @@ def _worker(worker: FleetWorker) -> dict[str, Any]:
     state = worker.state
     return {
         "id": state.id,
+        "name": state.name,
         "state": "lost" if worker.is_lost else "alive",
         "ageSecs": round(worker.age_secs, 1),
         "http": state.http,

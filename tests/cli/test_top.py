@@ -55,7 +55,7 @@ def settings(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -
 
 def write(settings: Settings, name: str, *destinations: Any, age_secs: float = 0.0, **more: Any) -> None:
     """Write a worker's state as the worker would have at that age."""
-    state = worker(name, *destinations, **more).state
+    state = worker(name, *destinations, **{"group": settings.kafka.group_id} | more).state
     at = now_ms() - int(age_secs * 1000)
     value = json.dumps(json.loads(state.encode()) | {"at": at}).encode()
 
@@ -73,9 +73,11 @@ def test_workers_and_destinations_are_shown_once(shell: Shell, settings: Setting
     code, out, err = shell("top")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert re.fullmatch(r"alive     2: host-a \(\d+ s ago\), host-b \(\d+ s ago\)", lines[0])
-    assert re.fullmatch(r"lost      1: host-c \(2 min \d+ s ago\)", lines[1])
-    assert lines[2] == "not ready host-b: not joined yet"
+    assert re.fullmatch(
+        r"alive     2: pushrail-stream host-a \(\d+ s ago\), pushrail-stream host-b \(\d+ s ago\)", lines[0]
+    )
+    assert re.fullmatch(r"lost      1: pushrail-stream host-c \(2 min \d+ s ago\)", lines[1])
+    assert lines[2] == "not ready pushrail-stream host-b: not joined yet"
     assert lines[3] == "lag       1,200 events, 3 retries"
     assert lines[4] == "now       1,234.6 delivered/s, 1.5 errors/s, 3 waiting, 1 calls in flight"
     assert re.fullmatch(r"data      at most \d+ s old", lines[5])
@@ -100,7 +102,7 @@ def test_csv_has_a_row_for_each_destination(shell: Shell, settings: Settings) ->
     code, out, err = shell("top", "--output", "csv")
     (row,) = csv.DictReader(out.splitlines())
     assert (code, row["destination"], row["per s"]) == (0, "dst_juniper", "1234.6")
-    assert err.startswith("alive     1: host-a")
+    assert err.startswith("alive     1: pushrail-stream host-a")
 
 
 def test_no_worker_is_said_with_the_way_to_start_one(shell: Shell, settings: Settings) -> None:
@@ -108,22 +110,27 @@ def test_no_worker_is_said_with_the_way_to_start_one(shell: Shell, settings: Set
     assert (code, err) == (0, "")
     assert out == "No worker is alive. This command starts one: pushrail-stream run\n"
     write(settings, "host-a", FINE, age_secs=3 * 3600)
-    assert shell("top", "--once")[1].splitlines()[1] == "lost      1: host-a (3 h 0 min ago)"
+    assert shell("top", "--once")[1].splitlines()[1] == "lost      1: pushrail-stream host-a (3 h 0 min ago)"
 
 
 def test_what_is_not_shown_is_counted(shell: Shell, settings: Settings) -> None:
     for number in range(6):
         write(settings, f"host-{number}", totals={"active": 2})
     _, out, _ = shell("top")
-    assert re.match(r"alive     6: host-0 .*, host-3 \(\d+ s ago\), and 2 more\n", out)
-    assert "No destination has anything to do." not in out
+    assert re.match(r"alive     6: pushrail-stream host-0 .*, pushrail-stream host-3 \(\d+ s ago\), and 2 more\n", out)
+    assert "no destination" not in out
     assert out.endswith("Workers left 12 destinations out that need less attention.\n")
 
 
 def test_an_idle_fleet_says_so(shell: Shell, settings: Settings) -> None:
     write(settings, "host-a")
+    write(settings, "host-b", FINE, group="other")
     _, out, _ = shell("top", "--once")
-    assert out.endswith("No destination has anything to do.\n")
+    assert out.endswith(
+        "The workers see no destination that needs attention since their start.\n"
+        "The delivery log knows of earlier ones: pushrail-stream destinations list --state\n"
+        "Workers of other groups on this Kafka, not shown: 1.\n"
+    )
 
 
 class Terminal:

@@ -70,6 +70,8 @@ async def test_two_workers_share_the_partitions(real_kafka: str, tmp_path: Path)
         assert {line["worker"] for line in lines if line["event"] == "stopped"} == WORKERS
         ports = {line["worker"]: line["port"] for line in lines if line["event"] == "listening"}
         assert ports == {"pushrail-stream-1": port, "pushrail-stream-2": port + 1}
+        ids = {line["worker"]: line["worker_id"] for line in lines if line["event"] == "listening"}
+        assert all(line["worker_id"] == ids[line["worker"]] for line in lines if line["event"] == "partitions_assigned")
         assert sum(committed(settings).values()) == 600
         assert {a.detail.encode() for a in bus.arrivals} == {event(n % 6, n) for n in range(600)}
 

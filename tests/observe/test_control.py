@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pushrail_stream.observe.control import MAX_BYTES, Answer, Request
 
-REQUEST = Request("r-1", "retry_now", 1_000_000, 60, {"destination": "dst_1"})
+REQUEST = Request("r-1", "retry_now", 1_000_000, 60, {"destination": "dst_1"}, "group")
 ANSWER = Answer("r-1", "worker-1", {"begun": 3})
 
 
@@ -44,7 +44,7 @@ def test_foreign_bytes_are_neither(value: bytes | None) -> None:
     "change",
     [
         {"request": ""}, {"request": 1}, {"request": "x" * 129}, {"kind": "stop"}, {"kind": ["retry_now"]},
-        {"at": "now"},
+        {"group": 1}, {"at": "now"},
         {"at": True}, {"maxAgeSecs": 0}, {"maxAgeSecs": 3_601}, {"maxAgeSecs": None}, {"arguments": []},
         {"arguments": {"destination": 1}}, {"arguments": {"destination": "x" * 129}},
     ],

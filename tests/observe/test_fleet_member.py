@@ -64,8 +64,9 @@ def member(link: Link, observe: Seen) -> FleetMember:
     return FleetMember(link, report, {"retry_now": retry_now}, VirtualClock(), observe)
 
 
-def ask(link: Link, request_id: str, destination: str, *, age_ms: int = 0) -> None:
-    request = Request(request_id, "retry_now", VirtualClock().now_ms() - age_ms, 60, {"destination": destination})
+def ask(link: Link, request_id: str, destination: str, *, age_ms: int = 0, group: str = IDENTITY.group) -> None:
+    at_ms = VirtualClock().now_ms() - age_ms
+    request = Request(request_id, "retry_now", at_ms, 60, {"destination": destination}, group)
     link.given.put_nowait(request.encode())
 
 
@@ -87,11 +88,14 @@ async def test_requests_are_answered_and_others_ignored() -> None:
     task = asyncio.get_running_loop().create_task(member(link, Seen()).keep())
     link.given.put_nowait(b"{")
     ask(link, "old", "dst_1", age_ms=61_000)
+    ask(link, "other", "dst_1", group="other")
     ask(link, "good", "dst_1")
+    ask(link, "for all", "dst_1", group="")
     ask(link, "bad", "dst_2")
     await asyncio.sleep(1)
     assert link.answers == [
         Answer("good", IDENTITY.id, {"begun": 1}),
+        Answer("for all", IDENTITY.id, {"begun": 1}),
         Answer("bad", IDENTITY.id, {}, "there is no such destination"),
     ]
     task.cancel()

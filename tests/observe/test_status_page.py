@@ -166,11 +166,13 @@ def test_it_shows_the_other_workers() -> None:
     page = status_page(ME, stats_of(now_ms=AT_MS), [], {}, [], OTHERS)
     version = installed_version()
     shown = text(page)
-    assert f"127.0.0.1:9465 | lost |  last seen 21 s ago | a | {version} | 10 min 0 s | 1,234" in shown
-    assert f"host-b:9464 | ready | b | {version} | 10 min 0 s | 1,234" in shown
-    assert f"10.0.0.7:9464 | not ready |  stopping | c | {version}" in shown
+    assert (
+        f"127.0.0.1:9465 | lost |  last seen 21 s ago | pushrail-stream | a | {version} | 10 min 0 s | 1,234" in shown
+    )
+    assert f"host-b:9464 | ready | pushrail-stream | b | {version} | 10 min 0 s | 1,234" in shown
+    assert f"10.0.0.7:9464 | not ready |  stopping | pushrail-stream | c | {version}" in shown
     assert "<a href='//host-b:9464/'>" in page
-    assert "Other workers | None." in text(status())
+    assert "Other workers of this group | None." in text(status())
 
 
 def test_idle_partitions_are_folded() -> None:
@@ -190,7 +192,8 @@ def test_it_says_that_our_own_credentials_fail() -> None:
 
 def test_an_idle_worker_shows_an_empty_page() -> None:
     empty = status_page(ME, stats_of(), [], {}, [])
-    assert text(empty).count("None.") == 5
+    assert text(empty).count("None.") == 4
+    assert "Destinations with something to do | None since the start. The delivery log" in text(empty)
 
 
 LONG = "x" * 60

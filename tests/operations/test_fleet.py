@@ -34,19 +34,22 @@ async def fleet_of(settings: Settings) -> Fleet:
 
 async def test_workers_are_alive_then_lost_or_gone(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker) as (_, settings):
-        now = now_ms()
+        now, group = now_ms(), settings.kafka.group_id
         seen = DestinationSummary("dst_1", "ok", 1, 1, 8, 2.0)
         worse = msgspec.structs.replace(seen, state="suspended")
-        await write(settings, "a", worker_record("a", now, seen).encode())
-        await write(settings, "b", worker_record("b", now, worse).encode())
-        await write(settings, "killed", worker_record("killed", now - 60_000, worse).encode())
+        await write(settings, "a", worker_record("a", now, seen, group=group).encode())
+        await write(settings, "b", worker_record("b", now, worse, group=group).encode())
+        await write(settings, "killed", worker_record("killed", now - 60_000, worse, group=group).encode())
+        other = DestinationSummary("dst_other", "gone", 1, 1, 8, 2.0)
+        await write(settings, "other", worker_record("other", now, other, group="other").encode())
+        await write(settings, "other-lost", worker_record("other-lost", now - 60_000, group="other").encode())
         await write(settings, "ended", worker_record("ended", now).encode())
         await write(settings, "ended", None)
         await write(settings, "foreign", b"{}")
         fleet = await fleet_of(settings)
         assert [worker.state.id for worker in fleet.alive] == ["a", "b"]
         assert [worker.state.id for worker in fleet.lost] == ["killed"]
-        assert fleet.unreadable == 1
+        assert (fleet.unreadable, fleet.others) == (1, 1), "another group has one that is alive"
         [one] = fleet.destinations.values()
         assert (one.state, one.waiting, one.max_calls, one.per_second, one.workers) == ("suspended", 2, 16, 4.0, 2)
         watched = watch_fleet(settings)
@@ -56,7 +59,10 @@ async def test_workers_are_alive_then_lost_or_gone(embedded_broker: EmbeddedBrok
 
 async def test_no_worker_can_be_asked(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker) as (_, settings):
-        with pytest.raises(OperatorError, match="no worker is running"):
+        await write(settings, "other", worker_record("other", now_ms(), group="other").encode())
+        with pytest.raises(
+            OperatorError, match=r"no worker of group group-.* is running.*; workers of other groups: 1"
+        ):
             await asyncio.to_thread(request, settings, "retry_now", {"destination": "dst_0"})
 
 

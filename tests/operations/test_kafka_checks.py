@@ -134,15 +134,17 @@ async def test_workers_are_alive_unready_or_lost(embedded_broker: EmbeddedBroker
     settings = settings_for(embedded_broker.bootstrap_servers, "http://127.0.0.1:1", registry={"path": str(tmp_path)})
     make_topics(settings, embedded_broker)
     assert await asyncio.to_thread(states, check_workers, settings) == ["warning"], "no worker at all"
-    now = now_ms()
+    now, group = now_ms(), settings.kafka.group_id
     for state in (
-        worker_record("good", now),
-        worker_record("lost", now - 60_000),
-        msgspec.structs.replace(worker_record("stuck", now), reasons=["kafka"]),
+        worker_record("good", now, group=group),
+        worker_record("lost", now - 60_000, group=group),
+        worker_record("other", now, group="other"),
+        msgspec.structs.replace(worker_record("stuck", now, group=group), reasons=["kafka"]),
     ):
         async with FleetTopics(checked_kafka(settings), settings.topics, state.id) as link:
             await link.write_state(state.encode())
-    lost, stuck, good = await asyncio.to_thread(found, check_workers, settings)
-    assert (lost.state, lost.found.split(":")[0]) == ("warning", "lost at host")
-    assert (stuck.state, stuck.found) == ("problem", "stuck at host:1 is not ready: kafka")
+    lost, stuck, good, others = await asyncio.to_thread(found, check_workers, settings)
+    assert (lost.state, lost.found.split(":")[0]) == ("warning", "pushrail-stream lost at host")
+    assert (stuck.state, stuck.found) == ("problem", "pushrail-stream stuck at host:1 is not ready: kafka")
     assert (good.state, good.found) == ("ok", "alive and ready: 1 (host:1)")
+    assert (others.state, others.found) == ("ok", "workers of other groups on this Kafka: 1")

@@ -164,7 +164,7 @@ async def test_a_blocked_destination_is_a_problem(tmp_path: Path, embedded_broke
 
     seen = DestinationSummary("dst_c", "ok", 0, 0, 8, 1.0)
     async with FleetTopics(checked_kafka(settings), settings.topics, "a") as link:
-        await link.write_state(worker_record("a", now_ms(), seen).encode())
+        await link.write_state(worker_record("a", now_ms(), seen, group=settings.kafka.group_id).encode())
     slow, good = await found(check_destinations, Installation(LoadedSettings(settings, None)))
     assert good.found == "ok: 2; without attempts in the last hour: 1", "workers know better"
 

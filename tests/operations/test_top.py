@@ -19,9 +19,10 @@ def seen(name: str, state: DestinationState = "ok", **more: Any) -> DestinationS
 def worker(name: str, *destinations: DestinationSummary, age_secs: float = 1.0, **more: Any) -> FleetWorker:
     facts: dict[str, Any] = {
         "reasons": [], "deliveries": {}, "totals": {}, "lag": {}, "partitions": [], "partition_count": 0,
+        "group": "group",
     }  # fmt: skip
     state = WorkerRecord(
-        id=name, name="pushrail-stream", host="host", http="host:9464", version="1", group="group", started_at=1,
+        id=name, name="pushrail-stream", host="host", http="host:9464", version="1", started_at=1,
         at=NOW_MS, destinations=destinations, **(facts | more),
     )  # fmt: skip
     return FleetWorker(state, age_secs)
@@ -107,12 +108,13 @@ def test_programs_get_names_and_numbers() -> None:
     ).as_json()
     first, lost = found.pop("workers")
     assert first == {
-        "id": "a", "state": "alive", "ageSecs": 2.0, "http": "host:9464", "version": "1", "group": "group",
-        "startedAt": "1970-01-01T00:00:00.001Z", "reasons": ["stopping"], "lag": {"events": 4},
+        "id": "a", "name": "pushrail-stream", "state": "alive", "ageSecs": 2.0, "http": "host:9464", "version": "1",
+        "group": "group", "startedAt": "1970-01-01T00:00:00.001Z", "reasons": ["stopping"], "lag": {"events": 4},
     }  # fmt: skip
     assert (lost["id"], lost["state"], lost["ageSecs"]) == ("gone", "lost", 3600.0)
     assert found == {
-        "at": "2027-01-15T08:00:00.000Z", "unreadable": 1, "problem": "", "lag": {"events": 4}, "oldestSecs": None,
+        "at": "2027-01-15T08:00:00.000Z", "otherGroups": 0,
+        "unreadable": 1, "problem": "", "lag": {"events": 4}, "oldestSecs": None,
         "waiting": 0, "calls": 0, "perSecond": 2.35, "errorsPerSecond": 0.5, "unshown": 0,
         "destinations": [{
             "id": "dst_1", "state": "slowed", "perSecond": 2.35, "errorsPerSecond": 0.5, "lastError": "503",
