@@ -15,7 +15,7 @@ from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.ports.secrets import MasterKey
 from pushrail_stream.registry.catalog import Catalog, Parse
 from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.folder import Folder, document_files
 from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
 from pushrail_stream.registry.watcher import RegistryWatcher
@@ -49,6 +49,13 @@ def document_parser(
     return partial(
         parse_document, environ=environ, default_max_in_flight=settings.delivery.max_in_flight, unseal=unseal
     )
+
+
+def check_registry(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raise `UsageError` when the keyring cannot be read, or the folder of documents cannot be listed."""
+    open_keyring(settings, environ)
+    if not settings.registry.topic:
+        document_files(settings.registry.path)
 
 
 def registry_parser(settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True) -> Parse:

@@ -55,7 +55,8 @@ def run(options: Options, workers: int, *, from_beginning: bool) -> None:
     Each worker is a process and a member of the consumer group; a topic needs at least as many partitions as there are
     workers. The first worker serves metrics and health on http.port, the second one on the next port, and so on; with
     port 0 the system chooses each port, and the log names it. When one worker fails, the command stops the others and
-    exits 1. Logs go to stderr: for people on a terminal, as JSON lines with --json or anywhere else.
+    exits 1, or 2 when the input is wrong. Logs go to stderr: for people on a terminal, as JSON lines with --json or
+    anywhere else.
 
     A group that has never committed an offset would deliver every record there is, also those that another group has
     delivered. The command says so, with their number. On a terminal it asks; elsewhere it goes on. The setting
@@ -84,8 +85,10 @@ def run(options: Options, workers: int, *, from_beginning: bool) -> None:
 def _decide_start(options: Options, settings: Settings, log: Logger) -> None:
     """Say once, before any worker starts, what a new group would deliver, and where it begins."""
     from pushrail_stream.blocking import in_daemon_thread
+    from pushrail_stream.documents import check_registry
     from pushrail_stream.operations.first_start import decide_start, find_new_group
 
+    run_loop(in_daemon_thread(check_registry, settings, os.environ))  # the decision cannot be taken back
     new_group = run_loop(in_daemon_thread(find_new_group, settings))
     if new_group is not None:
         is_person = not options.json and all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr))
@@ -193,7 +196,8 @@ def _supervise(options: Options, workers: int, port: int) -> None:
     with signal_handlers(crew.stop):
         failed = crew.run()
     if failed is not None:
-        raise OperatorError(f"{failed.name} ended with exit code {failed.exitcode}; the others were stopped")
+        kind = UsageError if failed.exitcode == UsageError.exit_code else OperatorError
+        raise kind(f"{failed.name} ended with exit code {failed.exitcode}; the others were stopped")
 
 
 class _Crew:

@@ -47,7 +47,7 @@ def diagnose(
     try:
         loaded = load()
     except OperatorError as error:
-        remedy = "correct it; nothing else can be checked before (`config show`)"
+        remedy = "correct it; nothing else can be checked before (`pushrail-stream config show`)"
         return [Finding("settings", "problem", problem, remedy) for problem in error.problems]
     installation = Installation(loaded)
     found: dict[str, list[Finding]] = {name: [] for name in checks}

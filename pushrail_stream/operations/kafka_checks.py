@@ -64,7 +64,7 @@ def check_rights(installation: Installation) -> Iterator[Finding]:
         yield Finding("rights", "unknown", f"not known: {error}")
         return
     if missing:
-        remedy = "add the ACLs of deploy/README.md for the user of kafka.client"
+        remedy = "allow the user of kafka.client these operations, by ACLs"
         yield Finding("rights", "problem", f"a worker lacks {', '.join(missing)}", remedy)
     else:
         yield Finding("rights", "ok", "the brokers allow what a worker does on the topics that exist")
@@ -95,7 +95,7 @@ def _members(kafka: KafkaSettings, group: str, *, is_needed: bool) -> Finding:
     if members:
         return Finding("group", "ok", f"members of {group}: {len(members)}")
     state: State = "problem" if is_needed else "warning"
-    return Finding("group", state, f"{group} has no members: no worker runs", "`pushrail-stream run`")
+    return Finding("group", state, f"{group} has no members: no worker runs", "start one: `pushrail-stream run`")
 
 
 def _watch(kafka: KafkaSettings, topic: str, waiting: dict[int, Shift], hold_secs: float) -> Finding:
@@ -140,6 +140,8 @@ def check_workers(installation: Installation) -> Iterator[Finding]:
         yield Finding("workers", "ok", f"alive and ready: {len(ready)} ({', '.join(ready)})")
     elif not fleet.alive:
         group = installation.settings.kafka.group_id
-        yield Finding("workers", "warning", f"no worker of group {group} writes its state", "`pushrail-stream run`")
+        yield Finding(
+            "workers", "warning", f"no worker of group {group} writes its state", "start one: `pushrail-stream run`"
+        )
     if fleet.others:
         yield Finding("workers", "ok", f"workers of other groups on this Kafka: {fleet.others}")

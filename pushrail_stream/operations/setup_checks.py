@@ -50,7 +50,7 @@ def check_identity(installation: Installation) -> Iterator[Finding]:
     except UnknownIdentity as error:
         needed = _needs_credentials(installation)
         found = f"{error}{'' if needed else ' (no destination and no key needs them)'}"
-        remedy = "give the workers credentials by AWS's standard chain (deploy/OPERATING.md, AWS)"
+        remedy = "give the workers a role of their host or pod, AWS_PROFILE, or AWS_ACCESS_KEY_ID with its secret"
         yield Finding("aws", "problem" if needed else "warning", found, remedy if needed else "")
     else:
         yield Finding("aws", "ok", f"{safe_message(ourselves.arn)}, account {ourselves.account}")
@@ -94,7 +94,9 @@ def check_keyring(installation: Installation) -> Iterator[Finding]:
     sealed, opened = installation.documents(), load_documents(settings)
     before = {*sealed.refusals, *sealed.caveats}
     shut = [str(one) for one in (*opened.refusals, *opened.caveats) if one not in before]
-    yield from _some("keyring", "problem", shut, "set the keyring that sealed it, or `destinations seal` it again")
+    yield from _some(
+        "keyring", "problem", shut, "set the keyring that sealed it, or `pushrail-stream destinations seal` it again"
+    )
     if keyring is not None and not shut:
         yield Finding("keyring", "ok", f"every sealed secret opens; primary key {keyring.primary}")
 
@@ -102,7 +104,7 @@ def check_keyring(installation: Installation) -> Iterator[Finding]:
 def check_documents(installation: Installation) -> Iterator[Finding]:
     """Whether all documents are in use. Raises `OperatorError`."""
     documents = installation.read.result()
-    remedy = "correct the document (`destinations validate`)"
+    remedy = "correct the document (`pushrail-stream destinations validate`)"
     yield from _some("documents", "problem", [str(one) for one in documents.refusals], remedy)
     yield from _some("documents", "warning", [str(one) for one in documents.caveats], "")
     count = len(documents.catalog)
@@ -111,7 +113,10 @@ def check_documents(installation: Installation) -> Iterator[Finding]:
     elif not documents.refusals:
         where = "the topic" if installation.settings.registry.topic else installation.settings.registry.path
         yield Finding(
-            "documents", "warning", f"no document in {where}: no event is delivered", "`destinations onboard`"
+            "documents",
+            "warning",
+            f"no document in {where}: no event is delivered",
+            "`pushrail-stream destinations onboard`",
         )
 
 
@@ -119,7 +124,9 @@ def _some(check: str, state: State, found: list[str], remedy: str) -> Iterator[F
     for one in found[:_MAX_DOCUMENTS]:
         yield Finding(check, state, one, remedy)
     if len(found) > _MAX_DOCUMENTS:
-        yield Finding(check, state, f"{len(found) - _MAX_DOCUMENTS} documents more", "`destinations validate`")
+        yield Finding(
+            check, state, f"{len(found) - _MAX_DOCUMENTS} documents more", "`pushrail-stream destinations validate`"
+        )
 
 
 def check_destinations(installation: Installation) -> Iterator[Finding]:
@@ -132,7 +139,7 @@ def check_destinations(installation: Installation) -> Iterator[Finding]:
         if state != "ok":
             since = "" if since_ms is None else f" since {format_rfc3339(since_ms)}"
             found = f"{name}: {state}{since} ({code or 'no code'})"
-            remedy = f"`destinations test {name}`, `attempts --destination {name}`"
+            remedy = f"`pushrail-stream destinations test {name}`, `pushrail-stream attempts --destination {name}`"
             is_bad = severity(state) >= severity("blocked")
             yield Finding("destinations", "problem" if is_bad else "warning", found, remedy)
     good = sum(one.state == "ok" for one in known.values())

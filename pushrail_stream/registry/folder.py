@@ -239,7 +239,10 @@ def _opened(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _unlisted(path: Path, error: OSError) -> UsageError:
     reason = reason_of(error)
-    return UsageError(f"{path}: no directory of destination documents: {reason} (registry.path)")
+    remedy = (
+        "correct registry.path, or make it with `pushrail-stream config init` or `pushrail-stream destinations onboard`"
+    )
+    return UsageError(f"{path}: no directory of destination documents: {reason}; {remedy}")
 
 
 def _is_link(name: str, folder: int) -> bool:

@@ -179,8 +179,9 @@ def test_a_missing_directory_exits_2(shell: Shell, monkeypatch: pytest.MonkeyPat
     for command in ("list", "validate"):
         code, out, err = shell("destinations", command)
         assert (code, out) == (2, "")
-        assert (
-            err == "error: absent: no directory of destination documents: no such file or directory (registry.path)\n"
+        assert err == (
+            "error: absent: no directory of destination documents: no such file or directory; correct registry.path, "
+            "or make it with `pushrail-stream config init` or `pushrail-stream destinations onboard`\n"
         )
 
 

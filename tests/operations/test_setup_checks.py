@@ -158,7 +158,7 @@ async def test_a_blocked_destination_is_a_problem(tmp_path: Path, embedded_broke
 
     bad, slow, good = await found(check_destinations, Installation(LoadedSettings(settings, None)))
     assert (bad.state, bad.found.split()[:2]) == ("problem", ["dst_c:", "blocked"])
-    assert bad.remedy == "`destinations test dst_c`, `attempts --destination dst_c`"
+    assert bad.remedy == "`pushrail-stream destinations test dst_c`, `pushrail-stream attempts --destination dst_c`"
     assert (slow.state, slow.found.split()[:2]) == ("warning", ["dst_b:", "slowed"])
     assert good.found == "ok: 1; without attempts in the last hour: 1"
 
