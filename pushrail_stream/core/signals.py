@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pushrail_stream.core.outcome import Retryable
+
 if TYPE_CHECKING:
     from pushrail_stream.core.batch import Flush
     from pushrail_stream.core.bus_status import MissingBus, Swallowed
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from pushrail_stream.core.destination import Destination
     from pushrail_stream.core.event import Event
     from pushrail_stream.core.flood_guard import FloodReport
-    from pushrail_stream.core.outcome import Outcome, Retryable
+    from pushrail_stream.core.outcome import Outcome
     from pushrail_stream.core.record import Origin, Partition
     from pushrail_stream.core.retry import Decision
 
