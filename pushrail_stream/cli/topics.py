@@ -68,7 +68,7 @@ def describe(options: Options) -> None:
     also exits 1 when a configuration cannot be read. Other differences are warnings, and the exit code stays 0.
     """
     from pushrail_stream.kafka.reach import reached_kafka
-    from pushrail_stream.kafka.topics import describe_topics, plan_topics
+    from pushrail_stream.kafka.topics import describe_topics, plan_topics, unchecked_topics
 
     settings = options.settings
     states = describe_topics(reached_kafka(settings), plan_topics(settings))
@@ -88,8 +88,8 @@ def describe(options: Options) -> None:
     if missing:
         raise OperatorError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")
     _report(states.values())
-    if unchecked := [name for name, state in states.items() if state and state.unchecked]:
-        raise OperatorError(f"could not be checked: {', '.join(unchecked)}")
+    if unchecked := unchecked_topics(states.values()):
+        raise OperatorError(*(f"could not be checked: {', '.join(names)}: {why}" for why, names in unchecked.items()))
 
 
 def _report(states: Iterable[TopicState | None]) -> None:
@@ -106,7 +106,7 @@ def _differences(state: TopicState | None) -> str:
     if state is None:
         return ""
     if state.unchecked:
-        return f"could not be checked: {state.unchecked}"
+        return "not checked"
     return ", ".join(f"{d.setting}={d.actual} (has to be {d.required})" for d in state.deviations)
 
 

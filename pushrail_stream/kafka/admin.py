@@ -85,3 +85,8 @@ def has_controller(cluster: ClusterMetadata) -> bool:
     librdkafka's built-in cluster has none.
     """
     return cluster.controller_id in cluster.brokers
+
+
+def is_embedded(cluster: ClusterMetadata) -> bool:
+    """Whether it is librdkafka's built-in cluster, as in the sandbox (rdkafka_mock.c gives it this id)."""
+    return str(cluster.cluster_id).startswith("mockCluster")

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from pushrail_stream.core.signals import SettingCaveat
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.admin import has_controller
+from pushrail_stream.kafka.admin import has_controller, is_embedded
 from pushrail_stream.kafka.topic_rules import (
     DAY_MS,
     Deviation,
@@ -35,6 +35,7 @@ _HEADROOM_BYTES: Final = 64 * 2**10
 """The most that the delivery headers add to a copy on a retry topic or the DLQ."""
 _COPY_BYTES: Final = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
 NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
+EMBEDDED: Final = "the embedded Kafka keeps no settings of topics"
 """Why the topics of an embedded broker cannot be checked: it has no controller."""
 _MINUTE_MS: Final = 60_000
 _ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
@@ -236,14 +237,20 @@ def check_topics(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> list[Setti
     deviations = [deviation for state in found for deviation in state.deviations]
     if losing := [str(deviation) for deviation in deviations if deviation.loses_data]:
         raise OperatorError("\n".join(losing))
-    unchecked: dict[str, list[str]] = {}
-    for state in found:
-        if state.unchecked:
-            unchecked.setdefault(state.unchecked, []).append(state.name)
+    unchecked = {why: names for why, names in unchecked_topics(found).items() if why != EMBEDDED}
     return [
         *(SettingCaveat("topics", str(deviation)) for deviation in deviations),
         *(SettingCaveat("topics", f"{', '.join(n)}: could not be checked: {why}") for why, n in unchecked.items()),
     ]
+
+
+def unchecked_topics(states: Iterable[TopicState | None]) -> dict[str, list[str]]:
+    """The names of topics whose configuration could not be read, by the reason."""
+    found: dict[str, list[str]] = {}
+    for state in states:
+        if state and state.unchecked:
+            found.setdefault(state.unchecked, []).append(state.name)
+    return found
 
 
 def _metadata(admin: AdminClient, kafka: KafkaSettings) -> Any:
@@ -265,7 +272,7 @@ class _Config(NamedTuple):
 
 def _configs(admin: AdminClient, cluster: Any, names: Sequence[str]) -> dict[str, _Config]:
     if not has_controller(cluster):
-        return dict.fromkeys(names, _Config({}, NOBODY_TO_ASK))
+        return dict.fromkeys(names, _Config({}, EMBEDDED if is_embedded(cluster) else NOBODY_TO_ASK))
     configs: dict[str, _Config] = {}
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     described = admin.describe_configs(resources, request_timeout=_CONFIG_TIMEOUT_SECS) if resources else {}

@@ -11,6 +11,7 @@ from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of, worker_rights
 from pushrail_stream.kafka.groups import Shift, members_of, plan_shift
 from pushrail_stream.kafka.topic_rules import Deviation
+from pushrail_stream.kafka.topics import EMBEDDED, unchecked_topics
 from pushrail_stream.operations.findings import Finding, Installation, State
 from pushrail_stream.settings.model import KafkaSettings
 
@@ -38,13 +39,10 @@ def check_topics(installation: Installation) -> Iterator[Finding]:
     if missing:
         yield Finding("topics", "problem", f"missing: {', '.join(missing)}", "`pushrail-stream topics create`")
     known = [state for state in states.values() if state is not None]
-    unchecked: dict[str, list[str]] = {}
-    for state in known:
-        yield from (_difference(one) for one in state.deviations)
-        if state.unchecked:
-            unchecked.setdefault(state.unchecked, []).append(state.name)
-    for why, names in unchecked.items():
-        yield Finding("topics", "unknown", f"configuration of {', '.join(names)} is not known: {why}")
+    yield from (_difference(one) for state in known for one in state.deviations)
+    for why, names in unchecked_topics(known).items():
+        state: State = "ok" if why == EMBEDDED else "unknown"
+        yield Finding("topics", state, f"configuration of {', '.join(names)} is not known: {why}")
     good = sum(not state.deviations and not state.unchecked for state in known)
     if good:
         yield Finding("topics", "ok", f"{good} of {len(states)} have the required configuration")

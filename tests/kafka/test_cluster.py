@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
 )
 
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka import cluster
 from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
@@ -56,9 +57,14 @@ def test_the_way_to_the_cluster_is_named(client: dict[str, str], security: str) 
     assert security_of(KafkaSettings.model_validate({"client": client})) == security
 
 
-def test_rights_are_not_known_without_a_controller(embedded_broker: EmbeddedBroker) -> None:
+def test_rights_are_not_known_without_a_controller(
+    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = KafkaSettings(bootstrap_servers=embedded_broker.bootstrap_servers)
+    assert missing_rights(kafka, {}, ()) == [], "the embedded broker allows everything"
+    monkeypatch.setattr(cluster, "is_embedded", lambda _: False)
     with pytest.raises(OperatorError, match="no controller"):
-        missing_rights(KafkaSettings(bootstrap_servers=embedded_broker.bootstrap_servers), {}, ())
+        missing_rights(kafka, {}, ())
 
 
 def test_missing_rights_are_named(local_kafka_factory: LocalKafkaFactory) -> None:
