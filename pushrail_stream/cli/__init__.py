@@ -33,6 +33,8 @@ INTERRUPTED: Final = 130
 """128 + SIGINT, as shells count."""
 TERMINATED: Final = 143
 _STDERR: Final = 2
+_ALIKE: Final = 0.75
+"""Likeness (difflib's ratio) from which an option before a command counts as mistyped, and not as the command's own."""
 _FIRST: Final = 1
 """Process id of a container's first process, which ignores SIGTERM until it has a handler, also while it imports."""
 
@@ -194,12 +196,25 @@ def _invoke(arguments: list[str]) -> int:
         error.show()
         return WRONG_USAGE
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            _mind_place(error)
         _report(error, error.format_message().replace("\n\t", " "))  # click lists choices in lines of their own
         return error.exit_code
     except OperatorError as error:
         _report(error, str(error))
         return error.exit_code
     return DONE
+
+
+def _mind_place(error: click.NoSuchOption) -> None:
+    """Say of an option before a command's name that it may belong after it: a group does not know its options."""
+    if error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        import difflib
+
+        found = difflib.get_close_matches(error.option_name, error.possibilities or (), cutoff=_ALIKE)
+        error.possibilities = found
+        if not found:
+            error.message = f"No such option '{error.option_name}' here. Options of a command stand after its name"
 
 
 def _report(error: Exception, message: str) -> None:

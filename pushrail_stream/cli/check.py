@@ -101,7 +101,7 @@ def _print(options: Options, result: CheckResult) -> None:
     tally = result.tally
     total, rows = tally.total, sorted(tally.by_destination.items())
     options.table(
-        ("destination", *STATUSES), ((name, *(counts[status] for status in STATUSES)) for name, counts in rows)
+        ("destination", *STATUSES), ((name or "-", *(counts[status] for status in STATUSES)) for name, counts in rows)
     )
     for delivery in islice(result.deliveries("missing"), _SHOWN):
         options.say(

@@ -105,7 +105,7 @@ def asyncapi(options: Options) -> None:
     options.document(asyncapi_document(options.settings.topics.events))
 
 
-@events.command(epilog="Example: kcat -C -e -t pushrail.events | pushrail-stream events check -")
+@events.command(epilog="Example: kcat -b BROKER -C -e -t pushrail.events | pushrail-stream events check -")
 @click.argument("file", type=click.File("rb"))
 @common_options
 def check(options: Options, *, file: BinaryIO) -> None:

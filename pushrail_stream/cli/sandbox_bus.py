@@ -23,7 +23,8 @@ It runs until Ctrl-C or SIGTERM. Once it listens it prints one line of JSON: {"u
 eventbridge.endpoint_url and sts.endpoint_url to this url.
 
 Faults are a plan of rules, which are tried in order; the first rule that fires decides about a call. The plan is a file
-(--plan), and another one can be put at any time: curl -X PUT URL/_bus/plan -d @faults.json
+(--plan), and another one can be put at any time. Save one of these as faults.json, then pass --plan faults.json or call
+curl -X PUT URL/_bus/plan -d @faults.json
 
 \b
 A tenth of the calls to one bus are throttled:
@@ -100,7 +101,7 @@ POST /_bus/clear      forgets arrivals, calls and counts
 """``\\b`` keeps click from filling the lines of the tables."""
 
 
-@click.command(help=_HELP, epilog="Example: pushrail-stream sandbox bus --port 4010 --open --plan faults.json")
+@click.command(help=_HELP, epilog="Example: pushrail-stream sandbox bus --port 4010 --open")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 from importlib import resources
@@ -38,8 +39,8 @@ def docs_page(document: dict[str, Any]) -> str:
     return page(
         document["info"]["title"],
         f"<p>{escape(document['info']['summary'])} For programs: <a href=/openapi.json>openapi.json</a>.</p>"
-        f"<h2><code>POST /v1/events</code></h2><p>{escape(operation['description'])}</p>"
-        f"<pre><code>{escape(_CURL)}</code></pre><p>{escape(event['description'])}</p>"
+        f"<h2><code>POST /v1/events</code></h2><p>{_prose(operation['description'])}</p>"
+        f"<pre><code>{escape(_CURL)}</code></pre><p>{_prose(event['description'])}</p>"
         f"{_table('The event', 'field', fields)}{''.join(examples)}{_table('Headers', 'header', headers)}"
         f"{_table('Answers', 'status', [(status, '', one['description']) for status, one in answers.items()])}"
         f"<h3>202</h3>{_code(accepted['application/json']['example'])}"
@@ -53,8 +54,13 @@ def _kind(schema: dict[str, Any], required: bool) -> str:  # noqa: FBT001 - the 
 
 
 def _table(title: str, first: str, rows: Iterable[tuple[str, str, str]]) -> str:
-    cells = [(f"<code>{escape(name)}</code>", escape(kind), escape(text)) for name, kind, text in rows]
+    cells = [(f"<code>{escape(name)}</code>", escape(kind), _prose(text)) for name, kind, text in rows]
     return section(title, (first, "form", "meaning"), cells, prose=2)
+
+
+def _prose(text: str) -> str:
+    """The markup of a text in which backticks mark code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _code(value: Any) -> str:

@@ -28,6 +28,12 @@ pytestmark = pytest.mark.usefixtures("one_destination")
         (["destinations", "lst"], "error: No such command 'lst'. Did you mean 'list'?"),
         (["ingest", "keys", "creat"], "error: No such command 'creat'. Did you mean 'create'?"),
         (["destinations", "list", "--ouput"], "error: No such option '--ouput'. Did you mean '--output'?"),
+        (["--ouput", "json", "attempts"], "error: No such option '--ouput'. Did you mean '--output'?"),
+        (
+            ["--since", "1h", "attempts"],
+            "error: No such option '--since' here. Options of a command stand after its name",
+        ),
+        (["destinations", "--state", "list"], "error: No such option '--state' here. Options of a command stand after"),
         (["check", "--since", "may"], "error: Invalid value for '--since': must be a time such as"),
         (
             ["check", "--since", "2099-01-01"],

@@ -25,7 +25,8 @@ async def test_the_page_shows_every_field(tmp_path: Path) -> None:
             page = await reply.text()
             assert (reply.status, reply.url.path) == (200, "/docs")
             assert reply.headers["Content-Security-Policy"].startswith("default-src 'none'")
-        assert not re.search(r"<script|src=|@import|<link", page)
+        assert not re.search(r"<script|src=|@import|<link|`", page)
+        assert "In an array, <code>-</code> and" in page
         assert all(name in page for name in (*EVENT, "Idempotency-Key", "429", "503"))
         addresses = set(re.findall(r"https?://[\w.-]+", page))
         assert addresses == {"https://YOUR-HOST"}

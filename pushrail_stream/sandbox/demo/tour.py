@@ -32,7 +32,7 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
         "one destination, tested step by step": f"destinations test {destination}",
         "the deliveries that a replay would send again": f"replay dlq --destination {_REFUSED} --dry-run",
         "the whole installation, problems first": "doctor",
-        "workers, and destinations that need attention, until Ctrl-C": "top",
+        "workers, and destinations that need attention, until q": "top",
     }
     plan = f"curl -sS -w '\\n' -X PUT {world.bus.url}/_bus/plan -d"
     failing = {"rules": [{"match": {"operation": "PutEvents"}, "effect": {"kind": "callError", "status": 503}}]}

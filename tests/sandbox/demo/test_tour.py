@@ -160,7 +160,7 @@ def test_a_broken_bus_shows_in_the_attempts(sandbox: Sandbox) -> None:
 
 
 def test_the_worker_is_seen_and_can_be_asked(sandbox: Sandbox) -> None:
-    name = "workers, and destinations that need attention, until Ctrl-C"
+    name = "workers, and destinations that need attention, until q"
 
     def alive(out: str) -> list[str]:
         return [worker["http"] for worker in json.loads(out)["workers"] if worker["state"] == "alive"]
