@@ -196,9 +196,7 @@ def _invoke(arguments: list[str]) -> int:
         error.show()
         return WRONG_USAGE
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption):
-            _mind_place(error)
-        _report(error, error.format_message().replace("\n\t", " "))  # click lists choices in lines of their own
+        _report(error, _message(error))
         return error.exit_code
     except OperatorError as error:
         _report(error, str(error))
@@ -206,15 +204,14 @@ def _invoke(arguments: list[str]) -> int:
     return DONE
 
 
-def _mind_place(error: click.NoSuchOption) -> None:
-    """Say of an option before a command's name that it may belong after it: a group does not know its options."""
-    if error.ctx is not None and isinstance(error.ctx.command, click.Group):
+def _message(error: click.ClickException) -> str:
+    """The error's text. An option before a command's name may belong after it: a group does not know its options."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None and isinstance(error.ctx.command, click.Group):
         import difflib
 
-        found = difflib.get_close_matches(error.option_name, error.possibilities or (), cutoff=_ALIKE)
-        error.possibilities = found
-        if not found:
-            error.message = f"No such option '{error.option_name}' here. Options of a command stand after its name"
+        if not difflib.get_close_matches(error.option_name, error.possibilities or (), cutoff=_ALIKE):
+            return f"No such option '{error.option_name}' here. Options of a command stand after its name"
+    return error.format_message().replace("\n\t", " ")  # click lists choices in lines of their own
 
 
 def _report(error: Exception, message: str) -> None:

@@ -147,7 +147,7 @@ def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
     rows = [
         (
             f"<a href='//{escape(address)}/'>{escape(address)}</a>",
-            _fate(one, now_ms),
+            f"<span>{_fate(one, now_ms)}</span>",
             escape(one.name),
             escape(one.id),
             escape(one.version),
