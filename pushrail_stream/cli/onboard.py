@@ -35,9 +35,11 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
 
     README.md is the page for the customer. The other files are a CloudFormation and a Terraform template (bus, role
     with trust policy and least privilege, a rule that sends every event to a log group, optionally an archive), the
-    policies as JSON, three rules for `aws events put-rule`, and templates of further targets. Without --out the files
-    are printed. When the customer has applied one of the templates, `destinations test ID` verifies it, and
-    `destinations enable ID` begins the deliveries.
+    policies as JSON, three rules for `aws events put-rule`, and templates of further targets. Without --out no file is
+    written. The same command writes the files again, for example with --our-account: the document stays as it is.
+
+    When the customer has applied one of the templates, `destinations test ID` verifies it, and `destinations enable ID`
+    begins the deliveries.
 
     With --json: one object with document, file, cloudFormation, terraform, trustPolicy, permissionsPolicy, rules, and
     files (the content of each file, by its path).
@@ -45,16 +47,17 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
     from pushrail_stream.operations.onboarding import onboard_customer
     from pushrail_stream.operations.onboarding_files import customer_files
     from pushrail_stream.operations.onboarding_templates import Onboarding, new_external_id
+    from pushrail_stream.registry.documents import to_document
 
     onboarding = Onboarding(vendor=vendor, external_id=new_external_id(vendor), **facts)
-    onboarding, name = onboard_customer(options.settings, onboarding, out, note, is_dry_run=dry_run)
-    written = None if dry_run else name
+    onboarding, name, known = onboard_customer(options.settings, onboarding, out, note, is_dry_run=dry_run)
     if not options.json:
-        _print(onboarding, written, None if dry_run else out)
+        state = "not written (--dry-run)" if dry_run else f"{name}, {'unchanged' if known else 'disabled'}"
+        _print(onboarding, state, None if dry_run else out)
         return
     emit({
-        "document": onboarding.document(),
-        "file": written,
+        "document": onboarding.document() if known is None else to_document(known),
+        "file": None if dry_run else name,
         "cloudFormation": onboarding.cloudformation(),
         "terraform": onboarding.terraform(),
         "trustPolicy": onboarding.trust_policy(),
@@ -64,20 +67,19 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
     })  # fmt: skip
 
 
-def _print(onboarding: Onboarding, name: str | None, out: Path | None) -> None:
-    from pushrail_stream.operations.onboarding_files import PAGE, customer_files
+def _print(onboarding: Onboarding, state: str, out: Path | None) -> None:
+    from pushrail_stream.operations.onboarding_files import PAGE
 
     say(f"destination  {onboarding.destination_id}")
-    say(f"document     {'not written (--dry-run)' if name is None else f'{name}, disabled'}")
+    say(f"document     {state}")
     say(f"external ID  {onboarding.external_id}")
     say(f"bus          {onboarding.bus_arn}")
     say(f"role         {onboarding.role_arn}")
-    files = {} if out else customer_files(onboarding)
-    for title, content in files.items():
-        click.echo(f"\n=== {title}\n\n{content.rstrip()}")
-    click.echo("")
+    say("")
     where = f"account {onboarding.account}, region {onboarding.region}"
-    say(f"Next: give the customer {f'the folder {out}' if out else 'these files'}, {PAGE} first. They apply one of the")
+    if out is None:
+        say("First, write the customer's files by the same command with --out DIR.")
+    say(f"Next: give the customer the folder {out or 'DIR'}, {PAGE} first. They apply one of the")
     say(f"two templates in {where}; then")
     say(f"  pushrail-stream destinations test {onboarding.destination_id}")
     say("sends an event that they see in their log group, and this command begins the deliveries:")

@@ -8,11 +8,12 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.signals import DocumentRefused, Signal
 from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
@@ -23,7 +24,9 @@ from pushrail_stream.operations.document_plan import new_name
 from pushrail_stream.operations.onboarding_files import customer_files
 from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.settings.eventbridge import AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, Settings
 from pushrail_stream.settings.values import (
     ACCOUNT,
@@ -49,18 +52,36 @@ _RULES: Final[Mapping[str, Rule]] = {
 """The rule of each option: a template must be as good as the document."""
 
 
+class Onboarded(NamedTuple):
+    """A customer who is onboarded."""
+
+    onboarding: Onboarding
+    """The facts, with the external ID in force, and with our own account if STS knows it."""
+    document: str
+    """The document's name."""
+    known: Destination | None
+    """The destination of a document that was there before; None for a new document."""
+
+
 def onboard_customer(
     settings: Settings, onboarding: Onboarding, folder: Path | None, note: Note, *, is_dry_run: bool
-) -> tuple[Onboarding, str]:
-    """Write the customer's document, disabled, and their files into ``folder``; the document's name.
+) -> Onboarded:
+    """Write the customer's document, disabled, and their files into ``folder``.
 
-    The onboarding is returned with our own account, if STS knows it. Raises `OperatorError`.
+    A document that the same onboarding has written before stays as it is: only the files are written, with its external
+    ID. Raises `OperatorError`.
     """
     check_options(*((f"--{name.replace('_', '-')}", rule, getattr(onboarding, name)) for name, rule in _RULES.items()))
     _check_region(onboarding, settings, note)
-    content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
     name = new_name(settings, onboarding.destination_id)
-    _check_document(onboarding, name, content, settings)
+    catalog, signals = _read_registry(settings)
+    known = _find_known(onboarding, catalog)
+    if known is not None:
+        name = catalog.document_of(known[0].id) or name
+        onboarding = dataclasses.replace(onboarding, external_id=known[1])
+    content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
+    if known is None:
+        _check_document(DocumentChange(name, content), settings, catalog, signals)
     if onboarding.our_account is None:
         onboarding = dataclasses.replace(onboarding, our_account=_ask_sts(settings, onboarding.partition, note))
     if not is_dry_run:
@@ -68,8 +89,37 @@ def onboard_customer(
         # The files come first: when they cannot be written, no document stands in the way of the next attempt.
         if folder is not None:
             _write_files(onboarding, folder, note)
-        write_document(settings, name, content)
-    return onboarding, name
+        if known is None:
+            write_document(settings, name, content)
+    return Onboarded(onboarding, name, known and known[0])
+
+
+def _read_registry(settings: Settings) -> tuple[Catalog, list[Signal]]:
+    """The destinations there are; none before the folder of documents exists."""
+    if settings.registry.topic or settings.registry.path.exists():
+        return asyncio.run(load_registry(settings, os.environ))
+    parse = document_parser(settings, os.environ)
+    return Catalog(lambda _, content: parse(content)), []
+
+
+def _find_known(onboarding: Onboarding, catalog: Catalog) -> tuple[Destination, str] | None:
+    """The destination that the same onboarding has made before, and its external ID.
+
+    Raises `UsageError` when the customer has another destination.
+    """
+    facts = (onboarding.destination_id, onboarding.bus_arn, onboarding.source, onboarding.role_arn)
+    route = catalog.route(onboarding.vendor, onboarding.customer)
+    for known in route:
+        auth = auth_of(known)
+        if isinstance(auth, AssumeRole) and facts == (known.id, known.bus.arn, known.source, auth.role_arn):
+            return known, auth.external_id
+    if route:
+        there = f"{route[0].id} ({catalog.document_of(route[0].id)})"
+        raise UsageError(
+            f"--customer: has a destination already, {there}, of another account, region, bus or role: change or "
+            "delete that one, or write another document and `destinations put` it"
+        )
+    return None
 
 
 def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
@@ -111,23 +161,15 @@ def _make_directory(settings: Settings, note: Note) -> None:
     note(f"made the directory {path}")
 
 
-def _check_document(onboarding: Onboarding, name: str, content: bytes, settings: Settings) -> None:
+def _check_document(document: DocumentChange, settings: Settings, catalog: Catalog, signals: Iterable[Signal]) -> None:
     """Raise `UsageError` for a document that would be refused, by itself or beside the others."""
-    checked = document_parser(settings, os.environ)(content)
+    name = document.name
+    checked = document_parser(settings, os.environ)(document.content or b"")
     if not isinstance(checked, Parsed):
         raise UsageError(*(f"{field}: {problem}" for field, problem in checked))
-    if not settings.registry.topic and not settings.registry.path.exists():
-        return  # there is no document beside this one yet
-    catalog, signals = asyncio.run(load_registry(settings, os.environ))
-    for known in catalog.route(onboarding.vendor, onboarding.customer):
-        there = f"{known.id} ({catalog.document_of(known.id)})"
-        raise UsageError(
-            f"--customer: has a destination already, {there}: change or delete that one, or "
-            "write another document and `destinations put` it"
-        )
     if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
         raise UsageError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it")
-    change = catalog.apply([DocumentChange(name, content)])
+    change = catalog.apply([document])
     if change.removed:
         problem = f"{name} is there already, and the document of {', '.join(change.removed)}: rename it first"
         raise UsageError(f"--customer: {problem}")

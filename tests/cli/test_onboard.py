@@ -44,14 +44,13 @@ def onboard(capsys: pytest.CaptureFixture[str]) -> Onboard:
 
 
 def test_the_document_and_the_steps_are_written(onboard: Onboard) -> None:
-    code, out, err = onboard("--archive-days", "7")
-    assert (code, err) == (0, "")
+    code, out, err = onboard("--archive-days", "7", "--out", "files")
+    assert (code, err.partition(":")[0]) == (0, "written to files")
     document = json.loads(CREATED.read_text(encoding="utf-8"))
     assert document["enabled"] is False
     external_id = document["auth"]["externalId"]
     assert f"external ID  {external_id}\n" in out
-    parts = dict(part.split("\n\n", 1) for part in out.split("\n=== ")[1:])
-    assert next(iter(parts)) == "README.md"
+    parts = {str(file.relative_to("files")): file.read_text() for file in Path("files").rglob("*.*")}
     assert parts.keys() > {"cloudformation.yaml", "main.tf", "put-rule-by-tenant.json", "examples/sqs.yaml"}
     assert list(yaml.safe_load(parts["cloudformation.yaml"])["Resources"])[-1] == "Archive"
     assert json.loads(parts["policies.json"])["trust"]["Statement"][0]["Condition"] == {
@@ -91,11 +90,27 @@ def test_files_are_written_for_the_customer(onboard: Onboard) -> None:
     assert "written to files: README.md, " in err
 
 
-def test_written_files_are_not_printed_too(onboard: Onboard) -> None:
+def test_a_short_summary_is_printed(onboard: Onboard) -> None:
+    code, out, _ = onboard()
+    assert (code, "by the same command with --out DIR" in out) == (0, True)
+    assert len(out.splitlines()) < 20
     code, out, _ = onboard("--out", "files")
-    assert code == 0
-    assert "===" not in out
-    assert "Next: give the customer the folder files, README.md first." in out
+    assert (code, "give the customer the folder files, README.md first." in out) == (0, True)
+
+
+def test_the_files_can_be_written_again(onboard: Onboard) -> None:
+    first = json.loads(onboard("--out", "first", "--json", **{"our-account": ""})[1])
+    assert execute(["destinations", "enable", "dst_globex_acct_1"]) == 0
+    enabled = CREATED.read_bytes()
+    code, out, _ = onboard("--out", "second")
+    external_id = first["document"]["auth"]["externalId"]
+    assert (code, f"document     {CREATED}, unchanged\nexternal ID  {external_id}\n" in out) == (0, True)
+    assert CREATED.read_bytes() == enabled
+    files = {path: Path("second", path).read_text() for path in first["files"]}
+    assert external_id in files["main.tf"]
+    assert "210987654321" in files["cloudformation.yaml"]
+    again = json.loads(onboard("--json")[1])
+    assert (again["document"]["enabled"], again["file"], again["files"]) == (True, str(CREATED), files)
 
 
 @pytest.mark.parametrize("blocked", ["files", "files/main.tf"])
@@ -173,12 +188,12 @@ def test_a_wrong_option_is_refused_by_name(option: str, value: str, onboard: Onb
 
 @pytest.mark.parametrize("name", ['a"b', "${x} %{if}", "a\nb", "Zoë 😀", "\u202e\x9b2J", "c" * 256])
 def test_no_customer_name_steers_the_terminal(name: str, onboard: Onboard) -> None:
-    code, out, _ = onboard(customer=name)
+    code, out, _ = onboard("--out", "files", customer=name)
     assert code == 0
     assert all(line.isprintable() for line in out.splitlines())
     (created,) = (file for file in FOLDER.iterdir() if file.name != "acme.json")
     assert json.loads(created.read_text(encoding="utf-8"))["customerExternalId"] == name
-    event, _ = json.JSONDecoder().raw_decode(out.partition("=== example-event.json")[2].lstrip())
+    event = json.loads(Path("files/example-event.json").read_text(encoding="utf-8"))
     assert event["resources"][0] == name
 
 

@@ -31,8 +31,9 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_document_and_files_are_written(settings: Settings, tmp_path: Path) -> None:
     notes: list[str] = []
-    made, name = onboard_customer(settings, onboarding(), tmp_path / "out", notes.append, is_dry_run=False)
+    made, name, known = onboard_customer(settings, onboarding(), tmp_path / "out", notes.append, is_dry_run=False)
     document = json.loads(Path(name).read_text())
+    assert known is None
     assert (document["enabled"], document["customerExternalId"]) == (False, "acct_1")
     written = {str(path.relative_to(tmp_path / "out")): path.read_text() for path in (tmp_path / "out").rglob("*.*")}
     assert written == customer_files(made)
