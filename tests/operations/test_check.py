@@ -47,6 +47,8 @@ async def test_a_mixed_day_adds_up(real_kafka: str, tmp_path: Path) -> None:
         }  # fmt: skip
         assert (told["events"], told["repeated"], told["missing"]) == (501, 0, [])
         assert told["deadLetteredByFault"] == {"customer": 100, "producer": 1, "ours": 0}
+        rows = [line.split() for line in (await desk.run("check", "--since", "1h")).splitlines()]
+        assert ["-", "0", "1"] in [row[:3] for row in rows], "the poison has no destination"
         table = await desk.run("check", "--since", "1h", "--customer", "acct_0")
         assert table.splitlines()[-2:] == [
             "dead-lettered: 100 by the customer's fault, 0 by the producer's fault, 0 by our own fault",
