@@ -80,8 +80,9 @@ def _screen(seen: Overview) -> list[str]:
     """The lines of the view, as many as the terminal has."""
     height = shutil.get_terminal_size().lines
     head, foot = [*map(printable, _head(seen)), ""], ["", *map(printable, _foot(seen)), "q ends the view"]
-    room = max(1, height - len(head) - len(foot) - 1)
-    cut = seen.destinations[:room]
+    room = height - len(head) - len(foot) - 1  # below the names of the columns
+    # A cut table needs a line to say so.
+    cut = seen.destinations[: room if len(seen.destinations) <= room else max(1, room - 1)]
     more = len(seen.destinations) - len(cut)
     rows = table_lines(_COLUMNS, map(_row, cut)) if cut else []
     return [*head, *rows, *([f"{more:,} more need less attention"] if more else []), *foot][:height]
