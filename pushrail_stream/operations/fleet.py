@@ -151,7 +151,7 @@ def request(
     if not waiting:
         others = f"; workers of other groups: {fleet.others}" if fleet.others else ""
         raise OperatorError(
-            f"no worker of group {group} is running: none has written its state to {settings.topics.workers} lately"
+            f"no worker is running in group {group}: none has written its state to {settings.topics.workers} lately"
             + others
         )
     order = Request(secrets.token_hex(8), kind, now_ms(), _MAX_AGE_SECS, arguments, group)
