@@ -21,13 +21,14 @@ from typing import Any
 import pytest
 import yaml
 
+from pushrail_stream.cli.top import _screen
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.observe.worker_record import LOST_SECS
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import Settings
-from tests.operations.test_top import seen, worker
+from tests.operations.test_top import seen, view, worker
 from tests.support.commands import Shell
 from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import make_topics, settings_for
@@ -217,13 +218,19 @@ def test_a_small_terminal_shows_the_most_in_need(settings: Settings) -> None:
     write(settings, "host-a", *(seen(f"dst_{number:02}") for number in range(40)), SUSPENDED)
     with terminal(80, lines=16) as screen:
         screen.until(b" more need less attention")
-        whole, screen.shown = screen.shown, b""
-        screen.until(b"q ends the view")
-        screen.shown += whole
         assert screen.press(b"q") == 0
     assert b"dst_acme_8K2zRq" in screen.shown
     assert re.search(rb"\d+ more need less attention", screen.shown)
     assert b"dst_39" not in screen.shown
+
+
+@pytest.mark.parametrize(("destinations", "cut"), [(8, False), (9, True), (10, True), (40, True)])
+def test_the_view_is_as_high_as_the_terminal(monkeypatch: pytest.MonkeyPatch, destinations: int, cut: bool) -> None:
+    monkeypatch.setenv("LINES", "16")
+    lines = _screen(view(worker("host-a", *(seen(f"dst_{number:02}") for number in range(destinations)))))
+    assert len(lines) <= 16
+    assert lines[-1] == "q ends the view"
+    assert any("more need less attention" in line for line in lines) == cut
 
 
 def test_an_outage_of_kafka_is_not_taken_for_lost_workers(monkeypatch: pytest.MonkeyPatch) -> None:
