@@ -225,7 +225,7 @@ def test_a_small_terminal_shows_the_most_in_need(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("destinations", "cut"), [(8, False), (9, True), (10, True), (40, True)])
-def test_the_view_is_as_high_as_the_terminal(monkeypatch: pytest.MonkeyPatch, destinations: int, cut: bool) -> None:
+def test_the_view_is_as_high_as_the_terminal(monkeypatch: pytest.MonkeyPatch, destinations: int, *, cut: bool) -> None:
     monkeypatch.setenv("LINES", "16")
     lines = _screen(view(worker("host-a", *(seen(f"dst_{number:02}") for number in range(destinations)))))
     assert len(lines) <= 16
