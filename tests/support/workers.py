@@ -55,15 +55,10 @@ def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,)
     )
 
 
-_BROKER_SECS = 0.001
-"""Pause between two requests to the embedded broker itself. One of eight that follow at once is only seen 1 s later."""
-
-
 def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> None:
     plans = plan_topics(settings, PARTITIONS)
     if broker is not None:
         for plan in plans:
-            time.sleep(_BROKER_SECS)
             broker.create_topic(plan.name, plan.partitions)
     else:
         create_topics(checked_kafka(settings), plans, 1, dry_run=False)
