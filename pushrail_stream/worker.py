@@ -41,9 +41,9 @@ from pushrail_stream.observe.logging import Logger
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.status_page import status_page
+from pushrail_stream.observe.status_page import Display
 from pushrail_stream.observe.tracing import open_tracing
-from pushrail_stream.observe.worker_record import MAX_DESTINATIONS, WorkerIdentity, WorkerRecord
+from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import Ports
 from pushrail_stream.pipeline.retry_now import ReadTopic, RetryRun
@@ -112,7 +112,7 @@ async def run_worker(
         link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
         readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
-        display = _Display(identity, link, stats, readiness, metrics, RecentIncidents(stats.clock.now_ms))
+        display = Display(identity, link, stats, readiness, metrics, RecentIncidents(stats.clock.now_ms))
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), *display.observers]
         everyone = FanOut([*own, clients.own_credentials, *observers, *tracing], log)
@@ -128,43 +128,12 @@ async def run_worker(
         ports = Ports(clients.bus, directory, clients.publisher, stats.clock, random.random, observe, consumed)
         stack.enter_context(without_group())
         async with asyncio.TaskGroup() as tasks:
-            running = stats.running = _Running(settings, kafka, clients, ports, tasks)
+            running = stats.running = _Running(settings, kafka, clients, ports, readiness, tasks)
             show_state = partial(display.record, f"{settings.http.host}:{http_port}")
             member = FleetMember(link, show_state, {"retry_now": running.retry_now}, stats.clock, observe)
-
-            def stop() -> None:
-                readiness.stop()
-                running.stop()
-
-            started(Worker(identity.id, running.engine.ledger, clients.attempts, stop, http_port))
+            started(Worker(identity.id, running.engine.ledger, clients.attempts, running.stop, http_port))
             await running.run(updater, member)
         return running.engine.ledger
-
-
-class _Display(NamedTuple):
-    """The worker as its page and the fleet's topic show it."""
-
-    identity: WorkerIdentity
-    link: FleetTopics
-    stats: _Statistics
-    readiness: Readiness
-    metrics: Metrics
-    incidents: RecentIncidents
-
-    @property
-    def observers(self) -> list[Observer]:
-        """The parts that signals feed."""
-        return [self.metrics, self.readiness, self.incidents]
-
-    def page(self, unfolded: bool) -> str:  # noqa: FBT001 - the one question
-        """The status page. ``unfolded``: with the idle partitions."""
-        others = [one for one in WorkerRecord.read_all(self.link.others()) if one.group == self.identity.group]
-        told = self.metrics.dead_letters, self.incidents.newest_first()
-        return status_page(self.identity, self.stats, self.readiness.reasons(), *told, others, unfolded=unfolded)
-
-    def record(self, address: str) -> WorkerRecord:
-        """The state of this moment. ``address``: of the page."""
-        return self.identity.record(self.stats(MAX_DESTINATIONS), address, self.readiness.reasons())
 
 
 async def _check(settings: Settings, kafka: KafkaSettings) -> list[Signal]:
@@ -213,7 +182,13 @@ class _Running:
     """The parts of a worker that run: the engine, its consumers, and the upkeep beside them."""
 
     def __init__(
-        self, settings: Settings, kafka: KafkaSettings, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
+        self,
+        settings: Settings,
+        kafka: KafkaSettings,
+        clients: _Clients,
+        ports: Ports,
+        readiness: Readiness,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         fail_loudly(tasks)
         self.engine = engine = Engine(ports, policy_of(settings), tasks)
@@ -236,6 +211,7 @@ class _Running:
         lag, step_over = clients.watermarks.lag, engine.step_over
         self.unread = UnreadPartitions(engine.partition_stats, lag, step_over, find_order, ports.observe)
         self._clients = clients
+        self._readiness = readiness
         self._topics = (settings.topics.events, *settings.topics.retry)
         self._observe = ports.observe
         self._tasks = tasks

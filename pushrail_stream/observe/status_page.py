@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.core.text import format_span
-from pushrail_stream.observe.incidents import Incident
+from pushrail_stream.observe.incidents import Incident, RecentIncidents
+from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.pages import page, section, table, time
-from pushrail_stream.observe.worker_record import LOST_SECS, WorkerIdentity, WorkerRecord, installed_version
+from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.observe.worker_record import (
+    LOST_SECS,
+    MAX_DESTINATIONS,
+    WorkerIdentity,
+    WorkerRecord,
+    installed_version,
+)
 from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
+from pushrail_stream.ports.fleet import FleetLink
+from pushrail_stream.ports.pipeline import Observer
 
 LANES: Final = 50
 """Most lanes that are shown. Those with a problem come first."""
@@ -24,6 +34,32 @@ _TONES: Final[Mapping[DestinationState, str]] = {
 _REFRESH_SECS: Final = 5
 _NO_LANES: Final = "None since the start. The delivery log knows of earlier ones: destinations list --state"
 _ALL_ADDRESSES: Final = ("0.0.0.0", "::", "[::]")
+
+
+class Display(NamedTuple):
+    """The worker as its page and the fleet's topic show it."""
+
+    identity: WorkerIdentity
+    link: FleetLink
+    stats: StatsSource
+    readiness: Readiness
+    metrics: Metrics
+    incidents: RecentIncidents
+
+    @property
+    def observers(self) -> list[Observer]:
+        """The parts that signals feed."""
+        return [self.metrics, self.readiness, self.incidents]
+
+    def page(self, unfolded: bool) -> str:  # noqa: FBT001 - the one question
+        """The status page. ``unfolded``: with the idle partitions."""
+        others = [one for one in WorkerRecord.read_all(self.link.others()) if one.group == self.identity.group]
+        told = self.metrics.dead_letters, self.incidents.newest_first()
+        return status_page(self.identity, self.stats, self.readiness.reasons(), *told, others, unfolded=unfolded)
+
+    def record(self, address: str) -> WorkerRecord:
+        """The state of this moment. ``address``: of the page."""
+        return self.identity.record(self.stats(MAX_DESTINATIONS), address, self.readiness.reasons())
 
 
 def status_page(
