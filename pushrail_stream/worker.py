@@ -256,7 +256,8 @@ class _Running:
         return {"begun": run.begun, "kept": run.kept, "goesOn": not work.done(), "problem": run.problem}
 
     def stop(self) -> None:
-        """Let the consumers drain, commit and end."""
+        """Be ready no more, and let the consumers drain, commit and end."""
+        self._readiness.stop()
         for consumer in self.consumers.values():
             consumer.stop()
 
