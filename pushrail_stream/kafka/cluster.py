@@ -51,7 +51,7 @@ def describe_cluster(kafka: KafkaSettings) -> Cluster:
 
 
 def security_of(kafka: KafkaSettings) -> str:
-    """How clients speak to the brokers: ``SASL_SSL with SCRAM-SHA-512``."""
+    """The protocol and SASL mechanism of clients, such as ``SASL_SSL with SCRAM-SHA-512``."""
     own = {ALIASES.get(name, name): value for name, value in kafka.client.masked().items()}
     protocol = str(own.get("security.protocol", "plaintext")).upper()
     return f"{protocol} with {own.get('sasl.mechanisms', 'GSSAPI')}" if protocol.startswith("SASL") else protocol

@@ -183,7 +183,7 @@ class Scan:
         begin = {number: first for number, (first, _) in bounds.items()}
         ends = {number: end for number, (_, end) in bounds.items()}
         if since_ms is not None and since_ms > _SLACK_MS:  # Kafka finds no record without a time by its time
-            # Where the broker cannot look up by time, the scan begins at the first record.
+            # The scan begins at the first record if the broker cannot look up by time.
             begin |= offsets_for_time(self._consumer, self._topic, since_ms - _SLACK_MS, bounds) or {}
         for number, start in (starts or {}).items():
             if number in begin:

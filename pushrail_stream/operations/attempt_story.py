@@ -26,7 +26,7 @@ _NO_REPLAY: Final = frozenset({"undecodable", "foreign"})
 
 
 class Next(NamedTuple):
-    """How a delivery stands, and what comes next."""
+    """The state of a delivery, and its next step."""
 
     state: State
     at: Origin | None = None
@@ -89,7 +89,7 @@ class StoryTeller:
             part.letter = letter
 
     def next_of(self, part: Part) -> Next:
-        """How this part stands now."""
+        """The state of this part now."""
         last = part.attempts[-1] if part.attempts else None
         status = last.get("status") if last is not None else "dead_lettered" if part.letter else "retrying"
         state = part.waiting.state if part.waiting else None

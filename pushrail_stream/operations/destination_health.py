@@ -1,4 +1,4 @@
-"""How destinations stand: the state of each as workers see it now, else by the delivery log since its last delivery.
+"""The state of each destination: as workers see it now, else by the delivery log since its last delivery.
 
 A worker knows the destinations that it has to do with. The log knows the others of the last hour, and tells since when.
 Deliveries to a missing bus are logged as delivered, too. A second reading of the log counts them.

@@ -86,7 +86,7 @@ class KafkaSettings(_Section):
     group_instance_id: Text | None = None
     """Static membership. Each of several workers of one command appends its number."""
     start: Literal["earliest", "latest", "refuse"] | None = None
-    """Where a group begins that has never committed an offset; None: `run` asks on a terminal, else the earliest."""
+    """The start of a group that has never committed an offset; None: `run` asks on a terminal, else the earliest."""
     client: ClientProperties = Field(default_factory=lambda: ClientProperties({}))
 
     @field_validator("client")

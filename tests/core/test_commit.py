@@ -22,11 +22,7 @@ from pushrail_stream.core.commit import (
     was_recreated,
 )
 from pushrail_stream.core.record import TopicIdentity
-from tests.support.samples import texts
-
-TOPIC = TopicIdentity("UHVzaHJhaWwtdGVzdHMtMQ", "xTz2mJGYQ9uP8cVd0eLw3A")
-RECREATED = TOPIC._replace(topic_id="0mvF5lFNTX6zB5ZdkVS_zg")
-MIRROR = TopicIdentity("mirror", "9sHGR1EtRiajNxqLmo822A")
+from tests.support.samples import MIRROR, RECREATED, TOPIC, texts
 
 
 @given(st.integers(0, 2**60), st.sets(st.integers(0, 4000)) | st.sets(st.integers(0, MAX_MAP_OFFSETS - 1), max_size=40))

@@ -20,10 +20,7 @@ from pushrail_stream.core.commit import (
 )
 from pushrail_stream.core.offsets import MAX_AHEAD, OffsetTracker, PendingRecord
 from pushrail_stream.core.record import TopicIdentity
-
-TOPIC = TopicIdentity("UHVzaHJhaWwtdGVzdHMtMQ", "xTz2mJGYQ9uP8cVd0eLw3A")
-RECREATED = TOPIC._replace(topic_id="0mvF5lFNTX6zB5ZdkVS_zg")
-MIRROR = TopicIdentity("mirror", "9sHGR1EtRiajNxqLmo822A")
+from tests.support.samples import MIRROR, RECREATED, TOPIC
 
 gaps = st.sampled_from([0, 0, 0, 0, 1, 2, 9])
 

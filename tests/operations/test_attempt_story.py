@@ -43,7 +43,7 @@ def told(
     mark: ReplayMark | None = None,
     now_ms: int = LATER,
 ) -> Next:
-    """How the only delivery stands after these."""
+    """The state of the only delivery after these."""
     marks = dict([replay_mark("pushrail.events/1/7 dst_0", mark)] if mark else [])
     teller = StoryTeller(Replays(marks), now_ms)
     for number, changes in enumerate(attempts):

@@ -1,4 +1,4 @@
-"""How destinations stand by the delivery log."""
+"""The states of destinations by the delivery log."""
 
 from __future__ import annotations
 

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
-from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.core.record import Headers, Record, TopicIdentity
 from tests.support.builders import VENDOR, destination
+
+TOPIC: Final = TopicIdentity("UHVzaHJhaWwtdGVzdHMtMQ", "xTz2mJGYQ9uP8cVd0eLw3A")
+RECREATED: Final = TOPIC._replace(topic_id="0mvF5lFNTX6zB5ZdkVS_zg")
+"""`TOPIC` after it was deleted and created again."""
+MIRROR: Final = TopicIdentity("mirror", "9sHGR1EtRiajNxqLmo822A")
+"""The topic of the same name on another cluster."""
 
 EXAMPLE: Final = (Path(__file__).parent.parent / "fixtures" / "example-event.json").read_bytes()
 """The seed's event, as its author indented it."""

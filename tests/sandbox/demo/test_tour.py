@@ -49,7 +49,7 @@ class Sandbox(NamedTuple):
         )  # fmt: skip
 
     async def ask(self, command: str, code: int = 0) -> str:
-        """What a command that ends so prints with the sandbox's settings and keys."""
+        """The output of the command, run with the sandbox's settings and keys; it must exit with ``code``."""
         environ = os.environ | OUR_KEYS.variables() | {"PUSHRAIL_CONFIG": self.addresses["settings"]}
         found, out, err = await run_forked(shlex.split(command), environ, home=Path(self.folder))
         assert found == code, out + err
