@@ -1,0 +1,1 @@
+"""Whole fleets in virtual time: the real worker, in a simulated world of hosts, Kafka and AWS."""
