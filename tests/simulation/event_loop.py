@@ -1,0 +1,133 @@
+"""An asyncio event loop on a simulated thread: it waits by the scheduler, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, final
+
+from tests.simulation.scheduler import Condition, Host, HostKilled
+
+Connect = Callable[[Host, Callable[[], asyncio.BaseProtocol], str, int], tuple[Any, asyncio.BaseProtocol]]
+"""Makes a connection for a host: transport and protocol. Raises OSError."""
+_MIN_WAIT_SECS: Final = 0.000_001
+"""Shortest wait in virtual seconds: a timer that is due a rounding error from now must not wait for zero seconds."""
+
+
+@final
+class SimLoop(asyncio.BaseEventLoop):
+    """The loop of one simulated thread."""
+
+    connect: Connect
+    """The network; set on the class by the substitution."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self.host = host
+        self._woken = Condition(host.scheduler)
+        self._is_woken = False
+        self._selector = self  # `BaseEventLoop._run_once` asks it
+        self._listeners: list[_Listener] = []
+        host.after_end.append(self._bury)
+
+    def time(self) -> float:
+        return self.host.scheduler.now
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """Wait for a call from another thread, or for the time-out."""
+        if not self.host.is_alive:
+            raise HostKilled(self.host.name)
+        if not self._is_woken and (timeout is None or timeout > 0):
+            self._woken.wait(None if timeout is None else max(timeout, _MIN_WAIT_SECS))
+        self._is_woken = False
+        return []
+
+    def _bury(self) -> None:
+        """Close the coroutines of a killed host, which would else end at some later moment."""
+        for task in sorted(asyncio.all_tasks(self), key=lambda task: (len(task.get_name()), task.get_name())):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            # Its last steps raise anything: whatever they would do needs a host that lives.
+            with suppress(BaseException):
+                coroutine.close()
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There are none: connections call `call_soon_threadsafe`."""
+
+    def _write_to_self(self) -> None:
+        self._is_woken = True
+        self._woken.notify_all()
+
+    def run_in_executor(  # type: ignore[override]
+        self, _executor: object, function: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Call on a simulated thread of its own, whatever the executor."""
+        result: asyncio.Future[Any] = self.create_future()
+
+        def resolve(value: Any, error: BaseException | None) -> None:
+            if result.cancelled():
+                return
+            if error is None:
+                result.set_result(value)
+            else:
+                result.set_exception(error)
+
+        def call() -> None:
+            try:
+                value, error = function(*args), None
+            except HostKilled:
+                raise
+            except BaseException as raised:  # noqa: BLE001 - the future hands it on
+                value, error = None, raised
+            if not self.is_closed():
+                self.call_soon_threadsafe(resolve, value, error)
+
+        self.host.start(call, name=getattr(function, "__name__", "call"))
+        return result
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is none."""
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int | None = None,
+        **options: Any,
+    ) -> tuple[Any, asyncio.BaseProtocol]:
+        """A simulated connection. ``sock`` may be the address that the network gave in place of a socket."""
+        if host is None:
+            host, port = options["sock"].getpeername()
+        return type(self).connect(self.host, protocol_factory, str(host), int(port or 0))
+
+    async def create_server(  # type: ignore[override]
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, **_options: Any
+    ) -> Any:
+        """A listener that the world can connect to through `listeners`."""
+        listener = _Listener(protocol_factory, host, port or 20_000 + len(self._listeners))
+        self._listeners.append(listener)
+        return listener
+
+
+@final
+class _Listener:
+    """A server: its protocol factory and its address."""
+
+    def __init__(self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> None:
+        self.protocol_factory = protocol_factory
+        self.address = (host, port)
+        self.is_open = True
+
+    @property
+    def sockets(self) -> list[_Listener]:
+        return [self]
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.address
+
+    def close(self) -> None:
+        self.is_open = False
+
+    async def wait_closed(self) -> None:
+        """It closes at once."""

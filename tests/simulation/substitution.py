@@ -1,0 +1,210 @@
+"""The simulated world in place of the real one: threads, time, randomness, Kafka's clients and sockets.
+
+Nothing of the product is changed. Names of the standard library and of client libraries are replaced, in these
+libraries and where modules have imported them by name, until the block ends.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import gc
+import importlib
+import os
+import pkgutil
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, NamedTuple, final
+
+import confluent_kafka
+import confluent_kafka.admin
+import time_machine
+
+import pushrail_stream
+from tests.simulation.event_loop import Connect, SimLoop
+from tests.simulation.locks import SimLock, SimRLock
+from tests.simulation.scheduler import Condition, Host, Scheduler, SimThread
+
+EPOCH: Final = 1_780_000_000.0
+"""The world's wall time in seconds when virtual time begins: a day in 2026."""
+_ROOTS: Final = (
+    "pushrail_stream",
+    "aiohttp",
+    "aiobotocore",
+    "botocore",
+    "prometheus_client",
+    "structlog",
+    "concurrent",
+)
+"""Packages whose modules may have imported a replaced name."""
+_NAMED: Final = ("asyncio", "threading", "queue", "logging", "uuid", "secrets", "random", "tempfile", "socket")
+"""Modules of the standard library that may have."""
+
+
+class KafkaClients(NamedTuple):
+    """The classes in place of librdkafka's."""
+
+    consumer: type
+    producer: type
+    admin_client: type
+
+
+@contextmanager
+def simulated(scheduler: Scheduler, seed: int, *, kafka: KafkaClients | None, connect: Connect) -> Iterator[None]:
+    """Let the product run in the world of this scheduler. One at a time per process."""
+    _load_product()
+    with ExitStack() as stack:
+        put = _Replacements(stack)
+        _replace_time(put, stack, scheduler)
+        _replace_threads(put, scheduler)
+        _replace_randomness(put, stack, seed)
+        _replace_host_names(put, scheduler)
+        _replace_loops(put, stack, scheduler, connect)
+        if kafka is not None:
+            put.everywhere(confluent_kafka.Consumer, kafka.consumer)
+            put.everywhere(confluent_kafka.Producer, kafka.producer)
+            put.everywhere(confluent_kafka.admin.AdminClient, kafka.admin_client)
+        put.apply()
+        gc.collect()
+        gc.disable()  # finalizers would run at moments that depend on the process
+        stack.callback(gc.enable)
+        yield
+
+
+def _load_product() -> None:
+    """Import every module of the product: one that is imported later would keep the replaced names."""
+    for module in pkgutil.walk_packages(pushrail_stream.__path__, "pushrail_stream."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+@final
+class _Replacements:
+    """Replaces objects under every name by which modules know them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._new: dict[int, tuple[Any, Any]] = {}
+
+    def attribute(self, owner: Any, name: str, new: Any) -> None:
+        """Replace one attribute."""
+        old = getattr(owner, name)
+        setattr(owner, name, new)
+        self._stack.callback(setattr, owner, name, old)
+
+    def everywhere(self, old: Any, new: Any) -> None:
+        """Replace an object in all modules that have imported it, when `apply` is called."""
+        self._new[id(old)] = (old, new)
+
+    def apply(self) -> None:
+        """Walk the modules."""
+        for module_name, module in sorted(sys.modules.items()):
+            if not _may_hold(module_name):
+                continue
+            for name, value in list(vars(module).items()):
+                if (found := self._new.get(id(value))) is not None and found[0] is value:
+                    self.attribute(module, name, found[1])
+
+
+def _may_hold(module_name: str) -> bool:
+    root = module_name.partition(".")[0]
+    return root in _ROOTS or root in _NAMED or root in {"time", "os", "confluent_kafka"}
+
+
+def _replace_time(put: _Replacements, stack: ExitStack, scheduler: Scheduler) -> None:
+    condition = Condition(scheduler)  # nothing notifies it
+
+    def monotonic() -> float:
+        return scheduler.now
+
+    def monotonic_ns() -> int:
+        return round(scheduler.now * 1e9)
+
+    def sleep(secs: float) -> None:
+        condition.wait(secs)
+
+    for old, new in (
+        (time.monotonic, monotonic),
+        (time.perf_counter, monotonic),
+        (time.monotonic_ns, monotonic_ns),
+        (time.perf_counter_ns, monotonic_ns),
+        (time.sleep, sleep),
+    ):
+        put.everywhere(old, new)
+    clock = stack.enter_context(time_machine.travel(EPOCH, tick=False))
+    shown = EPOCH
+
+    def show(host: Host | None) -> None:
+        nonlocal shown
+        wall = EPOCH + scheduler.now + (host.clock_offset if host is not None else 0.0)
+        if wall != shown:
+            shown = wall
+            clock.move_to(wall)
+
+    scheduler.on_switch = show
+    stack.callback(setattr, scheduler, "on_switch", lambda _host: None)
+
+
+def _replace_threads(put: _Replacements, scheduler: Scheduler) -> None:
+    def lock() -> SimLock:
+        return SimLock(scheduler)
+
+    def rlock() -> SimRLock:
+        return SimRLock(scheduler)
+
+    def thread(
+        group: None = None,
+        target: Callable[..., Any] = lambda: None,
+        name: str | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+    ) -> SimThread:
+        del group, daemon
+        return SimThread(_this_host(scheduler), lambda: target(*args, **(kwargs or {})), (), name or "thread")
+
+    put.everywhere(threading.Thread, thread)
+    put.everywhere(threading.Lock, lock)
+    put.everywhere(_thread.allocate_lock, lock)
+    put.everywhere(threading.RLock, rlock)
+
+
+def _replace_randomness(put: _Replacements, stack: ExitStack, seed: int) -> None:
+    state = random.getstate()
+    stack.callback(random.setstate, state)
+    random.seed(seed)
+    dice = random.Random(f"bytes {seed}")
+    put.everywhere(os.urandom, dice.randbytes)
+
+
+def _replace_host_names(put: _Replacements, scheduler: Scheduler) -> None:
+    def host_name() -> str:
+        return "world" if scheduler.running is None else scheduler.running.host.name
+
+    put.everywhere(socket.gethostname, host_name)
+    put.everywhere(os.getpid, lambda: 4_000 + len(host_name()))
+
+
+def _replace_loops(put: _Replacements, stack: ExitStack, scheduler: Scheduler, connect: Connect) -> None:
+    SimLoop.connect = staticmethod(connect)
+
+    def new_event_loop() -> SimLoop:
+        return SimLoop(_this_host(scheduler))
+
+    put.everywhere(asyncio.new_event_loop, new_event_loop)
+    if threading.current_thread() is threading.main_thread():
+        # Else each `asyncio.run` would install its own handler.
+        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+
+def _this_host(scheduler: Scheduler) -> Host:
+    if scheduler.running is None:
+        raise RuntimeError("no simulated thread runs")
+    return scheduler.running.host
