@@ -35,11 +35,17 @@ def create_topic(
 
 
 def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
-    """Delete topics on a real broker; those that do not exist, or a broker that is gone, are no concern."""
-    admin = _admin(bootstrap_servers)
-    for done in admin.delete_topics(list(names), operation_timeout=_ANSWER_SECS).values():
+    """Delete topics on a real broker, and return when they are gone.
+
+    Those that do not exist, or a broker that is gone, are no concern.
+    """
+    admin, gone = _admin(bootstrap_servers), set[str]()
+    for name, done in admin.delete_topics(list(names), operation_timeout=_ANSWER_SECS).items():
         with contextlib.suppress(KafkaException, TimeoutError):
             done.result(_ANSWER_SECS)
+            gone.add(name)
+    while gone and not gone.isdisjoint(admin.list_topics(timeout=_ANSWER_SECS).topics):
+        time.sleep(0.05)
 
 
 def recreate_topic(bootstrap_servers: str, name: str, *, partitions: int = 1) -> None:
