@@ -39,6 +39,10 @@ _CLOSE_SECS: Final = 2.0
 """Longest wait for the consumer to close, in seconds."""
 _KEPT_SECS: Final = 600.0
 """Seconds for which the last state of a worker that was killed is kept: time to see on a page that it is lost."""
+_MAX_STATES: Final = 1_000
+"""Most workers whose states are kept, far above any fleet. Anyone who may write to the topic can invent workers."""
+_MAX_STATE_BYTES: Final = 64 * 2**10
+"""Largest state that is kept, with its key, in bytes, as CONTRACTS.md has it. All kept states have at most 64 MiB."""
 _BEYOND: Final = 2**62
 """An offset after every record: a scan from there begins at the end."""
 
@@ -59,7 +63,7 @@ class FleetTopics:
         """Topics that existed when they were last used."""
         self._is_reading = False
         self._states: dict[bytes, tuple[float, bytes]] = {}
-        """By worker the time at which its newest state came, and the state."""
+        """By worker the time at which its newest state came, and the state. The oldest is the first."""
         self._closing = threading.Event()
 
     async def __aenter__(self) -> Self:
@@ -145,11 +149,12 @@ class FleetTopics:
         now = time.monotonic()
         for message in messages:
             key, value = message.key() or b"", message.value()
-            if value is None:
-                self._states.pop(key, None)
-            else:
+            self._states.pop(key, None)
+            if value is not None and len(key) + len(value) <= _MAX_STATE_BYTES:
                 self._states[key] = (now, value)
-        for key in [key for key, (at, _) in self._states.items() if now - at > _KEPT_SECS]:
+        for key, (at, _) in list(self._states.items()):
+            if now - at <= _KEPT_SECS and len(self._states) <= _MAX_STATES:
+                break
             del self._states[key]
 
     def _raise(self, error: KafkaError) -> None:

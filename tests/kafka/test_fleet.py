@@ -57,6 +57,33 @@ async def test_it_sees_the_other_workers(embedded_broker: EmbeddedBroker, monkey
         assert await reading == [b"a request"]
 
 
+async def test_kept_states_are_bounded(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_MAX_STATES", 3)
+
+    async with (
+        outside(embedded_broker) as (_, settings),
+        FleetTopics(checked_kafka(settings), settings.topics, "one") as one,
+        asyncio.TaskGroup() as tasks,
+    ):
+
+        async def write(worker: str, state: bytes) -> None:
+            async with FleetTopics(checked_kafka(settings), settings.topics, worker) as link:
+                await link.write_state(state)
+
+        await one.begin()
+        reading = tasks.create_task(one.requests())
+        for number in range(5):
+            await write(f"invented-{number}", b"%d" % number)
+        await until(lambda: one.others() == [b"2", b"3", b"4"])
+        await write("invented-2", b"again")
+        await write("invented-5", b"5")
+        await until(lambda: one.others() == [b"4", b"again", b"5"])
+        await write("invented-4", b" " * fleet._MAX_STATE_BYTES)
+        await until(lambda: one.others() == [b"again", b"5"])
+        await one.write_answer(b"a request")
+        await reading
+
+
 @pytest.mark.kafka
 async def test_a_missing_topic_is_not_created(real_kafka: str) -> None:
     settings = settings_for(real_kafka, "http://127.0.0.1:1")
