@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, deque
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
@@ -10,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
-from pushrail_stream.cli.output import Column, document, emit, note, to_the_end
+from pushrail_stream.cli.output import Cell, Column, document, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError, UsageError
 
 _NEWEST: Final = 1_000
@@ -116,17 +119,22 @@ def check(options: Options, *, file: BinaryIO) -> None:
     """
     from pushrail_stream.operations.event_files import check_events
 
-    total = bad = 0
-    rows = []
-    for line, problems in check_events(file):
-        total, bad = total + 1, bad + bool(problems)
-        rows += [(line, *problem) for problem in problems]
-    if not total:
-        raise UsageError(f"{file.name}: has no event")
+    found = Counter[bool]()
+
+    def broken() -> Iterator[tuple[Cell, ...]]:
+        for line, problems in check_events(file):
+            found[not problems] += 1
+            yield from ((line, *problem) for problem in problems)
+
+    rows = broken()
+    first = next(rows, None)
     with to_the_end():
-        if rows or options.json:
-            options.table(("line", "field", Column("problem", "text")), rows)
-        else:
-            options.answer(None, f"{file.name}: {total} valid")
-    if bad:
-        raise OperatorError(f"{file.name}: {bad} of {total} events break a rule")
+        if first is not None:
+            options.table(("line", "field", Column("problem", "text")), chain([first], rows), live=True)
+        elif found and not options.json:
+            options.answer(None, f"{file.name}: {found.total()} valid")
+    deque(rows, maxlen=0)  # of the rest, the verdict needs the number
+    if not found:
+        raise UsageError(f"{file.name}: has no event")
+    if found[False]:
+        raise OperatorError(f"{file.name}: {found[False]} of {found.total()} events break a rule")

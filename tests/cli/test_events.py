@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+from pushrail_stream.events import Problem
+from pushrail_stream.operations.event_files import CheckedEvent
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.support.builders import event
 from tests.support.commands import Shell
@@ -52,6 +55,39 @@ def test_a_bad_event_is_a_row_and_exit_code_1(shell: Shell) -> None:
         "field": "eventType",
         "problem": "has 0 characters, not 1 to 128",
     }
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_bad_event_is_named_before_the_next_is_read(
+    form: str, shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = iter(range(1, 5))
+
+    def check(_: object) -> Iterator[CheckedEvent]:
+        for line in lines:
+            out, _ = capsys.readouterr()
+            assert line == 1 or f"problem {line - 1}" in out
+            yield CheckedEvent(line, [Problem("payload", f"problem {line}")])
+
+    monkeypatch.setattr("pushrail_stream.operations.event_files.check_events", check)
+    Path("bad.jsonl").touch()
+    code, out, err = shell("events", "check", "bad.jsonl", "--output", form)
+    assert (code, err) == (1, "error: bad.jsonl: 4 of 4 events break a rule\n")
+    assert "problem 4" in out
+    assert not list(lines)
+
+
+def test_the_verdict_is_of_all_events(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the reader of the rows leaves early."""
+
+    def close(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    Path("bad.jsonl").write_bytes(b"\n".join([b"{}", event(), b"{}"]))
+    monkeypatch.setattr("pushrail_stream.cli.output.table", close)
+    monkeypatch.setattr("pushrail_stream.cli.options.table", close)
+    code, _, err = shell("events", "check", "bad.jsonl")
+    assert (code, err) == (1, "error: bad.jsonl: 2 of 3 events break a rule\n")
 
 
 def test_an_empty_file_is_a_mistake(shell: Shell) -> None:
