@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options, confirm, yes_option
+from pushrail_stream.cli.options import Options, can_ask, common_options, confirm, yes_option
 from pushrail_stream.cli.output import Column, note
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
@@ -38,8 +38,8 @@ def put(
     ones.
 
     All documents are checked first, each by itself and beside the others: when one would be refused, nothing is written
-    or deleted (exit code 2). Deletions come last, and are asked for on a terminal. Workers follow within 5 s. A
-    document whose secret is sealed next has "env:TO_BE_SEALED" in its place.
+    or deleted (exit code 2). Deletions come last, and are asked for on a terminal. Elsewhere, --prune needs --vendor or
+    --yes. Workers follow within 5 s. A document whose secret is sealed next has "env:TO_BE_SEALED" in its place.
 
     With --json: one object with id, result and document for each document.
     """
@@ -51,6 +51,11 @@ def put(
     changes = plan_put(options.settings, _read(files), Prune(vendor) if prune else None)
     deleted = [change.name for change in changes if change.effect == "deleted"]
     if deleted and not dry_run:
+        if vendor is None and not yes and not can_ask():
+            raise UsageError(
+                f"--prune: would delete {len(deleted)} documents of any vendor, and nobody can be asked: "
+                "add --vendor or --yes"
+            )
         confirm("\n".join([*deleted, f"Delete these {len(deleted)} documents?"]), is_answered=yes)
     _carry_out(options, changes, is_dry_run=dry_run)
 

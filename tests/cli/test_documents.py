@@ -314,6 +314,23 @@ def test_a_folder_is_put_and_the_rest_pruned(
     assert [json.loads(line)["result"] for line in out.splitlines()] == ["unchanged", "unchanged", "deleted"]
 
 
+def test_another_vendors_documents_are_not_pruned_unasked(shell: Shell, settings: Settings, tmp_path: Path) -> None:
+    """Without a terminal nobody could say no."""
+    add(settings, "dst_old", customer("old"))
+    add(settings, "dst_other", customer("other", vendor="globex"))
+    git = write(tmp_path / "git", new=customer("new"))
+    put = ("destinations", "put", str(git), "--prune")
+    code, out, err = shell(*put)
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: --prune: would delete 2 documents of any vendor, and nobody can be asked: add --vendor or --yes\n"
+    )
+    assert len(shell("destinations", "list", "--json")[1].splitlines()) == 2
+    assert shell(*put, "--dry-run")[0] == 0
+    assert shell(*put, "--vendor", "acme")[::2] == (0, "1 added, 1 deleted\n")
+    assert shell(*put, "--yes")[::2] == (0, "1 unchanged, 1 deleted\n")
+
+
 def test_one_refused_document_stops_all(shell: Shell, settings: Settings, tmp_path: Path) -> None:
     add(settings, "dst_old", customer("old"))
     git = write(tmp_path / "git", a=customer("a"), b=customer("b", region="mars"), c=customer("c", vendor="globex"))
