@@ -11,7 +11,7 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import Cell, Column, emit, printable, table_lines
-from pushrail_stream.core.text import format_span
+from pushrail_stream.core.text import format_age, format_span
 from pushrail_stream.operations.times import now_ms
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _foot(seen: Overview) -> list[str]:
 
 def _workers(workers: Sequence[FleetWorker]) -> str:
     """The number of workers, and the names, ids and ages of the first."""
-    names = ", ".join(f"{one.label} ({format_span(one.age_secs)} ago)" for one in workers[:_NAMED])
+    names = ", ".join(f"{one.label} ({format_age(one.age_secs)})" for one in workers[:_NAMED])
     more = f", and {len(workers) - _NAMED:,} more" if len(workers) > _NAMED else ""
     return f"{len(workers):,}: {names}{more}"
 

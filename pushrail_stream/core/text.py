@@ -78,6 +78,11 @@ def format_span(secs: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
+def format_age(secs: float) -> str:
+    """The time since a moment: ``5 s ago``; ``5 s ahead`` for one to come, which a clock that differs tells."""
+    return f"{format_span(-secs)} ahead" if round(secs) < 0 else f"{format_span(secs)} ago"
+
+
 def safe_message(text: str) -> str:
     """The text without credentials and quoted values, valid UTF-8 of at most `MAX_MESSAGE_BYTES`.
 

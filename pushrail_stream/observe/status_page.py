@@ -10,17 +10,17 @@ from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.signals import BusMissing
-from pushrail_stream.core.text import format_span
+from pushrail_stream.core.text import format_age, format_span
 from pushrail_stream.observe.incidents import Incident, RecentIncidents
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.pages import page, section, table, time
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.worker_record import (
-    LOST_SECS,
     MAX_DESTINATIONS,
     WorkerIdentity,
     WorkerRecord,
     installed_version,
+    is_lost,
 )
 from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
 from pushrail_stream.ports.fleet import FleetLink
@@ -198,9 +198,9 @@ def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
 
 
 def _fate(one: WorkerRecord, now_ms: int) -> str:
-    age_ms = now_ms - one.at
-    if age_ms > LOST_SECS * 1000:
-        return f"<span class='badge bad'>lost</span> last seen {format_span(age_ms / 1000)} ago"
+    age_secs = one.age_secs(now_ms)
+    if is_lost(age_secs):
+        return f"<span class='badge bad'>lost</span> last seen {format_age(age_secs)}"
     return _readiness(one.reasons)
 
 

@@ -23,7 +23,7 @@ from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, Wor
 EVERY_SECS: Final = 5.0
 """Seconds between two states of a worker: quick enough for a person who watches, and a few hundred bytes a second."""
 LOST_SECS: Final = 4 * EVERY_SECS
-"""Age of the newest state at which a worker counts as lost: three states did not come."""
+"""Age of the newest state at which a worker counts as lost, in seconds: three states did not come."""
 MAX_DESTINATIONS: Final = 100
 """Destinations in one record, about 220 bytes each before compression."""
 _MAX_PARTITIONS: Final = 200
@@ -40,6 +40,14 @@ _MOST: Final = 2**63 - 1
 _Count = Annotated[int, msgspec.Meta(ge=-_MOST - 1, le=_MOST)]
 """A count, or a time in epoch milliseconds. A rebuilt topic may lead to negative ones."""
 _Quantity = Annotated[float, msgspec.Meta(ge=-_MOST - 1, le=_MOST)]
+
+
+def is_lost(age_secs: float) -> bool:
+    """Whether a worker with a newest state of this age counts as lost.
+
+    One from the future does as well: by its time, nobody could see for as long that the worker has gone.
+    """
+    return abs(age_secs) > LOST_SECS
 
 
 class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
@@ -101,6 +109,10 @@ class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     partitions: Sequence[PartitionSummary]
     """The partitions with the largest lag, at most `_MAX_PARTITIONS` of all."""
     partition_count: _Count
+
+    def age_secs(self, now_ms: int) -> float:
+        """Seconds since this state by the worker's clock and the reader's; negative when the worker's is ahead."""
+        return (now_ms - self.at) / 1000
 
     def encode(self) -> bytes:
         """The value of its record."""

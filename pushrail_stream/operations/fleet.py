@@ -28,7 +28,7 @@ from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.observe.control import Answer, Request, RequestKind
-from pushrail_stream.observe.worker_record import LOST_SECS, DestinationSummary, WorkerRecord
+from pushrail_stream.observe.worker_record import DestinationSummary, WorkerRecord, is_lost
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 
@@ -43,7 +43,7 @@ class FleetWorker(NamedTuple):
 
     state: WorkerRecord
     age_secs: float
-    """Seconds since its newest state, by the clocks of the worker and of this machine."""
+    """Seconds since its newest state, by the clocks of the worker and of this machine; negative when its is ahead."""
 
     @property
     def label(self) -> str:
@@ -52,8 +52,11 @@ class FleetWorker(NamedTuple):
 
     @property
     def is_lost(self) -> bool:
-        """Whether its states have stopped coming without its farewell: it was killed, or is cut off from Kafka."""
-        return self.age_secs > LOST_SECS
+        """Whether its states have stopped coming without its farewell: it was killed, or is cut off from Kafka.
+
+        Neither is known of a worker with a clock that is far from this machine's.
+        """
+        return is_lost(self.age_secs)
 
 
 class FleetDestination(DestinationSummary, frozen=True, rename="camel"):
@@ -178,7 +181,7 @@ def _keep_newest(newest: dict[bytes, bytes], batch: Iterable[Record]) -> None:
 def _fleet(newest: Mapping[bytes, bytes], group: str) -> Fleet:
     now, states = now_ms(), [WorkerRecord.read(value) for value in newest.values()]
     known = [state for state in states if state is not None]
-    workers = [FleetWorker(state, max(0, now - state.at) / 1000) for state in known]
+    workers = [FleetWorker(state, state.age_secs(now)) for state in known]
     ours = sorted((one for one in workers if one.state.group == group), key=lambda worker: worker.state.id)
     others = sum(one.state.group != group and not one.is_lost for one in workers)
     return Fleet(ours, len(states) - len(known), others=others)

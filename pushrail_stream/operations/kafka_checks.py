@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from pushrail_stream.core.text import format_age
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of, worker_rights
@@ -126,8 +127,11 @@ def check_workers(installation: Installation) -> Iterator[Finding]:
     """Whether every worker writes its state, and whether it is ready."""
     fleet = installation.fleet()
     for worker in fleet.lost:
-        found = f"{worker.label} at {worker.state.http} is lost: its last state is {worker.age_secs:.0f} s old"
-        remedy = "it was killed, or Kafka is out of its reach: look at its log; a killed one vanishes within two days"
+        found = f"{worker.label} at {worker.state.http} is lost: its last state is from {format_age(worker.age_secs)}"
+        remedy = (
+            "it was killed, Kafka is out of its reach, or its clock is wrong: look at its log; "
+            "a killed one vanishes within two days"
+        )
         yield Finding("workers", "warning", found, remedy)
     for worker in fleet.alive:
         if worker.state.reasons:

@@ -16,6 +16,7 @@ from pushrail_stream.core.text import (
     MAX_MESSAGE_BYTES,
     MAX_TIME_MS,
     MIN_TIME_MS,
+    format_age,
     format_rfc3339,
     format_span,
     parse_rfc3339,
@@ -279,3 +280,12 @@ def test_a_credential_at_the_cut_is_removed() -> None:
 )  # fmt: skip
 def test_a_span_has_its_two_largest_units(secs: float, shown: str) -> None:
     assert format_span(secs) == shown
+
+
+def test_an_age_tells_its_direction() -> None:
+    assert [format_age(secs) for secs in (80, 0.4, -0.4, -7_530)] == [
+        "1 min 20 s ago",
+        "0 s ago",
+        "0 s ago",
+        "2 h 5 min ahead",
+    ]

@@ -159,6 +159,7 @@ OTHERS = [
     other("b", "0.0.0.0:9464", AT_MS - 4_000),
     other("a", "127.0.0.1:9465", AT_MS - 21_000),
     other("c", "10.0.0.7:9464", AT_MS, "stopping"),
+    other("d", "127.0.0.1:9466", AT_MS + 21_000),
 ]
 
 
@@ -169,6 +170,7 @@ def test_it_shows_the_other_workers() -> None:
     assert (
         f"127.0.0.1:9465 | lost |  last seen 21 s ago | pushrail-stream | a | {version} | 10 min 0 s | 1,234" in shown
     )
+    assert "127.0.0.1:9466 | lost |  last seen 21 s ahead | pushrail-stream | d" in shown
     assert f"host-b:9464 | ready | pushrail-stream | b | {version} | 10 min 0 s | 1,234" in shown
     assert f"10.0.0.7:9464 | not ready |  stopping | pushrail-stream | c | {version}" in shown
     assert "<a href='//host-b:9464/'>" in page

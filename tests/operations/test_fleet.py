@@ -40,6 +40,8 @@ async def test_workers_are_alive_then_lost_or_gone(embedded_broker: EmbeddedBrok
         await write(settings, "a", worker_record("a", now, seen, group=group).encode())
         await write(settings, "b", worker_record("b", now, worse, group=group).encode())
         await write(settings, "killed", worker_record("killed", now - 60_000, worse, group=group).encode())
+        ahead = worker_record("ahead", now + 3_600_000, worse, group=group)
+        await write(settings, "ahead", ahead.encode())
         other = DestinationSummary("dst_other", "gone", 1, 1, 8, 2.0)
         await write(settings, "other", worker_record("other", now, other, group="other").encode())
         await write(settings, "other-lost", worker_record("other-lost", now - 60_000, group="other").encode())
@@ -48,7 +50,7 @@ async def test_workers_are_alive_then_lost_or_gone(embedded_broker: EmbeddedBrok
         await write(settings, "foreign", b"{}")
         fleet = await fleet_of(settings)
         assert [worker.state.id for worker in fleet.alive] == ["a", "b"]
-        assert [worker.state.id for worker in fleet.lost] == ["killed"]
+        assert [worker.state.id for worker in fleet.lost] == ["ahead", "killed"], "nobody would see that it has gone"
         assert (fleet.unreadable, fleet.others) == (1, 1), "another group has one that is alive"
         [one] = fleet.destinations.values()
         assert (one.state, one.waiting, one.max_calls, one.per_second, one.workers) == ("suspended", 2, 16, 4.0, 2)

@@ -137,13 +137,15 @@ async def test_workers_are_alive_unready_or_lost(embedded_broker: EmbeddedBroker
     now, group = now_ms(), settings.kafka.group_id
     for state in (
         worker_record("good", now, group=group),
+        worker_record("ahead", now + 7_260_000, group=group),
         worker_record("lost", now - 60_000, group=group),
         worker_record("other", now, group="other"),
         msgspec.structs.replace(worker_record("stuck", now, group=group), reasons=["kafka"]),
     ):
         async with FleetTopics(checked_kafka(settings), settings.topics, state.id) as link:
             await link.write_state(state.encode())
-    lost, stuck, good, others = await asyncio.to_thread(found, check_workers, settings)
+    ahead, lost, stuck, good, others = await asyncio.to_thread(found, check_workers, settings)
+    assert ahead.found == "pushrail-stream ahead at host:1 is lost: its last state is from 2 h 0 min ahead"
     assert (lost.state, lost.found.split(":")[0]) == ("warning", "pushrail-stream lost at host")
     assert (stuck.state, stuck.found) == ("problem", "pushrail-stream stuck at host:1 is not ready: kafka")
     assert (good.state, good.found) == ("ok", "alive and ready: 1 (host:1)")
