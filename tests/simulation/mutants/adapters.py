@@ -1,0 +1,249 @@
+"""Mutants of the adapters: Kafka, EventBridge, the registry and the observers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.simulation.mutants.mutant import mutant
+
+KAFKA: Final = (
+    mutant(
+        "stop without draining",
+        "kafka.consumer:KafkaConsumer._drain",
+        "deadline_secs=self._drain_secs",
+        "deadline_secs=0.0",
+    ),
+    mutant(
+        "give partitions back without a last commit",
+        "kafka.consumer:KafkaConsumer._on_revoke",
+        "error = self._commits.commit_sync(consumer, commits)",
+        "error = None",
+    ),
+    mutant(
+        "leave the group without a last commit",
+        "kafka.consumer:KafkaConsumer._give_back_all",
+        "while (error := self._commits.commit_sync(consumer, self._last)) is not None:",
+        "while False:",
+    ),
+    mutant(
+        "keep a partition paused across a rebalance",
+        "kafka.consumer:KafkaConsumer._release",
+        "consumer.resume([TopicPartition(*p) for p in self._paused & gone])",
+        "pass",
+    ),
+    mutant(
+        "never seek after incremental_assign",
+        "kafka.consumer:KafkaConsumer._begin",
+        "if start.offset >= 0 and start.leader_epoch is not None:",
+        "if False:",
+    ),
+    mutant(
+        "ignore the leader epoch in commits",
+        "kafka.commits:Commits._with_epoch",
+        "TopicPartition(*plain, marks[0].epoch)",
+        "TopicPartition(*plain)",
+    ),
+    mutant(
+        "never shorten the metadata of a commit",
+        "kafka.consumer:KafkaConsumer._on_commit",
+        "self._ask(self._assignment.shorten_commits, [commit for _, commit in commits_of(too_large)])",
+        "pass",
+    ),
+    mutant(
+        "never commit while running",
+        "kafka.consumer:KafkaConsumer._commit",
+        "if commits:",
+        "if False:",
+    ),
+    mutant(
+        "read records of aborted transactions",
+        "kafka.client_properties:_client",
+        "        **owned,\n",
+        "        **owned,\n"
+        '        **({"isolation.level": "read_uncommitted"} if "isolation.level" in owned else {}),\n',
+    ),
+    mutant(
+        "write copies that only the leader acknowledges",
+        "kafka.client_properties:_producer",
+        '"acks": "all", "enable.idempotence": True',
+        '"acks": "1", "enable.idempotence": False',
+    ),
+    mutant(
+        "ignore the error in a delivery report",
+        "kafka.producer:KafkaPublisher.publish",
+        "failure = None if error is None else self._failure(topic, error)",
+        "failure = None",
+    ),
+    mutant(
+        "ignore tombstones",
+        "kafka.documents:TopicDocuments._read",
+        "if message.error() is None]",
+        "if message.error() is None and message.value() is not None]",
+    ),
+    mutant(
+        "ignore a recreated destinations topic",
+        "kafka.documents:TopicDocuments._check_topic",
+        "if self._watch.is_due() and self._watch.was_recreated():",
+        "if False:",
+    ),
+    mutant(
+        "write the copies of a replay without its marks",
+        "kafka.replay_journal:ReplayJournal.write",
+        "self._produce(self._topic, name.encode(), value, ())",
+        "pass",
+    ),
+    mutant(
+        "end a scan one record early",
+        "kafka.scan:Scan._read",
+        "record.offset < self._ends[record.partition]",
+        "record.offset < self._ends[record.partition] - 1",
+    ),
+)
+
+EVENTBRIDGE: Final = (
+    mutant(
+        "take HTTP 200 for success without event ids",
+        "eventbridge.error_codes:_judge_entry",
+        "if result.event_id:\n            return Delivered(result.event_id)",
+        'if True:\n            return Delivered(result.event_id or "unnamed")',
+    ),
+    mutant(
+        "take missing results for deliveries",
+        "eventbridge.error_codes:judge",
+        "*[unknown] * (entries - len(known))",
+        '*[Delivered("unnamed")] * (entries - len(known))',
+    ),
+    mutant(
+        "match results to entries in the wrong order",
+        "eventbridge.endpoint:read_results",
+        "for result in results",
+        "for result in reversed(results)",
+    ),
+    mutant(
+        "dead-letter what is retryable",
+        "eventbridge.error_codes:_judge_call",
+        "return Retryable(code, message)",
+        "return Blocked(code, message)",
+    ),
+    mutant(
+        "retry what is rejected until it expires",
+        "eventbridge.error_codes:_judge_entry",
+        "return Rejected(code, message)",
+        "return Retryable(code, message)",
+    ),
+    mutant(
+        "reject a whole batch for one of its entries",
+        "eventbridge.error_codes:_judge_call",
+        "Split(code, message) if entries > 1 else Rejected(code, message)",
+        "Rejected(code, message)",
+    ),
+    mutant(
+        "blame the customer for our own credentials",
+        "eventbridge.error_codes:_judge_sign_in",
+        "return Retryable(code, message, ours=True)",
+        "return Blocked(code, message)",
+    ),
+    mutant(
+        "blame the customer for our own clock",
+        "eventbridge.error_codes:_our_fault",
+        "if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):",
+        "if name in _CALL_OURS:",
+    ),
+    mutant(
+        "blame each customer for our identity that may assume no role",
+        "eventbridge.sign_in:DeniedRoles.are_ours",
+        "len(self._lately) >= ROLES and",
+        "False and",
+    ),
+    mutant(
+        "never renew a refused session",
+        "eventbridge.credentials:RoleKeys.renew",
+        "self._keys = None\n    self._renewed_at = now",
+        "self._renewed_at = now",
+    ),
+    mutant(
+        "blame the customer for a session that was revoked",
+        "eventbridge.error_codes:_judge_call",
+        "return Refresh(code, message)",
+        "return Blocked(code, message)",
+    ),
+    mutant(
+        "sign with the first session without end",
+        "eventbridge.bus:EventBridge.call",
+        "if signer is None or signer.keys is not keys:",
+        "if signer is None:",
+    ),
+    mutant(
+        "keep the credentials of an edited document",
+        "eventbridge.bus:EventBridge._access",
+        "if access is None or (access.destination is not destination and access.destination.bus != destination.bus):",
+        "if access is None:",
+    ),
+    mutant(
+        "let a garbled answer of STS raise",
+        "eventbridge.sts:StsEndpoint._parse",
+        "except Exception as error:",
+        "except KeyError as error:",
+    ),
+    mutant(
+        "tell a secret in the message of a refused sign-in",
+        "eventbridge.sts:StsEndpoint._ask",
+        "return _refusal(action, reply, parsed)",
+        "refusal = _refusal(action, reply, parsed)\n"
+        '        return refusal._replace(message=f"{refusal.message} ({keys.secret.reveal()})")',
+    ),
+    mutant(
+        "send an entry with another customer's name",
+        "eventbridge.entry:render",
+        "[event.customer_external_id, event.idempotency_key]",
+        "[event.idempotency_key, event.customer_external_id]",
+    ),
+)
+
+REGISTRY: Final = (
+    mutant(
+        "never read a rotated keyring",
+        "registry.keyring:Keyring.unseal",
+        "if secret is None and self._reload():",
+        "if False:",
+    ),
+    mutant(
+        "drop a destination for a bad edit of its document",
+        "registry.catalog:Catalog._take_one",
+        'self._refused[name] = stand_in(change.content or b"")',
+        'self._refused[name] = stand_in(change.content or b"")\n        self._drop(name)',
+    ),
+    mutant(
+        "keep the route to a deleted destination",
+        "registry.directory:DestinationIndex.change",
+        "self._open(routes, _customer(before)).pop(destination_id, None)",
+        "self._open(routes, _customer(before))",
+    ),
+    mutant(
+        "pass over every change of documents that comes with a sealed one",
+        "registry.watcher:RegistryWatcher._follow",
+        "self._sealed += sealed",
+        "pass",
+    ),
+)
+
+OBSERVE: Final = (
+    mutant(
+        "write an attempt record that says delivered for a throttled entry",
+        "observe.attempts:_add_outcome",
+        '{"status": "retrying", "reason": reason,',
+        '{"status": "delivered" if reason == "throttled" else "retrying", "reason": reason,',
+    ),
+    mutant(
+        "write no attempt record for the last entry of a call",
+        "observe.attempts:AttemptsLog._attempted",
+        "in enumerate(entries):",
+        "in enumerate(entries[:-1] if len(entries) > 1 else entries):",
+    ),
+    mutant(
+        "write no attempt record for a dead letter without a call",
+        "observe.attempts:AttemptsLog.__call__",
+        "if not letter.reported:",
+        "if letter.reported:",
+    ),
+)

@@ -1,0 +1,185 @@
+"""Mutants of the core: offsets, commits, lanes, health, retries, copies and the flood guard."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.simulation.mutants.mutant import Change, Mutant, mutant
+
+MUTANTS: Final = (
+    mutant(
+        "commit one too far",
+        "core.offsets:OffsetTracker._head",
+        "self._span[0].offset if",
+        "self._span[0].offset + 1 if",
+    ),
+    mutant(
+        "commit before settlement",
+        "core.offsets:OffsetTracker.track",
+        "self._span.append(pending)\n    self.open_records",
+        "self.open_records",
+    ),
+    mutant(
+        "settle a record with its first delivery",
+        "core.offsets:PendingRecord.settle",
+        "self._open == 0",
+        "True",
+    ),
+    mutant(
+        "drop a shared record on revoke instead of moving its delivery to a retry topic",
+        "core.offsets:PendingRecord.is_for_next_owner",
+        "tracker.is_revoked and not self._is_shared",
+        "tracker.is_revoked",
+    ),
+    mutant(
+        "abandon the open records of a recreated topic",
+        "core.offsets:PendingRecord.is_for_next_owner",
+        "if tracker.is_replaced:",
+        "if False:",
+    ),
+    mutant(
+        "lose the map of settled offsets",
+        "core.offsets:OffsetTracker.committable",
+        "[*settled, *self._settled_above(self._next)]",
+        "[]",
+    ),
+    mutant(
+        "shift the map of settled offsets by one",
+        "core.commit:_unpack",
+        "head + i for i",
+        "head + i + 1 for i",
+    ),
+    mutant(
+        "restore the map of another topic",
+        "core.commit:settled_in",
+        "decode_settled(committed) if topic_of(committed) == topic else []",
+        "decode_settled(committed)",
+    ),
+    mutant(
+        "restore the map of another offset",
+        "core.commit:_read",
+        " or parts[1] != str(committed.offset)",
+        "",
+    ),
+    mutant(
+        "ignore the topic id",
+        "core.commit:was_recreated",
+        "old.topic_id != new.topic_id",
+        "False",
+    ),
+    mutant(
+        "forget a retry in memory",
+        "core.lane:Lane.retry",
+        "heapq.heappush(self._waiting, (at, self._order, delivery))",
+        "pass",
+    ),
+    mutant(
+        "hold without end",
+        "core.lane:Lane.offer",
+        "now + self._limits.hold_secs",
+        "now + 3600.0",
+    ),
+    mutant(
+        "send full batches to a suspended destination",
+        "core.lane:Lane._pick",
+        "1 if self.is_suspended else limits.max_entries",
+        "limits.max_entries",
+    ),
+    mutant(
+        "exceed the calls in flight that a destination allows",
+        "core.lane:Lane.max_calls",
+        "self.health.window.size(self.destination.limits.max_in_flight)",
+        "self.destination.limits.max_in_flight + 1",
+    ),
+    mutant(
+        "call a destination faster than its limit",
+        "core.lane:Lane.take",
+        "self.health.call_rate.spend(now)",
+        "pass",
+    ),
+    mutant(
+        "never probe a suspended destination",
+        "core.health:Suspension.count_blocked",
+        "now + PROBES.pause_secs(self._failed_probes + 1)",
+        "now + 1e9",
+    ),
+    mutant(
+        "never suspend a destination",
+        "core.health:Suspension.count_blocked",
+        "elif self._blocked >= SUSPEND_AFTER:",
+        "elif False:",
+    ),
+    mutant(
+        "count probes twice",
+        "core.health:Suspension.count_blocked",
+        "self._failed_probes += 1",
+        "self._failed_probes += 2",
+    ),
+    mutant(
+        "never release a suspension",
+        "core.health:Health.clear",
+        "self.suspension.end(now)",
+        "None",
+    ),
+    Mutant(
+        "ignore max age",
+        (
+            Change("core.retry:_retry", "if state.age_secs >= policy.max_age_secs and not is_ours:", "if False:"),
+            Change(
+                "pipeline.settlement:Settlement.retry_later",
+                "if state.age_secs >= self._policy.max_age_secs and not problem.ours:",
+                "if False:",
+            ),
+        ),
+    ),
+    mutant(
+        "expire a delivery at its first failure",
+        "core.retry:_retry",
+        "state.age_secs >= policy.max_age_secs",
+        "state.age_secs >= 0",
+    ),
+    mutant(
+        "expire a delivery that waits because of our own fault",
+        "core.retry:_retry",
+        "and not is_ours:",
+        "and True:",
+    ),
+    mutant(
+        "give each retry the first retry topic",
+        "core.retry:move_on",
+        "policy.tiers[min(state.tier, len(policy.tiers) - 1)]",
+        "policy.tiers[0]",
+    ),
+    mutant(
+        "drop the producer's headers of a copy",
+        "core.copy:Copy.headers",
+        "encode_headers(state, self.record.headers)",
+        "encode_headers(state, ())",
+    ),
+    mutant(
+        "forget the beginning of a delivery in its copy",
+        "core.copy:Copy.headers",
+        "first_attempt_at_ms=self.first_attempt_ms,",
+        "",
+    ),
+    mutant(
+        "name the copy of another position",
+        "core.headers:original_of",
+        "Record(topic, partition, offset,",
+        "Record(topic, partition, offset + 1,",
+    ),
+    mutant(
+        "flood guard that never stops",
+        "core.flood_guard:FloodGuard._check",
+        "if tally.missing <= 0:",
+        "if False:",
+    ),
+    mutant(
+        "flood guard that stops for one customer",
+        "core.flood_guard:FloodGuard._tally",
+        "limits.min_dead - (total - most),\n"
+        "        math.ceil(worst - (total - limits.share * records)),\n"
+        "        limits.min_customers - affected,",
+        "0, limits.min_dead - total,",
+    ),
+)
