@@ -1,0 +1,148 @@
+"""Each attempts record is true: the call that it tells of was made, and had that result for that entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pushrail_stream.core.event import Undecodable
+from pushrail_stream.core.skips import CODE as STEPPED_OVER
+from tests.simulation.oracle.deliveries import Deliveries, EventSeen, Said
+from tests.simulation.oracle.evidence import Call, Entry, Violation, position_of
+
+ASSERTION: Final = "an attempts record is true"
+_EVENT_FIELDS: Final = {
+    "vendor": "vendor",
+    "customerExternalId": "customer_external_id",
+    "eventType": "event_type",
+    "idempotencyKey": "idempotency_key",
+    "correlationId": "correlation_id",
+}
+
+
+def find_untrue_attempts(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each attempts record that the world contradicts, and for each call that has too few records."""
+    calls = {call.request_id: call for call in story.evidence.calls if call.request_id and call.api == "PutEvents"}
+    told: dict[str, set[int]] = {}
+    ids: set[str] = set()
+    for said in story.attempts:
+        why = _contradiction(story, calls, said)
+        if not why and said.get("attemptId") in ids:
+            why = "another record has its attemptId"
+        ids.add(str(said.get("attemptId")))
+        if why:
+            at = position_of(said.written.origin)
+            yield Violation(
+                ASSERTION,
+                f"the record at {at}, of {said.origin} to {said.get('destinationId')}: {why}",
+                said.written.at,
+            )
+        if said.get("requestId"):
+            told.setdefault(said.fields["requestId"], set()).add(int(said.get("batchIndex") or 0))
+    for request_id, places in told.items():
+        size = len(calls[request_id].entries) if request_id in calls else 0
+        if size and len(places) < size and not _may_be_cut(story, calls[request_id]):
+            missing = sorted(set(range(size)) - places)
+            yield Violation(
+                ASSERTION, f"the call {request_id} has no record of its entries {missing}", calls[request_id].at
+            )
+
+
+def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str:
+    if said.origin is None:
+        return "it names no origin"
+    seen = story.event_of(said.origin, said.written.at)
+    if seen is None:
+        return "there is no such event"
+    if why := _wrong_event(seen, said.fields):
+        return why
+    match said.get("status"):
+        case "skipped":
+            return _wrong_skip(story, seen, said)
+        case "dead_lettered" if not said.get("attempt"):
+            return "" if _letters(story, seen, said) or _is_late(story, said) else "there is no dead letter"
+        case "delivered" | "retrying" | "dead_lettered":
+            return _wrong_call(story, calls, seen, said)
+        case other:
+            return f"its status is {other}"
+
+
+def _wrong_event(seen: EventSeen, fields: dict[str, Any]) -> str:
+    if isinstance(seen.event, Undecodable):
+        return "" if fields.get("status") == "dead_lettered" else "the record is no canonical event"
+    if fields.get("code") == STEPPED_OVER:
+        return ""
+    for name, attribute in _EVENT_FIELDS.items():
+        if fields.get(name) != (expected := getattr(seen.event, attribute)):
+            return f"{name} is {fields.get(name)!r}, and the event's is {expected!r}"
+    return ""
+
+
+def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
+    if isinstance(seen.event, Undecodable):
+        return "the record is no canonical event"
+    owner, reason = (seen.event.vendor, seen.event.customer_external_id), said.get("reason")
+    certain = story.documents.certain(owner, seen.written.at, said.written.at)
+    if reason == "no_destination":
+        return f"{owner[1]} had {', '.join(sorted(certain))}" if certain else ""
+    versions = certain.get(str(said.get("destinationId")))
+    if versions is None:
+        return "" if reason in {"deleted", "disabled", "filtered"} else f"its reason is {reason}"
+    wrong = {
+        "deleted": True,
+        "disabled": all(version.is_enabled for version in versions),
+        "filtered": all(version.wants(seen.event.event_type) for version in versions),
+    }
+    return f"its destination was not {reason}" if wrong.get(str(reason), True) else ""
+
+
+def _wrong_call(story: Deliveries, calls: dict[str, Call], seen: EventSeen, said: Said) -> str:
+    request_id, index = said.get("requestId"), said.get("batchIndex")
+    call = calls.get(str(request_id))
+    if call is None:
+        # Without an id, no usable answer came: nothing can have been delivered.
+        return "it tells of a delivery that no call made" if said.get("status") == "delivered" else ""
+    if not isinstance(index, int) or not 0 <= index < len(call.entries):
+        return f"the call {request_id} has no entry {index}"
+    if said.get("batchSize") != len(call.entries):
+        return f"the call {request_id} has {len(call.entries)} entries, not {said.get('batchSize')}"
+    entry = call.entries[index]
+    if entry.detail != (seen.written.record.value or b""):
+        return f"the entry {index} of the call {request_id} is another event"
+    return _wrong_result(call, entry, said) or _wrong_number(story, seen, said)
+
+
+def _wrong_result(call: Call, entry: Entry, said: Said) -> str:
+    is_delivered = said.get("status") == "delivered"
+    if call.target != said.get("busArn"):
+        return f"the call {call.request_id} went to {call.target}"
+    if is_delivered and said.get("eventBridgeEventId") != entry.event_id:
+        return f"the bus gave the id {entry.event_id}"
+    if is_delivered and call.answered_at is None:
+        return "its answer never came"
+    if not is_delivered and entry.event_id and call.answered_at is not None:
+        return f"the bus took it in the call {call.request_id}"
+    return ""
+
+
+def _wrong_number(story: Deliveries, seen: EventSeen, said: Said) -> str:
+    """Numbers of attempts count from 1 without a gap; a replay, and a repeat after a loss, begin again."""
+    number = said.get("attempt")
+    if not isinstance(number, int) or number < 1:
+        return f"its number is {number}"
+    before = [one.get("attempt") or 0 for one in story.said_about(seen, said.get("destinationId"))]
+    if number > 1 and number - 1 not in before and not story.may_lack_attempts:
+        return f"its number is {number}, and no record has {number - 1}"
+    return ""
+
+
+def _letters(story: Deliveries, seen: EventSeen, said: Said) -> bool:
+    return any(copy.is_dead for copy in story.copies_of(seen, said.get("destinationId")))
+
+
+def _is_late(story: Deliveries, said: Said) -> bool:
+    return said.written.at > story.evidence.ended_at - 1.0
+
+
+def _may_be_cut(story: Deliveries, call: Call) -> bool:
+    return story.may_lack_attempts or call.at > story.evidence.ended_at - 30.0

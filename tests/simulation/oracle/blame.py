@@ -1,0 +1,106 @@
+"""Dead letters name the right party: none is a customer's while the cause was ours, nor the reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable
+from pushrail_stream.core.retry import fault_of
+from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
+from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.evidence import Call, Violation, position_of
+
+ASSERTION: Final = "a dead letter names the party at fault"
+_BLOCKS_TO_SUSPEND: Final = 1
+"""Least refusals of a destination before one of its deliveries may be given up as suspended."""
+_FORMER_REQUEST_BYTES: Final = 262_144
+"""Size of a call that every region takes."""
+
+
+def find_wrong_blame(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each dead letter whose reason the truth contradicts."""
+    calls = {call.request_id: call for call in story.evidence.calls if call.request_id}
+    for copy in story.copies:
+        seen = story.event_of(copy.headers.origin, copy.written.at)
+        if copy.is_dead and seen is not None and (why := _contradiction(story, calls, copy, seen)):
+            headers = copy.headers
+            said = f"{headers.reason} ({headers.error_code}), so {fault_of(headers.reason, headers.error_code or '')}"
+            sentence = (
+                f"the dead letter at {position_of(copy.written.origin)}, of {position_of(headers.origin)} to "
+                f"{headers.destination}, says {said}: {why}"
+            )
+            yield Violation(ASSERTION, sentence, copy.written.at)
+
+
+def _contradiction(story: Deliveries, calls: dict[str, Call], copy: CopySeen, seen: EventSeen) -> str:
+    reason = copy.headers.reason
+    if reason == "undecodable":
+        return _undecodable(copy, seen)
+    if isinstance(seen.event, Undecodable):
+        return "the record is no canonical event"
+    match reason:
+        case "oversize":
+            return _oversize(seen.event)
+        case "suspended":
+            return _suspended(story, copy)
+        case "expired":
+            return _expired(story, copy, seen)
+        case _:
+            return _refused(story, calls, copy, seen.event)
+
+
+def _undecodable(copy: CopySeen, seen: EventSeen) -> str:
+    if isinstance(seen.event, Event):
+        return "the record is a canonical event"
+    is_ours = seen.event.field == VENDOR_SETTING
+    if is_ours != (copy.headers.error_code == VENDOR_SETTING):
+        return f"the broken rule is {seen.event.field}"
+    return ""
+
+
+def _oversize(event: Event) -> str:
+    return "" if event.size > _FORMER_REQUEST_BYTES - 1024 else f"it has {event.size} of {MAX_REQUEST_BYTES} bytes"
+
+
+def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: Event) -> str:
+    """Why a letter that says rejected or blocked is wrong: AWS did not refuse it, or not for the customer's sake."""
+    headers = copy.headers
+    if headers.error_code == "NoDestination" or headers.destination is None:
+        owner = event.vendor, event.customer_external_id
+        return "it had a destination" if story.documents.certain(owner, copy.written.at, copy.written.at) else ""
+    call = calls.get(headers.request_id or "")
+    if call is None:
+        return "" if _ever_refused(story, copy) else "AWS never refused this destination"
+    faults = {entry.fault for entry in call.entries if entry.detail == event.value} | {call.fault}
+    if "ours" in faults:
+        return f"the cause was ours in the call {call.request_id}"
+    if any(entry.event_id for entry in call.entries if entry.detail == event.value) and call.fault is None:
+        return f"the bus took it in the call {call.request_id}"
+    return "" if faults & {"customer", "producer"} else f"the cause could pass in the call {call.request_id}"
+
+
+def _suspended(story: Deliveries, copy: CopySeen) -> str:
+    return "" if _ever_refused(story, copy) else "AWS never refused this destination"
+
+
+def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
+    """Whether AWS refused a call for the destination before, for the customer's sake, or it has no usable document."""
+    group, at = story.documents.group(copy.headers.destination or ""), copy.written.at
+    refusals = sum(1 for one in story.refusals.get(group, ()) if one <= at)
+    return refusals >= _BLOCKS_TO_SUSPEND or story.documents.was_unusable(copy.headers.destination or "", at)
+
+
+def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
+    delivery = story.evidence.settings.delivery
+    age = copy.written.at - seen.written.at
+    if copy.headers.replay is None and age < delivery.max_age_secs and not story.clocks_jumped:
+        return f"its record is {age:.0f} s old, and deliveries expire after {delivery.max_age_secs:.0f} s"
+    failures = [
+        call
+        for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
+        if seen.written.at <= call.at <= copy.written.at and not call.is_good
+    ]
+    if failures and all(call.fault == "ours" for call in failures):
+        return "each of its calls failed for a cause of ours"
+    return ""

@@ -1,0 +1,49 @@
+"""Covers: the first commit that covered each record of the events and the retry topics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from pushrail_stream.core.record import Origin, Partition
+from tests.simulation.oracle.commit_map import read_map
+from tests.simulation.oracle.evidence import Commit, Evidence, Written
+
+_Log = tuple[Partition, str | None]
+"""One partition of one topic, by the topic's id: a topic that was created again is another one."""
+
+
+def stepped_over(evidence: Evidence) -> set[Origin]:
+    """The records that an operator's move of offsets stepped over before a worker had committed them."""
+    return {one.origin for commit, one in first_covers(evidence) if not commit.host}
+
+
+def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
+    """Each record of the events and the retry topics with the first commit that covered it, in the order of time.
+
+    A record that was lost before a commit covered it has none.
+    """
+    wanted = {evidence.settings.topics.events, *evidence.retry_topics}
+    waiting: dict[_Log, list[Written]] = defaultdict(list)
+    for one in evidence.written:
+        if one.record.topic in wanted:
+            waiting[Partition(one.record.topic, one.record.partition), one.record.topic_id].append(one)
+    uncovered: dict[_Log, dict[int, Written]] = defaultdict(dict)
+    begun: dict[_Log, int] = defaultdict(int)
+    for commit in evidence.commits:
+        log = log_of(commit)
+        records, open_ones = waiting[log], uncovered[log]
+        while begun[log] < len(records) and records[begun[log]].at <= commit.at:
+            one = records[begun[log]]
+            open_ones[one.record.offset] = one  # after a truncation, another record has the offset
+            begun[log] += 1
+        offset, settled = commit.committable.offset, read_map(commit.committable).settled
+        for number in [number for number in open_ones if number < offset or number in settled]:
+            one = open_ones.pop(number)
+            if one.gone_at is None or one.gone_at > commit.at:
+                yield commit, one
+
+
+def log_of(commit: Commit) -> _Log:
+    """The log that a commit is about: its metadata names the topic; a tool's does not."""
+    return commit.partition, read_map(commit.committable).topic_id or commit.topic_id

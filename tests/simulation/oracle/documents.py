@@ -1,0 +1,186 @@
+"""Documents over time: the destinations that an event may have had, and those that it had for certain.
+
+A worker learns of a change some time after it was written, and keeps the last good version of a document that it cannot
+use. So each question has a period, and two answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple, final
+
+import orjson
+
+from pushrail_stream.core.destination import Secret
+from pushrail_stream.registry.documents import Parsed, parse_document
+from tests.simulation.oracle.evidence import DocumentEdit
+
+STALE_SECS: Final = 300.0
+"""Longest time for which a worker may act on an older version of a document: an outage of Kafka, and a rest."""
+Owner = tuple[str, str]
+"""Vendor and customer."""
+
+
+class Version(NamedTuple):
+    """One readable version of a document."""
+
+    destination: str
+    owner: Owner
+    is_enabled: bool
+    event_types: tuple[str, ...]
+    bus: str
+    role: str = ""
+    """The ARN of the role to assume; empty with a key pair."""
+    is_usable: bool = True
+    """Whether the document keeps the rules. Otherwise its destination has no credentials: events are blocked."""
+    max_in_flight: int | None = None
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it asks for events of this type."""
+        if not self.event_types:
+            return True
+        return any(
+            event_type.startswith(one[:-1]) if one.endswith("*") else event_type == one for one in self.event_types
+        )
+
+    def takes(self, event_type: str) -> bool:
+        """Whether a delivery to it is made."""
+        return self.is_enabled and self.wants(event_type)
+
+
+class _State(NamedTuple):
+    since: float
+    versions: tuple[Version | None, ...]
+    """The versions that may be in force; None: no document."""
+
+
+@final
+class Documents:
+    """The documents of a story."""
+
+    def __init__(self, edits: Iterable[DocumentEdit]) -> None:
+        self._states: dict[str, list[_State]] = {}
+        for edit in edits:
+            states = self._states.setdefault(edit.name, [_State(float("-inf"), (None,))])
+            version = None if edit.content is None else read_version(edit.content)
+            if edit.content is None or version is not None:
+                states.append(_State(edit.at, (version,)))
+            else:
+                states.append(_State(edit.at, (*states[-1].versions, None)))
+        self._groups = self._group_by_bus()
+        self._of_bus = {version.bus: self.group(version.destination) for version in self.versions()}
+        self._behind: dict[str, set[str]] = {}
+        for version in self.versions():
+            for target in filter(None, (version.bus, version.role)):
+                self._behind.setdefault(target, set()).add(self.group(version.destination))
+        self._members: dict[str, set[str]] = {}
+        for version in self.versions():
+            self._members.setdefault(self.group(version.destination), set()).add(version.destination)
+
+    def possible(self, owner: Owner, since: float, until: float) -> list[Version]:
+        """Every version that a worker may have used for this owner's events in a period."""
+        return [
+            version
+            for name in self._states
+            for version in self._versions(name, since - STALE_SECS, until)
+            if version is not None and version.owner == owner
+        ]
+
+    def certain(self, owner: Owner, since: float, until: float) -> dict[str, list[Version]]:
+        """The destinations that every worker knew in this period, with their versions."""
+        found: dict[str, list[Version]] = {}
+        for name in self._states:
+            versions = self._versions(name, since - STALE_SECS, until)
+            good = [version for version in versions if version is not None and version.owner == owner]
+            if good and len(good) == len(versions) and len({version.destination for version in good}) == 1:
+                found[good[0].destination] = good
+        return found
+
+    def group(self, destination: str) -> str:
+        """One name for all destinations that ever shared a bus with this one."""
+        return self._groups.get(destination, destination)
+
+    def group_of_bus(self, bus: str) -> str | None:
+        """The group that writes to this bus; None when no document ever named it."""
+        return self._of_bus.get(bus)
+
+    def groups_behind(self, target: str) -> set[str]:
+        """The groups that call this bus, or sign in to this role."""
+        return self._behind.get(target, set())
+
+    def call_limits(self, bus: str) -> list[int]:
+        """The numbers of calls in flight that documents ever allowed this bus."""
+        return [one.max_in_flight for one in self.versions() if one.bus == bus and one.max_in_flight is not None]
+
+    def was_unusable(self, destination: str, at: float) -> bool:
+        """Whether a worker may have known this destination without credentials at this time."""
+        return any(
+            version is None or not version.is_usable
+            for name, states in self._states.items()
+            if any(one is not None and one.destination == destination for state in states for one in state.versions)
+            for version in self._versions(name, at - STALE_SECS, at)
+        )
+
+    def members(self, group: str) -> set[str]:
+        """The destinations of a group."""
+        return self._members.get(group, set())
+
+    def versions(self) -> Iterator[Version]:
+        """All versions that ever were."""
+        for states in self._states.values():
+            for state in states:
+                yield from (version for version in state.versions if version is not None)
+
+    def _versions(self, name: str, since: float, until: float) -> list[Version | None]:
+        found: list[Version | None] = []
+        for index, state in enumerate(self._states[name]):
+            after = self._states[name][index + 1].since if index + 1 < len(self._states[name]) else float("inf")
+            if state.since <= until and after > since:
+                found.extend(state.versions)
+        return found
+
+    def _group_by_bus(self) -> dict[str, str]:
+        groups: dict[str, str] = {}
+        of_bus: dict[str, str] = {}
+        for version in self.versions():
+            mine = groups.setdefault(version.destination, version.destination)
+            other = of_bus.setdefault(version.bus, mine)
+            if other != mine:
+                groups = {name: other if group == mine else group for name, group in groups.items()}
+                of_bus = {bus: other if group == mine else group for bus, group in of_bus.items()}
+        return groups
+
+
+def read_version(content: bytes) -> Version | None:
+    """The version in a document; None when it names no destination."""
+    try:
+        value: Any = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    match value:
+        case {"id": str(name), "vendor": str(vendor), "customerExternalId": str(customer), "busArn": str(bus)}:
+            types, auth = value.get("eventTypes") or (), value.get("auth")
+            role = auth.get("roleArn", "") if isinstance(auth, dict) else ""
+            parsed = parse_document(
+                content, environ=_AnyVariable(), default_max_in_flight=1, unseal=lambda _token, _place: Secret("opened")
+            )
+            most = parsed.destination.limits.max_in_flight if isinstance(parsed, Parsed) else None
+            return Version(
+                name,
+                (vendor, customer),
+                value.get("enabled", True) is True,
+                tuple(types),
+                bus,
+                role,
+                most is not None,
+                most,
+            )
+        case _:
+            return None
+
+
+class _AnyVariable(dict[str, str]):
+    """An environment that has every variable."""
+
+    def __missing__(self, name: str) -> str:
+        return name

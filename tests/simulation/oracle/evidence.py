@@ -1,0 +1,193 @@
+"""Evidence: everything of a story that can be seen from outside, as values in the order of virtual time.
+
+Times are virtual seconds. A host's name is empty when the world itself acted: a producer, a customer or an operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.record import Origin, Partition, Record
+from pushrail_stream.core.retry import Fault
+from pushrail_stream.settings.model import Settings
+
+UNHEALED: Final = float("inf")
+"""Time at which the world heals, while that is unknown."""
+
+
+class Violation(NamedTuple):
+    """A broken promise."""
+
+    assertion: str
+    sentence: str
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class Written:
+    """A record of a topic."""
+
+    at: float
+    record: Record
+    host: str = ""
+    acknowledged_at: float | None = None
+    """The time at which its producer's client got the acknowledgement."""
+    is_readable: bool = True
+    """Whether a consumer can read it: not when its transaction was aborted, or its batch is damaged."""
+    gone_at: float | None = None
+    """The time at which Kafka lost or removed it."""
+
+    @property
+    def origin(self) -> Origin:
+        """Its own position."""
+        return self.record.origin
+
+
+class Commit(NamedTuple):
+    """A commit that the coordinator accepted."""
+
+    at: float
+    group: str
+    partition: Partition
+    topic_id: str | None
+    committable: Committable
+    host: str = ""
+
+
+class Entry(NamedTuple):
+    """One entry of a call to PutEvents, and the truth about it."""
+
+    detail: bytes
+    resources: tuple[str, ...]
+    event_id: str | None
+    """The id that the bus gave it; None when the bus did not take it."""
+    code: str = ""
+    fault: Fault | Literal["moment"] | None = None
+    """The party that caused the refusal; ``moment``: it may pass by itself."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call that reached AWS."""
+
+    at: float
+    host: str
+    api: str
+    target: str
+    """The ARN of the bus or of the role."""
+    request_id: str = ""
+    status: int | None = None
+    """None when no answer was made."""
+    entries: tuple[Entry, ...] = ()
+    answered_at: float | None = None
+    """The time at which the host had the whole answer as AWS made it; None when it was lost, cut off or garbled."""
+    fault: Fault | Literal["moment"] | None = None
+    """The party that caused the failure of the whole call."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the call did all that it asked for, and its host knows it."""
+        return self.answered_at is not None and self.status == 200 and all(e.event_id for e in self.entries)
+
+
+DisturbanceKind = Literal[
+    "killed", "paused", "expelled", "failed", "kafka", "commit", "operator", "log", "clock", "start"
+]  # fmt: skip
+"""``killed``: SIGKILL. ``paused``: SIGSTOP to SIGCONT. ``expelled``: the group dropped the member. ``failed``: the
+process ended with an error. ``kafka``: brokers or the network failed. ``commit``: a commit was refused or its answer
+lost. ``operator``: offsets were moved by a tool. ``log``: Kafka lost records or a topic. ``clock``: a wall clock
+jumped. ``start``: a worker joined or left."""
+
+
+class Disturbance(NamedTuple):
+    """A trouble that is no customer's."""
+
+    at: float
+    until: float
+    kind: DisturbanceKind
+    host: str = ""
+    """Empty: it concerns every host."""
+    partition: Partition | None = None
+    """None: it concerns every partition."""
+
+
+class WorkerEnd(NamedTuple):
+    """The end of a worker's process."""
+
+    at: float
+    host: str
+    worker: str
+    how: Literal["killed", "stopped", "failed"]
+    problem: str = ""
+    ledger: dict[str, int] | None = None
+
+
+class Text(NamedTuple):
+    """A text that left the product: a log line, a metrics page, an error."""
+
+    at: float
+    host: str
+    where: str
+    text: str
+
+
+class DocumentEdit(NamedTuple):
+    """A change of a destination document; None deletes it."""
+
+    at: float
+    name: str
+    content: bytes | None
+
+
+class CheckedDelivery(NamedTuple):
+    """One delivery in the result of `check`."""
+
+    status: str
+    origin: Origin
+    destination: str | None
+
+
+class CheckRun(NamedTuple):
+    """One finished run of `check` over all events since the story's beginning."""
+
+    at: float
+    ended_at: float
+    deliveries: tuple[CheckedDelivery, ...]
+
+
+@dataclass
+class Evidence:
+    """All of a story."""
+
+    settings: Settings
+    written: list[Written] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    disturbances: list[Disturbance] = field(default_factory=list)
+    worker_ends: list[WorkerEnd] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+    edits: list[DocumentEdit] = field(default_factory=list)
+    checks: list[CheckRun] = field(default_factory=list)
+    raised: list[Text] = field(default_factory=list)
+    """Errors that no port and no task may raise."""
+    secrets: set[str] = field(default_factory=set)
+    broken_buses: set[str] = field(default_factory=set)
+    """ARNs of the buses that refuse calls even after the world has healed."""
+    healed_at: float = UNHEALED
+    ended_at: float = 0.0
+
+    def on(self, topic: str) -> list[Written]:
+        """The records of a topic, in the order of their writing."""
+        return [one for one in self.written if one.record.topic == topic]
+
+    @property
+    def retry_topics(self) -> tuple[str, ...]:
+        """The retry topics, the shortest wait first."""
+        return tuple(self.settings.topics.retry)
+
+
+def position_of(origin: Origin) -> str:
+    """A record's place, for people."""
+    return f"{origin}" if origin.topic_id is None else f"{origin} of topic {origin.topic_id}"

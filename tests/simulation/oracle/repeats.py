@@ -1,0 +1,133 @@
+"""Repeats stay within the bound: each has a cause, and the cause came before it.
+
+A delivery ends in one arrival or one dead letter. It may end once more for each of these:
+
+* Its answer was lost: the bus took the entry, and the worker never heard.
+* The acknowledgement of a copy was lost: Kafka has the copy, and the worker writes it again.
+* It arrived, or was copied, while no commit covered the record that it came from, and then its worker was killed, was
+  dropped by its group, or could not commit. The next owner of the partition reads that record again.
+* An operator moved the group back, replayed it, or the topic's log was cut off, so that records are read again.
+
+A rebalance, a stop and a start have no repeats: workers drain, and commit what has settled. So up to every moment,
+
+    arrivals + dead letters <= records with these bytes + replays + causes before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.event import Undecodable
+from tests.simulation.oracle.coverage import Coverage
+from tests.simulation.oracle.deliveries import Arrival, CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.evidence import Disturbance, Violation, Written, position_of
+
+ASSERTION: Final = "repeats have a cause"
+_RECORDS_AGAIN: Final = frozenset({"operator", "log"})
+
+
+class _Act(NamedTuple):
+    """One thing that happened to a delivery. ``ends``: it arrived or became a dead letter."""
+
+    at: float
+    ends: int
+    before: int
+    """Further ends that it allows, itself included."""
+    after: int
+    """Further ends that it allows after itself."""
+    told: str
+
+
+def find_repeats(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each delivery that ended more often than its causes allow."""
+    coverage = Coverage(story.evidence)
+    for value, twins in story.by_value.items():
+        if isinstance(twins[0].event, Undecodable):
+            continue
+        owner = twins[0].event.vendor, twins[0].event.customer_external_id
+        possible = story.documents.possible(owner, twins[0].written.at, float("inf"))
+        for group in dict.fromkeys(story.documents.group(version.destination) for version in possible):
+            acts = sorted(_acts(story, coverage, value, twins, group))
+            if (act := _first_without_cause(acts)) is not None:
+                told = "; ".join(one.told for one in acts)
+                yield Violation(
+                    ASSERTION, f"the event at {position_of(twins[0].written.origin)} to {group}: {told}", act.at
+                )
+
+
+def _first_without_cause(acts: list[_Act]) -> _Act | None:
+    ended = allowed = 0
+    for act in acts:
+        allowed += act.before
+        ended += act.ends
+        if ended > allowed:
+            return act
+        allowed += act.after
+    return None
+
+
+def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[EventSeen], group: str) -> Iterator[_Act]:
+    destinations = sorted(story.documents.members(group))
+    for twin in twins:
+        yield _Act(twin.written.at, 0, len(destinations), 0, f"written {twin.written.at:.3f}")
+        yield from _again(story, coverage, twin.written, len(destinations))
+    copies = [copy for twin in twins for one in destinations for copy in story.copies_of(twin, one)]
+    for copy in copies:
+        yield from _copy_acts(story, coverage, twins, copies, copy)
+    for arrival in story.arrivals.get((value, group), ()):
+        after, why = 0, ""
+        if arrival.call.answered_at is None:
+            after, why = 1, " (its answer was lost)"
+        elif (loss := _loss(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
+            after, why = 1, f" (not committed when {_told(loss)})"
+        stray = _is_stray(coverage, arrival)
+        yield _Act(arrival.at, 1, int(stray), after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
+
+
+def _copy_acts(
+    story: Deliveries, coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], copy: CopySeen
+) -> Iterator[_Act]:
+    written, kind = copy.written, "dead letter" if copy.is_dead else "copy"
+    if written.host and written.host not in coverage.hosts_of_commands:
+        after, why = 0, ""
+        if written.acknowledged_at is None:
+            after, why = 1, " (its acknowledgement was lost)"
+        elif (loss := _loss(coverage, twins, copies, written.at, written.host)) is not None:
+            after, why = 1, f" (not committed when {_told(loss)})"
+        yield _Act(written.at, int(copy.is_dead), 0, after, f"{kind} {written.at:.3f}{why}")
+    else:  # a replay: a command wrote it, and not a worker
+        yield _Act(written.at, int(copy.is_dead), 1, 0, f"replayed {written.at:.3f}")
+    if not copy.is_dead:
+        yield from _again(story, coverage, written, 1)
+
+
+def _again(story: Deliveries, coverage: Coverage, written: Written, ends: int) -> Iterator[_Act]:
+    """The times at which a record may have been read again because its log or its group's offset was moved."""
+    for one in story.evidence.disturbances:
+        if one.kind in _RECORDS_AGAIN and one.until >= written.at and coverage.concerns(one, written):
+            yield _Act(one.at, 0, ends, 0, f"read again {one.at:.3f} ({one.kind})")
+
+
+def _loss(
+    coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], at: float, host: str
+) -> Disturbance | None:
+    """The first disturbance after which the record that this came from was read again."""
+    sources = [twin.written for twin in twins] + [copy.written for copy in copies if not copy.is_dead]
+    sources = [one for one in sources if one.at <= at]
+    for one in coverage.losses_of(host):
+        if at <= one.until and not all(coverage.covers(source, one.at) for source in sources):
+            return one
+    return None
+
+
+def _is_stray(coverage: Coverage, arrival: Arrival) -> bool:
+    """Whether its worker may not have known yet that others have its partitions."""
+    return any(
+        one.kind in {"paused", "expelled", "kafka"} and one.at <= arrival.at <= one.until
+        for one in coverage.losses_of(arrival.call.host)
+    )
+
+
+def _told(one: Disturbance) -> str:
+    return f"{one.host or 'all hosts'} had {one.kind} at {one.at:.3f}"

@@ -1,0 +1,37 @@
+"""No secret appears in anything that the product wrote: logs, metrics, errors, and records of its topics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.evidence import Violation, position_of
+
+ASSERTION: Final = "no secret is written"
+_SHORTEST: Final = 8
+"""Least characters of a secret that is looked for: a shorter one appears by chance."""
+
+
+def find_secrets(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each text with a secret in it. The secret itself is not told."""
+    evidence = story.evidence
+    secrets = sorted(secret for secret in evidence.secrets if len(secret) >= _SHORTEST)
+    if not secrets:
+        return
+    pattern = re.compile("|".join(map(re.escape, secrets)))
+    for text in (*evidence.texts, *evidence.raised):
+        if (found := pattern.search(text.text)) is not None:
+            where = f"{text.where} of {text.host or 'the world'} at {text.at:.3f}"
+            yield Violation(ASSERTION, f"{where} has a secret: {_around(text.text, found)}", text.at)
+    for one in evidence.written:
+        record = one.record
+        parts = [record.key or b"", record.value or b"", *(value or b"" for _, value in record.headers)]
+        if one.host and pattern.search(b"\n".join(parts).decode("latin-1")) is not None:
+            sentence = f"the record at {position_of(one.origin)}, written by {one.host}, has a secret"
+            yield Violation(ASSERTION, sentence, one.at)
+
+
+def _around(text: str, found: re.Match[str]) -> str:
+    return f"{text[max(0, found.start() - 40) : found.start()]}***{text[found.end() : found.end() + 20]}"

@@ -1,0 +1,67 @@
+"""After the last fault everything settles within a stated virtual time, and no healthy destination stays suspended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pushrail_stream.observe.worker_record import WorkerRecord
+from tests.simulation.oracle.covers import first_covers
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.evidence import UNHEALED, Evidence, Violation, position_of
+
+ASSERTION: Final = "after the last fault everything settles"
+REST_SECS: Final = 240.0
+"""Time beyond the retry topics' delays: a session of a dead member, a rebalance, a probe and the work itself."""
+_BAD: Final = frozenset({"blocked", "suspended", "gone"})
+
+
+def settle_secs(evidence: Evidence) -> float:
+    """The longest time that a healed world needs. A delivery may wait twice on the last retry topic."""
+    delays = evidence.settings.topics.retry.values()
+    return sum(delays) + max(delays) + evidence.settings.delivery.hold_secs + REST_SECS
+
+
+def find_unfinished(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each record that no commit covers in time, and for each healthy destination that gets nothing."""
+    evidence = story.evidence
+    due = evidence.healed_at + settle_secs(evidence)
+    if evidence.healed_at == UNHEALED or evidence.ended_at < due:
+        return
+    covered = {id(one): commit.at for commit, one in first_covers(evidence)}
+    wanted = {evidence.settings.topics.events, *evidence.retry_topics}
+    for one in evidence.written:
+        if (
+            one.record.topic not in wanted
+            or not one.is_readable
+            or one.gone_at is not None
+            or one.at > evidence.healed_at
+        ):
+            continue
+        if covered.get(id(one), UNHEALED) > due:
+            sentence = (
+                f"the record at {position_of(one.origin)}, written at {one.at:.3f}, is not committed at {due:.3f}"
+            )
+            yield Violation(ASSERTION, sentence, due)
+    yield from _find_suspended(story)
+
+
+def _find_suspended(story: Deliveries) -> Iterator[Violation]:
+    evidence = story.evidence
+    last: dict[str, WorkerRecord] = {}
+    for one in evidence.on(evidence.settings.topics.workers):
+        name = (one.record.key or b"").decode(errors="replace")
+        state = WorkerRecord.read(one.record.value or b"")
+        if state is None:
+            last.pop(name, None)
+        else:
+            last[name] = state
+    ended = {end.worker for end in evidence.worker_ends}
+    broken = {group for bus in evidence.broken_buses for group in story.documents.groups_behind(bus)}
+    for state in last.values():
+        for shown in state.destinations if state.id not in ended else ():
+            is_healthy = story.documents.group(shown.id) not in broken
+            is_healthy = is_healthy and not story.documents.was_unusable(shown.id, evidence.ended_at)
+            if shown.state in _BAD and is_healthy:
+                sentence = f"worker {state.id} still has {shown.id} as {shown.state} ({shown.last_error})"
+                yield Violation(ASSERTION, sentence, evidence.ended_at)

@@ -1,0 +1,38 @@
+"""The verdict on a story: every assertion, asked about all evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from tests.simulation.oracle.accounting import find_imbalance
+from tests.simulation.oracle.attempts import find_untrue_attempts
+from tests.simulation.oracle.blame import find_wrong_blame
+from tests.simulation.oracle.buffers import find_excess
+from tests.simulation.oracle.checks import find_wrong_reports
+from tests.simulation.oracle.commits import find_unsettled
+from tests.simulation.oracle.copies import find_corrupt_arrivals, find_untrue_copies
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.errors import find_errors
+from tests.simulation.oracle.evidence import Evidence, Violation
+from tests.simulation.oracle.isolation import find_waits
+from tests.simulation.oracle.nothing_lost import find_lost
+from tests.simulation.oracle.repeats import find_repeats
+from tests.simulation.oracle.secrets import find_secrets
+from tests.simulation.oracle.settled import find_unfinished
+
+ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
+    find_errors, find_lost, find_unsettled, find_repeats, find_wrong_blame, find_waits, find_imbalance,
+    find_untrue_attempts, find_untrue_copies, find_corrupt_arrivals, find_wrong_reports, find_excess, find_unfinished,
+    find_secrets,
+)  # fmt: skip
+"""Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
+_MOST: Final = 20
+"""Violations of one assertion that are told: the first ones explain the others."""
+
+
+def judge(evidence: Evidence) -> list[Violation]:
+    """The violations in a story that has ended, at most `_MOST` of each assertion."""
+    story = Deliveries(evidence)
+    return [violation for find in ASSERTIONS for violation in islice(find(story), _MOST)]
