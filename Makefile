@@ -10,7 +10,7 @@ SANDBOX_STAMP := $(or $(wildcard $(STAMP)),$(VENV)/.installed-for-sandbox)
 # Processes that run tests. Most tests wait more than they compute, so there are two for each processor.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 2 * (os.cpu_count() or 1)))')
 
-.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos soak sandbox format metrics lock clean
+.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos simulate simulate-mutants soak sandbox format metrics lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; ARGS="--a
 
 chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+simulate: $(STAMP) ## Play whole fleets in virtual time, with faults drawn from a seed; the last line is JSON (options: ARGS=--help)
+	@$(BIN)/python -m tests.simulation $(ARGS)
+
+simulate-mutants: $(STAMP) ## Let the simulation find each of many deliberate faults of the product; the last line is JSON (options: ARGS=--help)
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
 soak: $(STAMP) ## Let destinations, sessions, partitions and faults come and go, and fail if a worker's memory grows with them; the last line is JSON (options: ARGS="--minutes 8")
 	@$(BIN)/python -m tests.soak $(ARGS)
