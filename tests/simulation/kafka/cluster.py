@@ -12,6 +12,7 @@ from tests.simulation.kafka.access import AccessList
 from tests.simulation.kafka.broker import Broker, Topic, TopicView
 from tests.simulation.kafka.network import Network
 from tests.simulation.kafka.partition_log import PartitionLog
+from tests.simulation.kafka.transactions import Transactions
 from tests.simulation.kafka.world import World
 
 FAILOVER_SECS: Final = 1.0
@@ -29,6 +30,7 @@ class Cluster:
         self.acl = AccessList()
         self.brokers = {n: Broker(n, scheduler, self.acl, self.live_brokers) for n in range(1, brokers + 1)}
         self.network = Network(scheduler, self)
+        self.transactions = Transactions(scheduler)
         self.failover_secs = FAILOVER_SECS
         self.load_secs = 0.0
         """Time for which a new coordinator is loading its groups."""
@@ -117,7 +119,9 @@ class Cluster:
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic. Brokers that lag behind serve it for a moment."""
-        del self._topics[name]
+        for log in self._topics.pop(name).partitions:
+            log.is_deleted = True
+            log.wake()
         self._tell(name)
 
     def add_partitions(self, name: str, total: int) -> None:

@@ -105,6 +105,7 @@ class PartitionLog:
         self.number = number
         self.replicas = tuple(replicas)
         self.leader: int | None = self.replicas[0]
+        self.is_deleted = False
         self.epoch = 0
         self.first = 0
         self.end = 0

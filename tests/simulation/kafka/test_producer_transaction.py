@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from tests.simulation.kafka.network import Fate
+from tests.simulation.kafka.producer import SimProducer
+from tests.simulation.kafka.test_producer import Stage
+
+
+def transactional(stage: Stage, **more: Any) -> SimProducer:
+    producer = stage.producer(**{"transactional.id": "replay", "transaction.timeout.ms": 15_000}, **more)
+    producer.init_transactions(30)
+    return producer
+
+
+def write(producer: SimProducer, *values: bytes) -> None:
+    producer.begin_transaction()
+    for value in values:
+        producer.produce("events", value)
+    producer.commit_transaction(30)
+
+
+def test_committed_records_appear_together() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+        assert stage.values() == []
+        producer.produce("events", b"b")
+        producer.commit_transaction(30)
+        write(producer, b"c")
+
+    stage.run(work)
+    assert stage.values() == [b"a", b"b", b"c"]
+    assert stage.cluster.topics["events"].partitions[0].end == 5  # with two markers
+
+
+def test_aborted_records_stay_invisible() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+        producer.abort_transaction(30)
+        write(producer, b"b")
+
+    stage.run(work)
+    assert stage.values() == [b"b"]
+
+
+def test_a_new_producer_of_the_same_name_ends_the_one_before() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        older = transactional(stage)
+        older.begin_transaction()
+        older.produce("events", b"a")
+        older.flush()
+        newer = transactional(stage)
+        with pytest.raises(KafkaException) as fenced:
+            older.commit_transaction(30)
+        assert fenced.value.args[0].code() == KafkaError._FENCED
+        assert fenced.value.args[0].fatal()
+        write(newer, b"b")
+
+    stage.run(work)
+    assert stage.values() == [b"b"]
+
+
+def test_a_failed_record_requires_an_abort() -> None:
+    stage = Stage()
+    stage.cluster.set_config("events", max_message_bytes="1000")
+
+    def work() -> None:
+        producer = transactional(stage, **{"message.max.bytes": 10_000})
+        producer.begin_transaction()
+        producer.produce("events", b"x" * 2_000)
+        with pytest.raises(KafkaException) as failed:
+            producer.commit_transaction(30)
+        assert failed.value.args[0].txn_requires_abort()
+        assert failed.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+        producer.abort_transaction(30)
+        write(producer, b"b")
+
+    stage.run(work)
+    assert stage.values() == [b"b"]
+
+
+def test_a_commit_without_an_answer_is_repeated_and_counts_once() -> None:
+    stage = Stage(socket_timeout_ms=60_000)
+    lost = [Fate(is_answer_lost=True)]
+    stage.cluster.network.faults = lambda api, _host, _broker: lost.pop() if api == "EndTxn" and lost else Fate()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        with pytest.raises(KafkaException) as late:
+            producer.commit_transaction(30)
+        assert late.value.args[0].retriable()
+        assert stage.values() == [b"a"]
+        producer.commit_transaction(30)
+        write(producer, b"b")
+
+    stage.run(work)
+    assert stage.values() == [b"a", b"b"]
+
+
+def test_an_abandoned_transaction_is_aborted_in_time() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+
+    host = stage.run(work, 5)
+    host.kill()
+    log = stage.cluster.topics["events"].partitions[0]
+    log.append([])
+    assert log.last_stable == 0
+    stage.scheduler.run(stage.scheduler.now + 15)
+    assert log.last_stable == log.end
+    assert stage.values() == []
