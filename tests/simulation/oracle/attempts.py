@@ -51,7 +51,7 @@ def find_untrue_attempts(story: Deliveries) -> Iterator[Violation]:
 def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str:
     if said.origin is None:
         return "it names no origin"
-    seen = story.event_of(said.origin, said.written.at)
+    seen = story.event_of_said(said)
     if seen is None:
         return "there is no such event"
     if why := _wrong_event(seen, said.fields):
@@ -116,6 +116,8 @@ def _wrong_result(call: Call, entry: Entry, said: Said) -> str:
     is_delivered = said.get("status") == "delivered"
     if call.target != said.get("busArn"):
         return f"the call {call.request_id} went to {call.target}"
+    if is_delivered and entry.event_id is None:
+        return f"the bus did not take it in the call {call.request_id}"
     if is_delivered and said.get("eventBridgeEventId") != entry.event_id:
         return f"the bus gave the id {entry.event_id}"
     if is_delivered and call.answered_at is None:

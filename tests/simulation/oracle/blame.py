@@ -22,7 +22,7 @@ def find_wrong_blame(story: Deliveries) -> Iterator[Violation]:
     """A violation for each dead letter whose reason the truth contradicts."""
     calls = {call.request_id: call for call in story.evidence.calls if call.request_id}
     for copy in story.copies:
-        seen = story.event_of(copy.headers.origin, copy.written.at)
+        seen = story.event_of_copy(copy)
         if copy.is_dead and seen is not None and (why := _contradiction(story, calls, copy, seen)):
             headers = copy.headers
             said = f"{headers.reason} ({headers.error_code}), so {fault_of(headers.reason, headers.error_code or '')}"

@@ -71,7 +71,8 @@ def _why_not_missing(story: Deliveries, run: CheckRun, one: CheckedDelivery, see
 def _find_left_out(story: Deliveries, run: CheckRun) -> Iterator[Violation]:
     """Events that a check of everything does not mention."""
     named = {one.origin[:3] for one in run.deliveries}
-    for origin, seen in story.events.items():
+    for seen in story.events:
+        origin = seen.written.origin
         is_there = seen.written.is_readable and seen.written.gone_at is None and seen.written.at < run.at
         if is_there and origin[:3] not in named:
             yield Violation(ASSERTION, f"the check at {run.at:.3f} leaves {position_of(origin)} out", run.at)

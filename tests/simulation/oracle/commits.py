@@ -33,8 +33,8 @@ def _open_to(story: Deliveries, one: Written, at: float) -> str:
     if not one.is_readable:
         return ""
     if one.record.topic == story.evidence.settings.topics.events:
-        return _event_open_to(story, story.events[one.origin], at)
-    copy = story.copy_at.get(one.origin)
+        return _event_open_to(story, story.event_in(one), at)
+    copy = story.copy_in(one)
     return "" if copy is None else _copy_open_to(story, copy, at)
 
 
@@ -46,7 +46,7 @@ def _event_open_to(story: Deliveries, seen: EventSeen, at: float) -> str:
 
 
 def _copy_open_to(story: Deliveries, copy: CopySeen, at: float) -> str:
-    destination, seen = copy.headers.destination, story.event_of(copy.headers.origin, copy.written.at)
+    destination, seen = copy.headers.destination, story.event_of_copy(copy)
     if seen is None or destination is None or copy.written.record.value != seen.written.record.value:
         return ""  # a forged copy: `copies` tells of it
     return "" if _is_settled(story, seen, destination, copy.written.at, at) else destination

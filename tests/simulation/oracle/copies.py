@@ -56,7 +56,7 @@ def _mistake(story: Deliveries, arrival: Arrival, twins: list[EventSeen]) -> str
 
 def _difference(story: Deliveries, copy: CopySeen) -> str:
     record, headers = copy.written.record, copy.headers
-    seen = story.event_of(headers.origin, copy.written.at)
+    seen = story.event_of_copy(copy)
     if headers.error_code == STEPPED_OVER and copy.is_dead:
         return ""  # it stands for records that cannot be read
     if seen is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from pushrail_stream.core.record import Origin, Partition
+from pushrail_stream.core.record import Partition
 from tests.simulation.oracle.commit_map import read_map
 from tests.simulation.oracle.evidence import Commit, Evidence, Written
 
@@ -13,9 +13,9 @@ _Log = tuple[Partition, str | None]
 """One partition of one topic, by the topic's id: a topic that was created again is another one."""
 
 
-def stepped_over(evidence: Evidence) -> set[Origin]:
-    """The records that an operator's move of offsets stepped over before a worker had committed them."""
-    return {one.origin for commit, one in first_covers(evidence) if not commit.host}
+def stepped_over(evidence: Evidence) -> set[int]:
+    """The `id` of each record that an operator's move of offsets stepped over before a worker had committed it."""
+    return {id(one) for commit, one in first_covers(evidence) if not commit.host}
 
 
 def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:

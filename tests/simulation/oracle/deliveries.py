@@ -7,6 +7,7 @@ producer writes them that repeats itself, share their arrivals.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast, final
 
 import orjson
@@ -76,19 +77,20 @@ class Deliveries:
         self.evidence = evidence
         self.documents = Documents(evidence.edits)
         topics, vendor = evidence.settings.topics, evidence.settings.vendor
-        self.events: dict[Origin, EventSeen] = {}
+        self.events: list[EventSeen] = []
+        self._event_at: dict[int, EventSeen] = {}
         self.copies: list[CopySeen] = []
         self.alien: list[tuple[Written, str]] = []
         """Records of retry topics and DLQ whose headers cannot be read, with the reason."""
-        self.copy_at: dict[Origin, CopySeen] = {}
-        """The same by their own positions."""
+        self._copy_at: dict[int, CopySeen] = {}
         self.attempts: list[Said] = []
         self.by_value: dict[bytes, list[EventSeen]] = defaultdict(list)
         for one in evidence.written:
             record = one.record
             if record.topic == topics.events:
                 seen = EventSeen(one, decode(record.value, record.headers, vendor))
-                self.events[one.origin] = seen
+                self.events.append(seen)
+                self._event_at[id(one)] = seen
                 self.by_value[record.value or b""].append(seen)
             elif record.topic == topics.dlq or record.topic in topics.retry:
                 self._take_copy(one, is_dead=record.topic == topics.dlq)
@@ -96,20 +98,46 @@ class Deliveries:
                 self.attempts.append(Said(one, fields))
         self._index()
 
-    def event_of(self, origin: Origin, at: float) -> EventSeen | None:
-        """The event at a position. A position that names no topic's id is of the newest topic before that time."""
-        if origin.topic_id is not None and (seen := self.events.get(origin)) is not None:
-            return seen
-        found = [seen for seen in self._at_place.get(origin[:3], ()) if seen.written.at <= at]
-        return found[-1] if found else None
+    def event_in(self, written: Written) -> EventSeen:
+        """The event that a record of the events topic holds."""
+        return self._event_at[id(written)]
+
+    def copy_in(self, written: Written) -> CopySeen | None:
+        """The copy that a record of a retry topic or the DLQ holds; None when its headers cannot be read."""
+        return self._copy_at.get(id(written))
+
+    def event_of(self, origin: Origin, at: float, looks_right: Callable[[EventSeen], bool] = bool) -> EventSeen | None:
+        """The event that a position meant at a time.
+
+        A position may have had several records: after a truncation, or in another topic of the same name when no id is
+        told. ``looks_right`` chooses among them; otherwise it is the newest.
+        """
+        found = self._at_place.get(origin) or self._at_place.get(origin[:3], [])
+        found = [seen for seen in found if seen.written.at <= at]
+        right = [seen for seen in found if looks_right(seen)] if len(found) > 1 else []
+        return next(reversed(right or found), None)
+
+    def event_of_copy(self, copy: CopySeen) -> EventSeen | None:
+        """The event that this is a copy of."""
+        value = copy.written.record.value
+        return self.event_of(copy.headers.origin, copy.written.at, lambda seen: seen.written.record.value == value)
+
+    def event_of_said(self, said: Said) -> EventSeen | None:
+        """The event that an attempts record is about."""
+        key = said.get("idempotencyKey")
+
+        def looks_right(seen: EventSeen) -> bool:
+            return isinstance(seen.event, Event) and seen.event.idempotency_key == key
+
+        return None if said.origin is None else self.event_of(said.origin, said.written.at, looks_right)
 
     def copies_of(self, seen: EventSeen, destination: str | None) -> list[CopySeen]:
         """The copies of one delivery, in the order of their writing."""
-        return self._copies.get((seen.written.origin, destination), [])
+        return self._copies.get((id(seen.written), destination), [])
 
     def said_about(self, seen: EventSeen, destination: str | None) -> list[Said]:
         """The attempts records of one delivery."""
-        return self._said.get((seen.written.origin, destination), [])
+        return self._said.get((id(seen.written), destination), [])
 
     def arrivals_of(self, value: bytes, destination: str) -> list[Arrival]:
         """The arrivals of these bytes at the destination's bus, or at one that it shares."""
@@ -120,21 +148,22 @@ class Deliveries:
         if isinstance(headers, BadHeader):
             self.alien.append((one, f"{headers.header} {headers.problem}"))
         else:
-            self.copy_at[one.origin] = copy = CopySeen(one, headers, is_dead)
+            self._copy_at[id(one)] = copy = CopySeen(one, headers, is_dead)
             self.copies.append(copy)
 
     def _index(self) -> None:
-        self._at_place: dict[Any, list[EventSeen]] = defaultdict(list)
-        for origin, seen in self.events.items():
-            self._at_place[origin[:3]].append(seen)
-        self._copies: dict[tuple[Origin, str | None], list[CopySeen]] = defaultdict(list)
+        self._at_place: dict[tuple[object, ...], list[EventSeen]] = defaultdict(list)
+        for seen in self.events:
+            self._at_place[seen.written.origin].append(seen)
+            self._at_place[seen.written.origin[:3]].append(seen)
+        self._copies: dict[tuple[int, str | None], list[CopySeen]] = defaultdict(list)
         for copy in self.copies:
-            if (event := self.event_of(copy.headers.origin, copy.written.at)) is not None:
-                self._copies[event.written.origin, copy.headers.destination].append(copy)
-        self._said: dict[tuple[Origin, str | None], list[Said]] = defaultdict(list)
+            if (event := self.event_of_copy(copy)) is not None:
+                self._copies[id(event.written), copy.headers.destination].append(copy)
+        self._said: dict[tuple[int, str | None], list[Said]] = defaultdict(list)
         for said in self.attempts:
-            if said.origin is not None and (event := self.event_of(said.origin, said.written.at)) is not None:
-                self._said[event.written.origin, said.get("destinationId")].append(said)
+            if (event := self.event_of_said(said)) is not None:
+                self._said[id(event.written), said.get("destinationId")].append(said)
         self.may_lack_attempts = _may_lack_attempts(self.evidence)
         """Whether the attempts log may lack records: a worker was killed or failed, or Kafka was in trouble."""
         self.covered_at = {id(one): commit.at for commit, one in first_covers(self.evidence)}
@@ -167,7 +196,7 @@ def _may_lack_attempts(evidence: Evidence) -> bool:
     return (
         any(end.how != "stopped" for end in evidence.worker_ends)
         or any(one.kind in {"kafka", "log", "killed"} for one in evidence.disturbances)
-        or any((end.ledger or {}).get("attemptsLost", 0) > 0 for end in evidence.worker_ends)
+        or any((end.ledger or {}).get("attempts_lost", 0) > 0 for end in evidence.worker_ends)
     )
 
 

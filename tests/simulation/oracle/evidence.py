@@ -5,6 +5,7 @@ Times are virtual seconds. A host's name is empty when the world itself acted: a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -119,9 +120,11 @@ class WorkerEnd(NamedTuple):
     at: float
     host: str
     worker: str
-    how: Literal["killed", "stopped", "failed"]
+    how: Literal["killed", "stopped", "refused", "failed"]
+    """``refused``: with an error for operators, such as a topic that is missing."""
     problem: str = ""
-    ledger: dict[str, int] | None = None
+    ledger: Mapping[str, int] | None = None
+    """The columns of `core.ledger.Ledger` at the end of a worker that was asked to stop."""
 
 
 class Text(NamedTuple):

@@ -26,7 +26,7 @@ def find_waits(story: Deliveries) -> Iterator[Violation]:
     evidence = story.evidence
     most = longest_wait(evidence)
     busy = [*evidence.disturbances, *_without_workers(evidence)]
-    for seen in story.events.values():
+    for seen in story.events:
         if isinstance(seen.event, Undecodable) or not seen.written.is_readable or seen.written.gone_at is not None:
             continue
         start = seen.written.at

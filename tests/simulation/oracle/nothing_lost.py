@@ -22,9 +22,8 @@ def find_lost(story: Deliveries) -> Iterator[Violation]:
     """A violation for each delivery that ended nowhere."""
     left_out = stepped_over(story.evidence)
     end = story.evidence.ended_at
-    for seen in story.events.values():
-        origin = seen.written.origin
-        if not seen.written.is_readable or seen.written.gone_at is not None or origin in left_out:
+    for seen in story.events:
+        if not seen.written.is_readable or seen.written.gone_at is not None or id(seen.written) in left_out:
             continue
         if isinstance(seen.event, Undecodable):
             if not story.copies_of(seen, None):

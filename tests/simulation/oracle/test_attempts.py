@@ -1,0 +1,127 @@
+"""Attempts records that are not true."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.oracle.attempts import find_untrue_attempts
+from tests.simulation.oracle.evidence import WorkerEnd, Written
+from tests.simulation.oracle.told import BUS, Told, delivered
+
+
+def untrue(told: Told) -> list[str]:
+    return [
+        violation.sentence.partition("dst_one: ")[2] or violation.sentence
+        for violation in find_untrue_attempts(told.story)
+    ]
+
+
+def spoilt(**fields: object) -> list[str]:
+    """The violations of a record of a delivery with other fields."""
+    told, event = delivered()
+    told.evidence.written.pop()
+    told.attempt(1_002.5, event, told.evidence.calls[0], **fields)
+    return untrue(told)
+
+
+def test_a_record_of_a_delivery_is_true() -> None:
+    told, _ = delivered()
+    assert untrue(told) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"eventBridgeEventId": "other"}, "the bus gave the id event-id-1-0"),
+        ({"status": "retrying"}, "the bus took it in the call request-1"),
+        ({"status": "gone"}, "its status is gone"),
+        ({"batchSize": 2}, "the call request-1 has 1 entries, not 2"),
+        ({"batchIndex": 1}, "the call request-1 has no entry 1"),
+        ({"busArn": "other"}, f"the call request-1 went to {BUS}"),
+        ({"requestId": "none"}, "it tells of a delivery that no call made"),
+        ({"attempt": 2}, "its number is 2, and no record has 1"),
+        ({"attempt": 0}, "its number is 0"),
+        ({"eventType": "other"}, "eventType is 'other', and the event's is 'order.completed'"),
+        ({"customerExternalId": "other"}, "customerExternalId is 'other', and the event's is 'acct_one'"),
+        ({"origin": None}, "it names no origin"),
+        ({"origin": {"topic": "pushrail.events", "partition": 0, "offset": 7}}, "there is no such event"),
+    ],
+)
+def test_a_false_field_is_found(fields: dict[str, object], problem: str) -> None:
+    assert problem in spoilt(**fields)
+
+
+def test_an_answer_that_never_came_tells_of_no_delivery() -> None:
+    told, _ = delivered()
+    told.evidence.calls[0].answered_at = None
+    assert untrue(told) == ["its answer never came"]
+
+
+def test_a_refused_entry_is_not_delivered() -> None:
+    told, event = delivered()
+    call = told.refused(1_005.0, event)
+    told.attempt(1_006.0, event, call, attempt=2)
+    assert untrue(told) == ["the bus did not take it in the call request-3"]
+
+
+def two_entries() -> tuple[Told, Written]:
+    told = Told()
+    told.document()
+    first, second = told.event(1_000.0, 1), told.event(1_000.0, 2)
+    call = told.call(1_001.0, first, second)
+    told.attempt(1_002.0, first, call)
+    return told, second
+
+
+def test_each_entry_of_a_call_has_a_record() -> None:
+    told, second = two_entries()
+    assert untrue(told) == ["the call request-1 has no record of its entries [1]"]
+    told.attempt(1_002.0, second, told.evidence.calls[0])
+    assert untrue(told) == []
+
+
+def test_records_may_be_lost_with_their_worker() -> None:
+    told, _ = two_entries()
+    told.evidence.worker_ends.append(WorkerEnd(1_003.0, "worker-1", "w", "killed"))
+    assert untrue(told) == []
+
+
+def test_an_entry_is_the_event_of_its_record() -> None:
+    told, second = two_entries()
+    told.attempt(1_002.0, second, told.evidence.calls[0], batchIndex=0)
+    assert "the entry 0 of the call request-1 is another event" in untrue(told)
+
+
+def test_ids_are_unique() -> None:
+    told, event = delivered()
+    told.attempt(1_003.0, event, told.evidence.calls[0], attemptId="same")
+    told.attempt(1_003.0, event, told.evidence.calls[0], attemptId="same")
+    assert untrue(told) == ["another record has its attemptId"]
+
+
+def test_a_dead_letter_without_a_call_is_in_the_dlq() -> None:
+    told, event = delivered()
+    told.attempt(1_003.0, event, status="dead_lettered", attempt=0, reason="suspended")
+    assert untrue(told) == ["there is no dead letter"]
+    told.copy(1_003.0, event, "suspended")
+    assert untrue(told) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "reason", "is_true"),
+    [
+        ({"enabled": False}, "disabled", True),
+        ({}, "disabled", False),
+        ({"eventTypes": ["invoice.*"]}, "filtered", True),
+        ({"eventTypes": ["order.*"]}, "filtered", False),
+        ({}, "deleted", False),
+        ({}, "no_destination", False),
+        ({"customerExternalId": "acct_two"}, "deleted", True),
+    ],
+)
+def test_a_skip_has_its_reason(document: dict[str, object], reason: str, is_true: bool) -> None:  # noqa: FBT001
+    told = Told()
+    told.document(**document)  # type: ignore[arg-type]
+    event = told.event(1_000.0)
+    told.attempt(1_001.0, event, status="skipped", attempt=0, reason=reason)
+    assert (untrue(told) == []) is is_true

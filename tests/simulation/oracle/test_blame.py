@@ -1,0 +1,125 @@
+"""Dead letters that blame the wrong party."""
+
+from __future__ import annotations
+
+from pushrail_stream.core.event import VENDOR_SETTING
+from tests.simulation.oracle.blame import find_wrong_blame
+from tests.simulation.oracle.evidence import Written
+from tests.simulation.oracle.told import Told, event_value
+
+
+def wrong(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_wrong_blame(told.story)]
+
+
+def world() -> tuple[Told, Written]:
+    told = Told()
+    told.document()
+    return told, told.event(1_000.0)
+
+
+def test_a_refusal_for_the_customers_sake_blocks() -> None:
+    told, event = world()
+    call = told.refused(1_001.0, event)
+    told.copy(1_002.0, event, "blocked", error_code="AccessDenied", request_id=call.request_id)
+    assert wrong(told) == []
+
+
+def test_a_cause_of_ours_is_no_customers() -> None:
+    told, event = world()
+    call = told.refused(1_001.0, event, fault="ours", code="ExpiredToken")
+    told.copy(1_002.0, event, "blocked", error_code="ExpiredToken", request_id=call.request_id)
+    (found,) = wrong(told)
+    assert found.endswith("says blocked (ExpiredToken), so customer: the cause was ours in the call request-1")
+
+
+def test_a_cause_that_passes_is_no_customers() -> None:
+    told, event = world()
+    call = told.refused(1_001.0, event, fault="moment", code="InternalFailure")
+    told.copy(1_002.0, event, "blocked", error_code="InternalFailure", request_id=call.request_id)
+    (found,) = wrong(told)
+    assert "the cause could pass" in found
+
+
+def test_an_entry_that_was_taken_is_not_rejected() -> None:
+    told, event = world()
+    call = told.call(1_001.0, event)
+    told.copy(1_002.0, event, "rejected", error_code="MalformedDetail", request_id=call.request_id)
+    (found,) = wrong(told)
+    assert "the bus took it" in found
+
+
+def test_a_letter_without_a_call_needs_an_earlier_refusal() -> None:
+    told, event = world()
+    told.copy(1_002.0, event, "blocked", error_code="EventBusNotFound")
+    (found,) = wrong(told)
+    assert "AWS never refused" in found
+    told.refused(1_001.0, event)
+    assert wrong(told) == []
+
+
+def test_a_suspension_needs_refusals() -> None:
+    told, event = world()
+    told.copy(1_002.0, event, "suspended", error_code="AccessDenied")
+    assert len(wrong(told)) == 1
+    told.refused(1_001.0, event)
+    assert wrong(told) == []
+
+
+def test_a_destination_whose_document_breaks_a_rule_is_blocked() -> None:
+    told = Told()
+    told.document(region="eu-west-1")
+    event = told.event(1_000.0)
+    told.copy(1_002.0, event, "blocked", error_code="NoCredentials")
+    assert wrong(told) == []
+
+
+def test_a_canonical_event_is_not_undecodable() -> None:
+    told, event = world()
+    told.copy(1_002.0, event, "undecodable", None)
+    (found,) = wrong(told)
+    assert found.endswith("the record is a canonical event")
+
+
+def test_the_setting_of_the_vendor_is_ours() -> None:
+    told, _ = world()
+    event = told.event(1_001.0, value=b"{}")
+    told.copy(1_002.0, event, "undecodable", None, error_code=VENDOR_SETTING)
+    (found,) = wrong(told)
+    assert "so ours: the broken rule is eventType" in found
+
+
+def test_a_small_event_is_not_oversize() -> None:
+    told, event = world()
+    told.copy(1_002.0, event, "oversize")
+    assert len(wrong(told)) == 1
+    large = told.event(1_003.0, value=event_value(1, payload={"text": "x" * 1_100_000}))
+    told.copy(1_004.0, large, "oversize")
+    assert len(wrong(told)) == 1
+
+
+def test_a_delivery_expires_at_its_age() -> None:
+    told, event = world()
+    told.copy(1_060.0, event, "expired")
+    assert len(wrong(told)) == 1
+    short = Told(delivery={"max_age_secs": 50})
+    short.document()
+    short.copy(1_060.0, short.event(1_000.0), "expired")
+    assert wrong(short) == []
+
+
+def test_a_delivery_never_expires_because_of_us() -> None:
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_000.0)
+    told.refused(1_001.0, event, fault="ours", code="ExpiredToken")
+    told.copy(1_060.0, event, "expired", error_code="ExpiredToken")
+    (found,) = wrong(told)
+    assert found.endswith("each of its calls failed for a cause of ours")
+
+
+def test_an_event_with_a_destination_is_routed() -> None:
+    told, event = world()
+    told.copy(1_002.0, event, "rejected", None, error_code="NoDestination")
+    (found,) = wrong(told)
+    assert found.endswith("it had a destination")

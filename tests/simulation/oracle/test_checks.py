@@ -1,0 +1,73 @@
+"""Reports of `check` that are wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.oracle.checks import find_wrong_reports
+from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, Written
+from tests.simulation.oracle.told import ONE, TIER, Told, delivered
+
+
+def wrong(told: Told, *statuses: tuple[str, Written]) -> list[str]:
+    lines = tuple(CheckedDelivery(status, event.origin, ONE) for status, event in statuses)
+    told.evidence.checks = [CheckRun(2_000.0, 2_001.0, lines)]
+    return [violation.sentence.rpartition(": ")[2] for violation in find_wrong_reports(told.story)]
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        ("delivered", []),
+        ("dead_lettered", ["there is no letter"]),
+        ("skipped", ["there is no record of a skip"]),
+        ("missing", ["the attempts log has it as delivered"]),
+        ("too_new", ["the attempts log has it as delivered"]),
+    ],
+)
+def test_a_delivery_that_arrived_is_reported_as_that(status: str, problem: list[str]) -> None:
+    told, event = delivered()
+    assert wrong(told, (status, event)) == problem
+
+
+def test_a_lost_delivery_is_not_reported_as_delivered() -> None:
+    told, first = delivered()
+    event = told.event(1_003.0, 7)
+    assert wrong(told, ("delivered", first), ("delivered", event)) == ["it never arrived"]
+
+
+def test_an_open_record_is_not_missing() -> None:
+    told, first = delivered()
+    event = told.event(1_003.0, 7)
+    assert wrong(told, ("delivered", first), ("missing", event)) == ["no commit covers it yet"]
+    told.commit(1_004.0, 2)
+    assert wrong(told, ("delivered", first), ("missing", event)) == []
+
+
+def test_a_copy_that_waits_is_not_missing() -> None:
+    told, first = delivered()
+    event = told.event(1_003.0, 7)
+    told.copy(1_003.5, event)
+    told.commit(1_004.0, 2)
+    assert wrong(told, ("delivered", first), ("missing", event)) == ["its copy waits on a retry topic"]
+    told.commit(1_100.0, 1, TIER)
+    assert wrong(told, ("delivered", first), ("missing", event)) == []
+
+
+def test_a_dead_letter_is_not_missing() -> None:
+    told, first = delivered()
+    event = told.event(1_003.0, 7)
+    told.copy(1_003.5, event, "blocked")
+    told.commit(1_004.0, 2)
+    assert wrong(told, ("delivered", first), ("missing", event)) == ["there is a dead letter"]
+    assert wrong(told, ("delivered", first), ("dead_lettered", event)) == []
+
+
+def test_no_event_is_left_out() -> None:
+    told, first = delivered()
+    told.event(1_003.0, 7)
+    assert wrong(told, ("delivered", first)) == [
+        "the check at 2000.000 leaves pushrail.events/0/1 of topic id-of-events out"
+    ]
+    told.evidence.written[-1].gone_at = 1_500.0
+    assert wrong(told, ("delivered", first)) == []

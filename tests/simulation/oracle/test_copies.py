@@ -1,0 +1,100 @@
+"""Copies that differ from their event, and entries at a wrong bus."""
+
+from __future__ import annotations
+
+from tests.simulation.oracle.copies import find_corrupt_arrivals, find_untrue_copies
+from tests.simulation.oracle.evidence import Violation
+from tests.simulation.oracle.told import BUS, CUSTOMER, ONE, TIER, WORKER, Told, delivered, event_value
+
+
+def problems(violations: list[Violation]) -> list[str]:
+    return [violation.sentence.rpartition(": ")[2] for violation in violations]
+
+
+def copies(told: Told) -> list[str]:
+    return problems(list(find_untrue_copies(told.story)))
+
+
+def arrivals(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_corrupt_arrivals(told.story)]
+
+
+def test_a_copy_is_the_events_record() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, 7, headers=(("traceparent", b"00"),))
+    copy = told.copy(1_004.0, event)
+    told.copy(1_004.0, event, "blocked")
+    assert copies(told) == []
+    copy.record = copy.record._replace(value=event_value(8))
+    assert copies(told) == ["key or value differ"]
+
+
+def test_the_producers_headers_stay() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, 7, headers=(("traceparent", b"00"),))
+    copy = told.copy(1_004.0, event)
+    copy.record = copy.record._replace(headers=copy.record.headers[1:])
+    assert copies(told) == ["the producer's headers differ"]
+
+
+def test_a_copy_names_an_event() -> None:
+    told, event = delivered()
+    told.copy(1_004.0, event, origin=event.origin._replace(offset=9))
+    assert copies(told) == ["there is no such event"]
+
+
+def test_reasons_belong_to_their_topic() -> None:
+    told, event = delivered()
+    copy = told.copy(1_004.0, event, "blocked")
+    copy.record = copy.record._replace(topic=TIER)
+    assert copies(told) == ["a retry copy has the reason blocked"]
+
+
+def test_headers_that_cannot_be_read_are_found() -> None:
+    told, _ = delivered()
+    told.write(1_004.0, TIER, event_value(0), (("pushrail-origin", b"nowhere"),), WORKER)
+    assert len(copies(told)) == 1
+    told.evidence.written[-1].host = "somebody"
+    assert copies(told) == [], "any client may write there"
+
+
+def test_an_entry_is_an_event_byte_for_byte() -> None:
+    told, event = delivered()
+    assert arrivals(told) == []
+    told.call(1_005.0, told.event(1_004.0, 7))
+    told.evidence.written[-1].record = event.record._replace(value=event_value(8))
+    (found,) = arrivals(told)
+    assert found.startswith(f"{BUS} took b'")
+    assert found.endswith("which is the value of no event at 1005.000")
+
+
+def test_an_event_goes_to_its_own_customer() -> None:
+    told, _ = delivered()
+    told.document(2.0, name="dst_two", busArn="arn:two", customerExternalId="acct_two")
+    event = told.event(1_004.0, value=event_value(7, customerExternalId="acct_two"))
+    told.call(1_005.0, event)
+    assert arrivals(told) == [f"{BUS} took an event of acct_two at 1005.000"]
+
+
+def test_an_entry_names_its_customer() -> None:
+    told, event = delivered()
+    call = told.call(1_005.0, event)
+    call.entries = (call.entries[0]._replace(resources=("key-0", CUSTOMER)),)
+    (found,) = arrivals(told)
+    assert "took an entry with the resources" in found
+
+
+def test_a_bus_of_no_document_gets_nothing() -> None:
+    told, event = delivered()
+    told.call(1_005.0, event, target="arn:other")
+    (found,) = arrivals(told)
+    assert found.startswith("arn:other took")
+    assert "no document names it" in found
+
+
+def test_an_event_is_not_delivered_before_it_is_written() -> None:
+    told, event = delivered()
+    event.at = 1_001.5
+    (found,) = arrivals(told)
+    assert "before it was written" in found
+    assert told.story.documents.group(ONE) == ONE

@@ -1,0 +1,54 @@
+"""Commits over time, and the first commit that covered each record."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.commit import Committable, encode_metadata
+from pushrail_stream.core.record import TopicIdentity
+from tests.simulation.oracle.commit_map import read_map
+from tests.simulation.oracle.coverage import Coverage
+from tests.simulation.oracle.covers import first_covers, stepped_over
+from tests.simulation.oracle.evidence import Disturbance
+from tests.simulation.oracle.told import WORKER, delivered
+
+
+@pytest.mark.parametrize("settled", [[], [7], [8, 9, 20], list(range(7, 3_000, 3))])
+def test_the_map_of_a_commit_is_read(settled: list[int]) -> None:
+    metadata = encode_metadata(7, settled, TopicIdentity("cluster", "topic"))
+    found = read_map(Committable(7, metadata))
+    assert (found.topic_id, found.settled) == ("topic", frozenset(settled))
+
+
+@pytest.mark.parametrize("metadata", ["", "other", "ps2:8:topic::cluster", "ps2:7:topic"])
+def test_metadata_of_another_offset_has_no_map(metadata: str) -> None:
+    assert read_map(Committable(7, metadata)).topic_id is None
+
+
+def test_a_damaged_map_is_empty() -> None:
+    found = read_map(Committable(7, "ps2:7:topic:!!damaged:cluster"))
+    assert (found.topic_id, found.settled) == ("topic", frozenset())
+
+
+def test_a_record_is_covered_from_its_commit_on() -> None:
+    told, event = delivered()
+    coverage = Coverage(told.evidence)
+    assert not coverage.covers(event, 1_001.9)
+    assert coverage.covers(event, 1_002.0)
+
+
+def test_losses_are_of_their_host_or_of_all() -> None:
+    told, _ = delivered()
+    own, other = Disturbance(1.0, 2.0, "killed", WORKER), Disturbance(3.0, 4.0, "paused", "worker-2")
+    everyone, clock = Disturbance(5.0, 6.0, "kafka"), Disturbance(7.0, 8.0, "clock", WORKER)
+    told.evidence.disturbances += [own, other, everyone, clock]
+    assert Coverage(told.evidence).losses_of(WORKER) == [own, everyone]
+
+
+def test_only_the_first_commit_counts() -> None:
+    told, event = delivered()
+    told.commit(1_003.0, 1)
+    told.event(1_004.0, 1)
+    ((commit, one),) = first_covers(told.evidence)
+    assert (commit.at, one) == (1_002.0, event)
+    assert stepped_over(told.evidence) == set()

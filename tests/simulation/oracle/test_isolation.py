@@ -1,0 +1,68 @@
+"""Healthy customers that wait for others."""
+
+from __future__ import annotations
+
+from tests.simulation.oracle.evidence import Disturbance, WorkerEnd
+from tests.simulation.oracle.isolation import find_waits
+from tests.simulation.oracle.told import Told
+
+
+def waits(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_waits(told.story)]
+
+
+def slow() -> Told:
+    """An event that arrives after a minute."""
+    told = Told()
+    told.document()
+    told.call(1_060.0, told.event(1_000.0))
+    return told
+
+
+def test_a_healthy_delivery_that_waits_is_found() -> None:
+    (found,) = waits(slow())
+    assert found == (
+        "the event at pushrail.events/0/0 of topic id-of-events, written at 1000.000, had not arrived at dst_one after "
+        "26.1 s, although all calls for dst_one succeeded and nothing else failed"
+    )
+
+
+def test_a_delivery_within_the_hold_is_good() -> None:
+    told = Told()
+    told.document()
+    told.call(1_009.0, told.event(1_000.0))
+    assert waits(told) == []
+
+
+def test_a_destination_that_fails_waits_for_itself() -> None:
+    told = slow()
+    told.refused(1_005.0, told.evidence.written[0], fault="moment")
+    assert waits(told) == []
+
+
+def test_a_destination_without_a_usable_document_is_not_healthy() -> None:
+    told = Told()
+    told.document(region="eu-west-1")
+    told.event(1_000.0)
+    assert waits(told) == []
+
+
+def test_a_disturbance_of_the_fleet_is_no_other_customer() -> None:
+    told = slow()
+    told.evidence.disturbances.append(Disturbance(980.0, 980.0, "killed", "worker-2"))
+    assert waits(told) == []
+    other = slow()
+    other.evidence.worker_ends.append(WorkerEnd(1_010.0, "worker-2", "w", "stopped"))
+    assert waits(other) == []
+
+
+def test_an_old_disturbance_explains_nothing() -> None:
+    told = slow()
+    told.evidence.disturbances.append(Disturbance(800.0, 810.0, "kafka"))
+    assert len(waits(told)) == 1
+
+
+def test_the_end_of_the_story_is_not_judged() -> None:
+    told = slow()
+    told.evidence.ended_at = 1_020.0
+    assert waits(told) == []

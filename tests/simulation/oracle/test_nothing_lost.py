@@ -1,0 +1,102 @@
+"""Events that were lost, and events that were not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.oracle.evidence import DocumentEdit
+from tests.simulation.oracle.nothing_lost import find_lost
+from tests.simulation.oracle.told import CUSTOMER, ONE, Told, delivered
+
+
+def lost(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_lost(told.story)]
+
+
+def test_an_event_that_arrived_nowhere_is_lost() -> None:
+    told, _ = delivered()
+    told.event(1_003.0, 7)
+    assert lost(told) == [
+        "the event at pushrail.events/0/1 of topic id-of-events, written at 1003.000, never came to dst_one"
+    ]
+
+
+def test_a_dead_letter_is_an_end() -> None:
+    told, _ = delivered()
+    told.copy(1_004.0, told.event(1_003.0, 7), "blocked")
+    assert lost(told) == []
+
+
+def test_a_retry_copy_is_no_end() -> None:
+    told, _ = delivered()
+    told.copy(1_004.0, told.event(1_003.0, 7))
+    assert len(lost(told)) == 1
+
+
+def test_a_record_that_is_no_event_must_be_in_the_dlq() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, value=b"{}")
+    assert len(lost(told)) == 1
+    told.copy(1_004.0, event, "undecodable", None)
+    assert lost(told) == []
+
+
+def test_a_skip_needs_a_record() -> None:
+    told, _ = delivered()
+    told.document(name="dst_two", busArn="arn:two", enabled=False)
+    event = told.evidence.written[0]
+    assert len(lost(told)) == 1
+    told.attempt(1_004.0, event, destinationId="dst_two", status="skipped", reason="disabled")
+    assert lost(told) == []
+
+
+def test_an_event_without_a_destination_needs_a_record() -> None:
+    told = Told()
+    event = told.event(1_000.0)
+    assert lost(told) == [
+        "the event at pushrail.events/0/0 of topic id-of-events, written at 1000.000, never came to any destination"
+    ]
+    told.attempt(1_001.0, event, destinationId=None, status="skipped", reason="no_destination")
+    assert lost(told) == []
+
+
+@pytest.mark.parametrize("at", [900.0, 1_100.0])
+def test_a_destination_that_changed_meanwhile_is_not_owed(at: float) -> None:
+    """A worker may have used either version."""
+    told = Told()
+    told.document(0.0)
+    told.document(at, None)
+    event = told.event(1_000.0)
+    told.attempt(1_001.0, event, destinationId=None, status="skipped", reason="no_destination")
+    assert lost(told) == []
+
+
+def test_a_twin_needs_an_arrival_of_its_own() -> None:
+    told, _ = delivered()
+    told.event(1_003.0, 0)
+    assert len(lost(told)) == 1
+    told.call(1_004.0, told.evidence.written[0])
+    assert lost(told) == []
+
+
+def test_what_kafka_lost_is_excused() -> None:
+    told, _ = delivered()
+    told.event(1_003.0, 7, gone_at=1_004.0)
+    told.event(1_003.0, 8, is_readable=False)
+    assert lost(told) == []
+
+
+def test_what_an_operator_stepped_over_is_excused() -> None:
+    told, _ = delivered()
+    told.event(1_003.0, 7)
+    told.commit(1_004.0, 2, host="")
+    assert lost(told) == []
+
+
+def test_a_bad_edit_leaves_the_last_good_version() -> None:
+    told, _ = delivered()
+    told.evidence.edits.append(DocumentEdit(1_500.0, ONE, b"{"))
+    told.event(3_000.0, 7)
+    (found,) = lost(told)
+    assert found.endswith("never came to any destination")
+    assert told.story.documents.possible(("acme", CUSTOMER), 3_000.0, 3_000.0)

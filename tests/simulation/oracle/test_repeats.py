@@ -1,0 +1,143 @@
+"""Repeats with a cause, and repeats without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.record import Partition
+from tests.simulation.oracle.evidence import Disturbance, DisturbanceKind, WorkerEnd, Written
+from tests.simulation.oracle.repeats import find_repeats
+from tests.simulation.oracle.told import EVENTS, TIER, WORKER, Told
+
+
+def repeats(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_repeats(told.story)]
+
+
+def arrived() -> tuple[Told, Written]:
+    """An event that arrived once, and is not committed yet."""
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    told.call(1_001.0, event)
+    told.evidence.worker_ends.append(WorkerEnd(9_000.0, WORKER, WORKER, "stopped"))
+    return told, event
+
+
+def disturb(told: Told, kind: DisturbanceKind, at: float, until: float | None = None, host: str = WORKER) -> None:
+    told.evidence.disturbances.append(Disturbance(at, at if until is None else until, kind, host))
+
+
+def test_a_repeat_needs_a_cause() -> None:
+    told, event = arrived()
+    assert repeats(told) == []
+    told.call(1_005.0, event)
+    (found,) = repeats(told)
+    assert found.startswith("the event at pushrail.events/0/0 of topic id-of-events to dst_one: written 1000.000")
+
+
+def test_a_dead_letter_after_an_arrival_is_a_repeat() -> None:
+    told, event = arrived()
+    told.copy(1_005.0, event, "blocked")
+    assert len(repeats(told)) == 1
+
+
+def test_a_lost_answer_allows_one_more() -> None:
+    told, event = arrived()
+    told.evidence.calls[0].answered_at = None
+    told.call(1_005.0, event)
+    assert repeats(told) == []
+    told.call(1_006.0, event)
+    assert len(repeats(told)) == 1
+
+
+@pytest.mark.parametrize("kind", ["killed", "expelled", "kafka", "commit"])
+def test_a_worker_that_was_lost_allows_what_it_had_not_committed(kind: DisturbanceKind) -> None:
+    told, event = arrived()
+    disturb(told, kind, 1_002.0)
+    told.call(1_005.0, event, host="worker-2")
+    assert repeats(told) == []
+
+
+def test_a_commit_before_the_loss_allows_nothing() -> None:
+    told, event = arrived()
+    told.commit(1_001.5, 1)
+    disturb(told, "killed", 1_002.0)
+    told.call(1_005.0, event, host="worker-2")
+    assert len(repeats(told)) == 1
+
+
+def test_a_settled_offset_above_the_commit_allows_nothing() -> None:
+    told, event = arrived()
+    told.commit(1_001.5, 0, settled=(0,))
+    disturb(told, "killed", 1_002.0)
+    told.call(1_005.0, event, host="worker-2")
+    assert len(repeats(told)) == 1
+
+
+def test_the_loss_of_another_worker_allows_nothing() -> None:
+    told, event = arrived()
+    disturb(told, "killed", 1_002.0, host="worker-2")
+    told.call(1_005.0, event, host="worker-3")
+    assert len(repeats(told)) == 1
+
+
+def test_a_loss_before_the_arrival_allows_nothing() -> None:
+    told, event = arrived()
+    disturb(told, "killed", 1_000.5)
+    told.call(1_005.0, event)
+    assert len(repeats(told)) == 1
+
+
+def test_a_copy_whose_acknowledgement_was_lost_is_written_again() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    first = told.copy(1_001.0, event, acknowledged_at=None)
+    told.copy(1_002.0, event)
+    told.call(1_012.0, event)
+    told.call(1_013.0, event)
+    assert repeats(told) == []
+    first.acknowledged_at = 1_001.1
+    assert len(repeats(told)) == 1
+
+
+def test_a_copy_that_was_not_committed_comes_again() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    told.copy(1_001.0, event)
+    told.commit(1_002.0, 1)
+    told.call(1_012.0, event)
+    disturb(told, "killed", 1_013.0)
+    told.call(1_030.0, event, host="worker-2")
+    assert repeats(told) == []
+    told.commit(1_012.5, 1, TIER)
+    assert len(repeats(told)) == 1
+
+
+def test_twins_may_arrive_each() -> None:
+    told, _ = arrived()
+    twin = told.event(1_003.0)
+    told.call(1_005.0, twin)
+    assert repeats(told) == []
+
+
+def test_an_operator_may_move_the_group_back() -> None:
+    told, event = arrived()
+    told.commit(1_002.0, 1)
+    told.evidence.disturbances.append(Disturbance(1_003.0, 1_003.0, "operator", "", Partition(EVENTS, 0)))
+    told.call(1_005.0, event)
+    assert repeats(told) == []
+    told.call(1_006.0, event)
+    assert len(repeats(told)) == 1
+
+
+def test_a_replay_allows_one_more() -> None:
+    told, event = arrived()
+    told.commit(1_002.0, 1)
+    told.copy(1_003.0, event, host="office", replay="rp-1", replay_count=1)
+    told.call(1_014.0, event)
+    assert repeats(told) == []
+    told.call(1_015.0, event)
+    assert len(repeats(told)) == 1

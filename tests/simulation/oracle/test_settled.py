@@ -1,0 +1,78 @@
+"""Worlds that healed, and records that stay open."""
+
+from __future__ import annotations
+
+from pushrail_stream.core.destination_state import DestinationState
+from pushrail_stream.observe.worker_record import WorkerIdentity
+from pushrail_stream.pipeline.stats import DestinationStats, WorkerStats
+from tests.simulation.oracle.evidence import WorkerEnd
+from tests.simulation.oracle.settled import find_unfinished, settle_secs
+from tests.simulation.oracle.told import BUS, ONE, TIER, WORKER, Told, delivered
+
+_RETRY = {"retry": {TIER: 10}}
+
+
+def healed() -> Told:
+    told, _ = delivered(topics=_RETRY)
+    told.evidence.healed_at = 2_000.0
+    return told
+
+
+def unfinished(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_unfinished(told.story)]
+
+
+def report(told: Told, at: float, state: DestinationState) -> None:
+    shown = [DestinationStats(ONE, state, 0, 0, 8, 0.0)]
+    value = WorkerIdentity("w", "w", "h", "g", 0).record(WorkerStats(now_ms=0, destinations=shown), "h:1", []).encode()
+    told.write(at, "pushrail.workers", value, host=WORKER, key=b"w")
+
+
+def test_everything_settles_within_the_stated_time() -> None:
+    told = healed()
+    assert settle_secs(told.evidence) == 270.0
+    assert unfinished(told) == []
+    told.event(1_900.0, 7)
+    told.commit(2_271.0, 2)
+    assert unfinished(told) == [
+        "the record at pushrail.events/0/1 of topic id-of-events, written at 1900.000, is not committed at 2270.000"
+    ]
+    told.commit(2_269.0, 2)
+    told.evidence.commits.sort()
+    assert unfinished(told) == []
+
+
+def test_copies_settle_too() -> None:
+    told = healed()
+    told.copy(1_900.0, told.evidence.written[0])
+    assert len(unfinished(told)) == 1
+    told.commit(2_100.0, 1, TIER)
+    assert unfinished(told) == []
+
+
+def test_a_story_that_ended_earlier_is_not_judged() -> None:
+    told = healed()
+    told.event(1_900.0, 7)
+    told.evidence.ended_at = 2_200.0
+    assert unfinished(told) == []
+
+
+def test_no_healthy_destination_stays_suspended() -> None:
+    told = healed()
+    report(told, 2_100.0, "suspended")
+    assert unfinished(told) == ["worker w still has dst_one as suspended ()"]
+    told.evidence.broken_buses.add(BUS)
+    assert unfinished(told) == []
+    told.evidence.broken_buses.clear()
+    report(told, 2_200.0, "ok")
+    assert unfinished(told) == []
+
+
+def test_a_worker_that_has_ended_says_nothing() -> None:
+    told = healed()
+    report(told, 2_100.0, "suspended")
+    told.evidence.worker_ends.append(WorkerEnd(2_101.0, WORKER, "w", "killed"))
+    assert unfinished(told) == []
+    told.evidence.worker_ends.clear()
+    told.write(2_102.0, "pushrail.workers", b"", host=WORKER, key=b"w")
+    assert unfinished(told) == []
