@@ -181,11 +181,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     if length is not None and length <= MAX_REPLY_BYTES:
         return await response.read()
     content = bytearray()
-    async for part in response.content.iter_any():
-        content += part
-        if len(content) > MAX_REPLY_BYTES:
-            response.close()
-            raise aiohttp.ClientPayloadError(f"the reply has more than {MAX_REPLY_BYTES} bytes")
+    try:
+        async for part in response.content.iter_any():
+            content += part
+            if len(content) > MAX_REPLY_BYTES:
+                break
+    finally:
+        response.close()  # a broken reply would else keep its connection open until it is garbage
+    if len(content) > MAX_REPLY_BYTES:
+        raise aiohttp.ClientPayloadError(f"the reply has more than {MAX_REPLY_BYTES} bytes")
     return bytes(content)
 
 

@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from pushrail_stream.core.outcome import READ_TIMEOUT
 from pushrail_stream.eventbridge import endpoint
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, CallReply
@@ -55,6 +56,20 @@ async def test_an_endless_reply_is_cut_off() -> None:
     reply = await reply_to(http("200 OK", b" " * (2 * MAX_REPLY_BYTES)))
     assert isinstance(reply, CallFailed)
     assert (reply.code, reply.http_status) == ("ConnectionClosed", None)
+
+
+async def test_a_reply_that_stops_amid_its_chunks_leaves_no_open_connection() -> None:
+    stops = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    async with Recorder.serve(stops) as server:
+        options = EventBridgeSettings(endpoint_url=server.url, read_timeout_secs=0.05)
+        async with EventBridge.open(options, StsSettings()) as us:
+            one = batch(destination(auth=GOOD_KEY))
+            reply = await us.call(one)
+            assert isinstance(reply, CallFailed)
+            assert reply.code == READ_TIMEOUT
+            connector = us._endpoints.known[one.destination.bus.region]._http._session.connector
+            assert connector is not None
+            assert not connector._acquired
 
 
 async def test_a_reply_is_read_up_to_the_limit() -> None:
