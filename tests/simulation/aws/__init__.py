@@ -1,0 +1,1 @@
+"""The simulated AWS: accounts, EventBridge, STS and KMS in several regions, over bytes of HTTP/1.1."""

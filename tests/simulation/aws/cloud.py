@@ -1,0 +1,208 @@
+"""The simulated AWS as a whole: it takes a request of HTTP, carries it out, and says which bytes answer it, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple, cast
+from urllib.parse import parse_qsl
+
+from pushrail_stream.sandbox.bus.identity import Directory
+from pushrail_stream.sandbox.bus.signature import Unauthenticated, Verifier
+from pushrail_stream.sandbox.bus.wire import Request
+from tests.simulation.aws import corpus
+from tests.simulation.aws.accounts import Credential
+from tests.simulation.aws.answers import Answer, error, unauthenticated, wire
+from tests.simulation.aws.eventbridge import EventBridgeService, account_of_body
+from tests.simulation.aws.faults import CALL_ERRORS, Stage
+from tests.simulation.aws.kms import KmsService
+from tests.simulation.aws.reactions import Reaction, answered, hang, spoil
+from tests.simulation.aws.records import Api, Blame, Call
+from tests.simulation.aws.state import History, Scheduling, State
+from tests.simulation.aws.sts import StsService
+
+DOMAIN: Final = ".sim"
+"""Hosts are ``SERVICE.REGION.sim``."""
+_TARGETS: Final[dict[bytes, Api]] = {
+    b"AWSEvents.PutEvents": "PutEvents",
+    b"AWSEvents.DescribeEventBus": "DescribeEventBus",
+    b"TrentService.Decrypt": "Decrypt",
+    b"TrentService.GenerateDataKey": "GenerateDataKey",
+}
+_SERVICES: Final[dict[Api, str]] = {
+    "PutEvents": "events",
+    "DescribeEventBus": "events",
+    "AssumeRole": "sts",
+    "GetCallerIdentity": "sts",
+    "Decrypt": "kms",
+    "GenerateDataKey": "kms",
+}
+"""The name by which a signature is scoped."""
+_NO_ANSWER: Final = Answer(200, (), b"")
+"""The answer that a proxy garbles when AWS never got the request."""
+
+
+class _Received(NamedTuple):
+    """A request and its account of it."""
+
+    request: Request
+    call: Call
+    form: dict[str, str]
+    account: str
+    """The account that the call is about, as far as its text says so."""
+
+
+class Cloud:
+    """AWS. ``history`` notes arrivals, calls and faults."""
+
+    def __init__(self, scheduler: Scheduling, dice: Random, history: History) -> None:
+        self.state = State(scheduler, dice, history)
+        self.accounts = self.state.accounts
+        self.faults = self.state.faults
+        self.quotas = self.state.quotas
+        self.arrivals = self.state.arrivals
+        self.calls = self.state.calls
+        self.kms = KmsService(self.state)
+        self.latency_secs = (0.002, 0.030)
+        """Shortest and longest way of a packet, in one direction."""
+        self._events = EventBridgeService(self.state)
+        self._sts = StsService(self.state)
+        directory = cast("Directory", self.accounts)  # the two members that the check of signatures reads
+        self._verifier = Verifier(directory, self.state.clock, check_signatures=True)
+
+    def latency(self) -> float:
+        """The time of one packet's way."""
+        return self.state.dice.uniform(*self.latency_secs)
+
+    def connect_fault(self, stage: Stage, host: str) -> str:
+        """The kind of fault that keeps a connection to this host from coming about; empty for none."""
+        service, _, region = host.removesuffix(DOMAIN).partition(".")
+        if not host.endswith(DOMAIN) or service not in _SERVICES.values():
+            return "dns_failure"
+        kind = self.faults.draw(stage, None, region, "")
+        if kind:
+            self.state.count(kind)
+        return kind
+
+    def handle(self, request: Request, host: str) -> Reaction:
+        """Carry a request out, faults included."""
+        state = self.state
+        received = self._receive(request, host.removesuffix(DOMAIN).partition(".")[2])
+        if received is None:
+            return answered(
+                wire(error("PutEvents", 404, "UnknownOperationException", "", state.new_id()), state.clock())
+            )
+        call = received.call
+        state.calls.append(call)
+        kind = state.faults.draw("before", call.api, call.region, received.account)
+        if kind:
+            reaction = self._refuse_by_fault(kind, received)
+        else:
+            answer = self._carry_out(received)
+            kind = state.faults.draw("after", call.api, call.region, received.account)
+            reaction = self._spoil(kind, answer, call) if kind else answered(self._wire(answer, call))
+        state.note("call", number=call.number, api=call.api, status=call.status, code=call.code, fault=call.fault)
+        return reaction._replace(call=call)
+
+    def _receive(self, request: Request, region: str) -> _Received | None:
+        """The request with a record for it; None for an operation that AWS does not have."""
+        form: dict[str, str] = {}
+        target = request.headers.get(b"x-amz-target")
+        if target is not None:
+            api = _TARGETS.get(target)
+        else:
+            form = dict(parse_qsl(request.body.decode("latin-1"), encoding="utf-8"))
+            # A call without a body asks for AWS's time.
+            api = cast("Api | None", form.get("Action", "GetCallerIdentity"))
+        if api not in _SERVICES:
+            return None
+        role = form.get("RoleArn", "")
+        account = role.split(":")[4] if role.count(":") > 4 else account_of_body(request.body)
+        return _Received(
+            request, Call(len(self.calls), api, region, self.state.scheduler.now, role=role), form, account
+        )
+
+    def _carry_out(self, received: _Received) -> Answer:
+        """AWS's own answer."""
+        request, call, form, _ = received
+        who = self._verifier.verify(request, _SERVICES[call.api])
+        if isinstance(who, Unauthenticated):
+            call.blame = self._blame_of_signer(request, who)
+            answer = unauthenticated(call.api, who, self.state.new_id())
+            call.code = answer.code
+            self._note_untaken(received, call.blame)
+            return answer
+        credential = cast("Credential", who.credential)
+        call.access_key, call.principal = credential.access_key, credential.arn
+        call.role = call.role or credential.role
+        services: dict[Api, Callable[[], Answer]] = {
+            "PutEvents": lambda: self._events.put_events(request.body, call, credential),
+            "DescribeEventBus": lambda: self._events.describe_bus(request.body, call, credential),
+            "AssumeRole": lambda: self._sts.assume_role(form, call, credential),
+            "GetCallerIdentity": lambda: self._sts.caller_identity(call, credential),
+        }
+        handle = services.get(call.api)
+        return handle() if handle is not None else self.kms.handle(request.body, call, credential)
+
+    def _blame_of_signer(self, request: Request, refused: Unauthenticated) -> Blame:
+        """Whose fault it is that a signature, a key or a token is refused."""
+        if refused.message.startswith("Signature "):
+            return "ours"  # the clock
+        header = request.headers.get(b"authorization", b"").decode("latin-1")
+        access_key = header.partition("Credential=")[2].partition("/")[0]
+        known = self.accounts.credential(access_key)
+        if request.headers.get(b"x-amz-security-token") is not None:
+            # A session that has ended is nobody's fault; one that AWS never gave came from a garbled answer.
+            return "aws"
+        return "ours" if known is None and request.headers.get(b"x-amz-target") is None else _owner(known)
+
+    def _refuse_by_fault(self, kind: str, received: _Received) -> Reaction:
+        """The reaction to a request that AWS does not carry out."""
+        call = received.call
+        self._count(kind, call)
+        call.blame = CALL_ERRORS[kind.removeprefix("call:")].blame if kind.startswith("call:") else "aws"
+        reaction = self._reaction_without_call(kind, call)
+        self._note_untaken(received, call.blame)
+        return reaction
+
+    def _reaction_without_call(self, kind: str, call: Call) -> Reaction:
+        if kind.startswith("call:"):
+            code = kind.removeprefix("call:")
+            call.code = code
+            answer = error(call.api, CALL_ERRORS[code].status, code, CALL_ERRORS[code].message, self.state.new_id())
+            return answered(self._wire(answer, call))
+        if kind == "garbled_before":
+            return self._garble(_NO_ANSWER, call, with_ids=False)
+        return hang() if kind == "hang" else Reaction((), "reset" if kind == "reset_before" else "close")
+
+    def _spoil(self, kind: str, answer: Answer, call: Call) -> Reaction:
+        """The reaction to a call that was carried out, with an answer that suffers."""
+        self._count(kind, call)
+        if not call.blame:
+            call.blame = "aws"
+        if kind == "garbled_after":
+            return self._garble(answer, call, with_ids=True)
+        return spoil(kind, self._wire(answer, call), self.state.dice)
+
+    def _garble(self, answer: Answer, call: Call, *, with_ids: bool) -> Reaction:
+        garbled = corpus.draw(call.api, answer, self.state.dice, with_ids=with_ids)
+        call.fault = f"{call.fault} {garbled.name}"
+        call.entries = [one._replace(confirmed=False) for one in call.entries]
+        call.blame, call.code = "aws", ""
+        return answered(self._wire(garbled.answer, call))
+
+    def _wire(self, answer: Answer, call: Call) -> bytes:
+        call.status = answer.status
+        return wire(answer, self.state.clock())
+
+    def _note_untaken(self, received: _Received, blame: Blame) -> None:
+        if received.call.api == "PutEvents":
+            self._events.note_untaken(received.request.body, received.call, blame)
+
+    def _count(self, kind: str, call: Call) -> None:
+        call.fault = kind
+        self.state.count(kind)
+
+
+def _owner(known: Credential | None) -> Blame:
+    return "ours" if known is not None and known.is_ours else "customer"

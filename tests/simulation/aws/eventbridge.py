@@ -1,0 +1,179 @@
+"""EventBridge: PutEvents and DescribeEventBus, as AWS answers them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from pushrail_stream.sandbox.bus.entries import MAX_DETAIL_TYPE, Refusal, check_entry, is_suspicious, read_entries
+from tests.simulation.aws.accounts import Bus, Credential
+from tests.simulation.aws.answers import Answer, json_answer, json_error
+from tests.simulation.aws.faults import ENTRY_ERRORS
+from tests.simulation.aws.permissions import denial
+from tests.simulation.aws.policies import DESCRIBE_BUS, PUT_EVENTS
+from tests.simulation.aws.records import Arrival, Blame, Call, EntryTruth
+from tests.simulation.aws.state import State
+
+_KEY_PLACE: Final = 1
+"""Place of the idempotency key among an entry's resources, as the product writes them."""
+_LATER_FAILURE: Final = 0.5
+"""Part of the calls beyond the quota that fail entry by entry; the others are refused as a whole."""
+
+
+class _Entry(NamedTuple):
+    """One entry with the ARN of its bus."""
+
+    fields: dict[str, Any]
+    bus: str
+
+    @property
+    def key(self) -> str:
+        resources: list[str] = self.fields.get("Resources") or []
+        return resources[_KEY_PLACE] if len(resources) > _KEY_PLACE else ""
+
+
+def arn_of(name: str, region: str, account: str) -> str:
+    """The ARN of a bus by its name or ARN, as an entry of this caller names it."""
+    return name if name.startswith("arn:") else f"arn:aws:events:{region}:{account}:event-bus/{name}"
+
+
+def account_of_body(body: bytes) -> str:
+    """The account of the bus that a request is about; empty when none is named. The request may be anything."""
+    _, found, rest = body.partition(b":event-bus/")[0].rpartition(b":")
+    return rest.decode("latin-1") if found and rest.isdigit() else ""
+
+
+class EventBridgeService:
+    """Carries calls out on the state of AWS."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def put_events(self, body: bytes, call: Call, who: Credential) -> Answer:
+        """Answer PutEvents, and note what happened to each entry."""
+        entries = read_entries(body)
+        if isinstance(entries, Refusal):
+            call.blame = "event"
+            return self._refuse(call, 400, *entries)
+        found = [_Entry(one, arn_of(one.get("EventBusName") or "default", call.region, who.account)) for one in entries]
+        is_over = not self._state.quotas.take(who.account, call.region, "PutEvents", call.at)
+        if is_over:
+            self._state.count("quota:PutEvents")
+        if is_over and self._state.dice.random() >= _LATER_FAILURE:
+            return self._refuse_all(found, call, "aws", "ThrottlingException", "Rate exceeded")
+        for bus in dict.fromkeys(one.bus for one in found):
+            denied = denial(self._state.accounts, who, PUT_EVENTS, bus)
+            if denied is not None:
+                return self._refuse_all(found, call, denied.blame, "AccessDeniedException", denied.message)
+        suspicious = is_suspicious(body)
+        results = [self._take(one, call, suspicious=suspicious, is_over=is_over) for one in found]
+        failed = sum("ErrorCode" in one for one in results)
+        return json_answer({"FailedEntryCount": failed, "Entries": results}, self._state.new_id())
+
+    def note_untaken(self, body: bytes, call: Call, blame: Blame) -> None:
+        """Note that no entry of a call was taken, and whose fault that is."""
+        entries = read_entries(body)
+        if not isinstance(entries, Refusal):
+            found = [_Entry(one, arn_of(one.get("EventBusName") or "default", call.region, "")) for one in entries]
+            call.entries = [
+                EntryTruth(one.bus, one.key, taken=False, confirmed=False, code=call.code, blame=blame) for one in found
+            ]
+
+    def describe_bus(self, body: bytes, call: Call, who: Credential) -> Answer:
+        """Answer DescribeEventBus."""
+        if not self._state.quotas.take(who.account, call.region, "DescribeEventBus", call.at):
+            self._state.count("quota:DescribeEventBus")
+            call.blame = "aws"
+            return self._refuse(call, 400, "ThrottlingException", "Rate exceeded")
+        name = _name(body)
+        if name is None:
+            call.blame = "ours"
+            return self._refuse(call, 400, "SerializationException", "The body is no request of DescribeEventBus")
+        arn = arn_of(name, call.region, who.account)
+        denied = denial(self._state.accounts, who, DESCRIBE_BUS, arn)
+        if denied is not None:
+            call.blame = denied.blame
+            return self._refuse(call, 400, "AccessDeniedException", denied.message)
+        if self._bus(arn) is None:
+            call.blame = "customer"
+            return self._refuse(call, 400, "ResourceNotFoundException", f"Event bus {name} does not exist.")
+        return json_answer({"Arn": arn, "Name": arn.partition(":event-bus/")[2]}, self._state.new_id())
+
+    def _bus(self, arn: str) -> Bus | None:
+        """The bus; every account has its default bus."""
+        buses = self._state.accounts.buses
+        return buses.get(arn) or (Bus(arn) if arn.endswith(":event-bus/default") else None)
+
+    def _take(self, entry: _Entry, call: Call, *, suspicious: bool, is_over: bool) -> dict[str, str]:
+        """Take one entry, and return its result."""
+        refusal = self._refusal(entry, call, suspicious=suspicious, is_over=is_over)
+        if refusal is not None:
+            call.entries.append(
+                EntryTruth(entry.bus, entry.key, False, False, refusal.code, ENTRY_ERRORS.get(refusal.code, "event"))
+            )
+            return {"ErrorCode": refusal.code, "ErrorMessage": refusal.message}
+        event_id = self._state.new_id()
+        bus = self._bus(entry.bus)
+        # An entry for a missing bus, and one with a long detail type, vanish without a word.
+        vanishes = bus is None or len(entry.fields["DetailType"]) > MAX_DETAIL_TYPE
+        blame: Blame = "" if not vanishes else "customer" if bus is None else "event"
+        call.entries.append(EntryTruth(entry.bus, entry.key, not vanishes, True, "", blame))
+        if bus is not None and not vanishes:
+            self._note_arrival(entry, bus, event_id, call)
+        return {"EventId": event_id}
+
+    def _refusal(self, entry: _Entry, call: Call, *, suspicious: bool, is_over: bool) -> Refusal | None:
+        if is_over and self._state.dice.random() < _LATER_FAILURE:
+            return Refusal("ThrottlingException", "Rate exceeded")
+        refusal = check_entry(entry.fields, suspicious=suspicious)
+        if refusal is not None:
+            return refusal
+        bus = self._state.accounts.buses.get(entry.bus)
+        if bus is not None and entry.fields["Source"] in bus.refused_sources:
+            return Refusal("NotAuthorizedForSourceException", "Not authorized for the source.")
+        if bus is not None and entry.fields["DetailType"] in bus.refused_detail_types:
+            return Refusal("NotAuthorizedForDetailTypeException", "Not authorized for the detail type.")
+        kind = self._state.faults.draw("entry", "PutEvents", call.region, entry.bus.split(":")[4])
+        if kind:
+            self._state.count(kind)
+            return Refusal(kind.removeprefix("entry:"), "")
+        return None
+
+    def _note_arrival(self, entry: _Entry, bus: Bus, event_id: str, call: Call) -> None:
+        fields = entry.fields
+        arrival = Arrival(
+            account=bus.arn.split(":")[4],
+            bus=bus.arn,
+            generation=bus.generation,
+            event_id=event_id,
+            idempotency_key=entry.key,
+            source=fields["Source"],
+            detail_type=fields["DetailType"],
+            detail=fields["Detail"],
+            resources=tuple(fields.get("Resources") or ()),
+            principal=call.principal,
+            at=call.at,
+            call=call.number,
+            place=len(call.entries) - 1,
+        )
+        self._state.arrivals.append(arrival)
+        self._state.note("arrival", bus=bus.arn, key=entry.key, call=call.number)
+
+    def _refuse_all(self, found: list[_Entry], call: Call, blame: Blame, code: str, message: str) -> Answer:
+        call.blame = blame
+        call.entries = [EntryTruth(one.bus, one.key, False, False, code, blame) for one in found]
+        return self._refuse(call, 400, code, message)
+
+    def _refuse(self, call: Call, status: int, code: str, message: str) -> Answer:
+        call.code = code
+        return json_error(status, code, message, self._state.new_id())
+
+
+def _name(body: bytes) -> str | None:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    name = document.get("Name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) else None
