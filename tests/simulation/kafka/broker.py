@@ -19,7 +19,7 @@ EARLIEST: Final = -2
 """The time that asks ListOffsets for the first offset."""
 LATEST: Final = -1
 """The time that asks ListOffsets for the end."""
-_DEFAULT_MAX_BYTES: Final = 1_048_588
+DEFAULT_MAX_BYTES: Final = 1_048_588
 """Kafka's default of ``max.message.bytes``."""
 
 
@@ -36,7 +36,7 @@ class Topic:
     @property
     def max_message_bytes(self) -> int:
         """Largest batch that brokers accept."""
-        return int(self.config.get("max.message.bytes", _DEFAULT_MAX_BYTES))
+        return int(self.config.get("max.message.bytes", DEFAULT_MAX_BYTES))
 
     @property
     def is_compacted(self) -> bool:
