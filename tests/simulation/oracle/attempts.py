@@ -107,7 +107,7 @@ def _wrong_call(story: Deliveries, calls: dict[str, Call], seen: EventSeen, said
     if said.get("batchSize") != len(call.entries):
         return f"the call {request_id} has {len(call.entries)} entries, not {said.get('batchSize')}"
     entry = call.entries[index]
-    if entry.detail != (seen.written.record.value or b""):
+    if isinstance(seen.event, Undecodable) or entry.key != seen.event.idempotency_key:
         return f"the entry {index} of the call {request_id} is another event"
     return _wrong_result(call, entry, said) or _wrong_number(story, seen, said)
 

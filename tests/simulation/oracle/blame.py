@@ -72,10 +72,10 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
     call = calls.get(headers.request_id or "")
     if call is None:
         return "" if _ever_refused(story, copy) else "AWS never refused this destination"
-    faults = {entry.fault for entry in call.entries if entry.detail == event.value} | {call.fault}
+    faults = {entry.fault for entry in call.entries if entry.key == event.idempotency_key} | {call.fault}
     if "ours" in faults:
         return f"the cause was ours in the call {call.request_id}"
-    if any(entry.event_id for entry in call.entries if entry.detail == event.value) and call.fault is None:
+    if any(entry.event_id for entry in call.entries if entry.key == event.idempotency_key) and call.fault is None:
         return f"the bus took it in the call {call.request_id}"
     return "" if faults & {"customer", "producer"} else f"the cause could pass in the call {call.request_id}"
 

@@ -1,23 +1,35 @@
-"""Coverage: the records that commits covered at any moment, and the moments at which others were forgotten."""
+"""Coverage: the records that commits covered at any moment, and the moments at which partitions got another owner."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import CommitFailed, PartitionsAssigned, PartitionsRevoked
 from tests.simulation.oracle.commit_map import read_map
 from tests.simulation.oracle.covers import log_of
 from tests.simulation.oracle.evidence import Commit, Disturbance, Evidence, Written
 
-_FORGETTING: Final = frozenset({"killed", "paused", "expelled", "kafka", "commit", "failed"})
-"""Disturbances after which what was not committed is read again."""
+_FORGETTING: Final = frozenset({"killed", "paused", "expelled", "failed", "kafka", "commit"})
+"""Disturbances after which records that were not committed may be read again."""
+_STRAYING: Final = frozenset({"paused", "expelled", "kafka"})
+"""Disturbances during which a worker may not know that others have its partitions."""
+_NOTICE_SECS: Final = 60.0
+"""Longest time in seconds between a disturbance and its last effect: a session, a rejoin and a call."""
+_SESSION_SECS: Final = 120.0
+"""Longest time in seconds for which a member that is told of its loss had lost its partitions before."""
+
+
+class _Owner(NamedTuple):
+    at: float
+    host: str
 
 
 @final
 class Coverage:
-    """Answers from the commits and the disturbances of a story."""
+    """Answers from the commits, the assignments and the disturbances of a story."""
 
     def __init__(self, evidence: Evidence) -> None:
         self._times: dict[tuple[Partition, str | None], list[float]] = defaultdict(list)
@@ -26,27 +38,55 @@ class Coverage:
             self._times[log_of(commit)].append(commit.at)
             self._commits[log_of(commit)].append(commit)
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
-        self._of: dict[str, list[Disturbance]] = {}
+        self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
+        for at, host, signal in evidence.signals:
+            if isinstance(signal, PartitionsAssigned):
+                for partition, _ in signal.partitions:
+                    self._owners[partition].append(_Owner(at, host))
+            elif isinstance(signal, PartitionsRevoked) and signal.lost:
+                self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
+            elif isinstance(signal, CommitFailed):
+                self._losses.append(Disturbance(at - _NOTICE_SECS, at, "commit", host))
         workers = {call.host for call in evidence.calls} | {end.host for end in evidence.worker_ends}
         self.hosts_of_commands = {one.host for one in evidence.written} - workers
         """Hosts that wrote records and never ran a worker: those of operators' commands."""
 
     def covers(self, one: Written, at: float) -> bool:
         """Whether a worker that started at this moment would have known that this record was settled."""
-        log = Partition(one.record.topic, one.record.partition), one.record.topic_id
+        log = _partition_of(one), one.record.topic_id
         index = bisect_right(self._times.get(log, []), at) - 1
         if index < 0:
             return False
         committed = self._commits[log][index].committable
         return one.record.offset < committed.offset or one.record.offset in read_map(committed).settled
 
-    def losses_of(self, host: str) -> list[Disturbance]:
-        """The moments at which this host may have forgotten what it had not committed."""
-        found = self._of.get(host)
-        if found is None:
-            found = self._of[host] = [one for one in self._losses if one.host in {"", host}]
-        return found
+    def repetition_of(self, one: Written, at: float, host: str) -> Disturbance | None:
+        """The reason for which a record that this host handled at this time was read again; None when there is none.
+
+        The partition got another owner before a commit covered the record, and that because of a disturbance.
+        """
+        owners = self._owners.get(_partition_of(one), [])
+        following = next((owner for owner in owners if owner.at > at), None)
+        if following is None or self.covers(one, following.at):
+            return None
+        return next((loss for loss in self._losses_of(host) if at <= loss.until and loss.at <= following.at), None)
+
+    def is_stray(self, one: Written, at: float, host: str) -> bool:
+        """Whether another worker owned the record's partition at this time, and a disturbance kept this one from it."""
+        owners = [owner for owner in self._owners.get(_partition_of(one), []) if owner.at <= at]
+        is_others = bool(owners) and owners[-1].host != host
+        return is_others and any(
+            loss.kind in _STRAYING and loss.at <= at <= loss.until for loss in self._losses_of(host)
+        )
 
     def concerns(self, one: Disturbance, written: Written) -> bool:
         """Whether a disturbance is about this record's partition."""
-        return one.partition is None or one.partition == (written.record.topic, written.record.partition)
+        return one.partition is None or one.partition == _partition_of(written)
+
+    def _losses_of(self, host: str) -> list[Disturbance]:
+        """The disturbances of this host and of all, until their last effect."""
+        return [one._replace(until=one.until + _NOTICE_SECS) for one in self._losses if one.host in {"", host}]
+
+
+def _partition_of(one: Written) -> Partition:
+    return Partition(one.record.topic, one.record.partition)

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import Fault
+from pushrail_stream.core.signals import Signal
 from pushrail_stream.settings.model import Settings
 
 UNHEALED: Final = float("inf")
@@ -61,12 +62,18 @@ class Entry(NamedTuple):
     """One entry of a call to PutEvents, and the truth about it."""
 
     detail: bytes
+    """Empty when the bus refused it: nobody has kept the text."""
     resources: tuple[str, ...]
     event_id: str | None
-    """The id that the bus gave it; None when the bus did not take it."""
+    """The id that the bus gave it; None when the bus refused it."""
     code: str = ""
     fault: Fault | Literal["moment"] | None = None
     """The party that caused the refusal; ``moment``: it may pass by itself."""
+
+    @property
+    def key(self) -> str:
+        """The idempotency key, as the entry names it."""
+        return self.resources[1] if len(self.resources) > 1 else ""
 
 
 @dataclass(slots=True)
@@ -136,6 +143,14 @@ class Text(NamedTuple):
     text: str
 
 
+class SignalSeen(NamedTuple):
+    """A signal of a worker to its observers. It tells the interesting states, and proves nothing."""
+
+    at: float
+    host: str
+    signal: Signal
+
+
 class DocumentEdit(NamedTuple):
     """A change of a destination document; None deletes it."""
 
@@ -173,6 +188,7 @@ class Evidence:
     texts: list[Text] = field(default_factory=list)
     edits: list[DocumentEdit] = field(default_factory=list)
     checks: list[CheckRun] = field(default_factory=list)
+    signals: list[SignalSeen] = field(default_factory=list)
     raised: list[Text] = field(default_factory=list)
     """Errors that no port and no task may raise."""
     secrets: set[str] = field(default_factory=set)

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from pushrail_stream.core.event import Undecodable
 from tests.simulation.oracle.coverage import Coverage
-from tests.simulation.oracle.deliveries import Arrival, CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
 from tests.simulation.oracle.evidence import Disturbance, Violation, Written, position_of
 
 ASSERTION: Final = "repeats have a cause"
@@ -79,9 +79,10 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         after, why = 0, ""
         if arrival.call.answered_at is None:
             after, why = 1, " (its answer was lost)"
-        elif (loss := _loss(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
+        elif (loss := _reason(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"
-        stray = _is_stray(coverage, arrival)
+        sources = _sources(twins, copies, arrival.at)
+        stray = any(coverage.is_stray(one, arrival.at, arrival.call.host) for one in sources)
         yield _Act(arrival.at, 1, int(stray), after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
 
 
@@ -93,7 +94,7 @@ def _copy_acts(
         after, why = 0, ""
         if written.acknowledged_at is None:
             after, why = 1, " (its acknowledgement was lost)"
-        elif (loss := _loss(coverage, twins, copies, written.at, written.host)) is not None:
+        elif (loss := _reason(coverage, twins, copies, written.at, written.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"
         yield _Act(written.at, int(copy.is_dead), 0, after, f"{kind} {written.at:.3f}{why}")
     else:  # a replay: a command wrote it, and not a worker
@@ -109,24 +110,17 @@ def _again(story: Deliveries, coverage: Coverage, written: Written, ends: int) -
             yield _Act(one.at, 0, ends, 0, f"read again {one.at:.3f} ({one.kind})")
 
 
-def _loss(
+def _reason(
     coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], at: float, host: str
 ) -> Disturbance | None:
-    """The first disturbance after which the record that this came from was read again."""
+    """The disturbance after which a record that this can have come from was read again."""
+    reasons = (coverage.repetition_of(one, at, host) for one in _sources(twins, copies, at))
+    return next(filter(None, reasons), None)
+
+
+def _sources(twins: list[EventSeen], copies: list[CopySeen], at: float) -> list[Written]:
     sources = [twin.written for twin in twins] + [copy.written for copy in copies if not copy.is_dead]
-    sources = [one for one in sources if one.at <= at]
-    for one in coverage.losses_of(host):
-        if at <= one.until and not all(coverage.covers(source, one.at) for source in sources):
-            return one
-    return None
-
-
-def _is_stray(coverage: Coverage, arrival: Arrival) -> bool:
-    """Whether its worker may not have known yet that others have its partitions."""
-    return any(
-        one.kind in {"paused", "expelled", "kafka"} and one.at <= arrival.at <= one.until
-        for one in coverage.losses_of(arrival.call.host)
-    )
+    return [one for one in sources if one.at < at]
 
 
 def _told(one: Disturbance) -> str:

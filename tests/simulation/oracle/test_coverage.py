@@ -37,12 +37,18 @@ def test_a_record_is_covered_from_its_commit_on() -> None:
     assert coverage.covers(event, 1_002.0)
 
 
-def test_losses_are_of_their_host_or_of_all() -> None:
-    told, _ = delivered()
-    own, other = Disturbance(1.0, 2.0, "killed", WORKER), Disturbance(3.0, 4.0, "paused", "worker-2")
-    everyone, clock = Disturbance(5.0, 6.0, "kafka"), Disturbance(7.0, 8.0, "clock", WORKER)
-    told.evidence.disturbances += [own, other, everyone, clock]
-    assert Coverage(told.evidence).losses_of(WORKER) == [own, everyone]
+def test_a_record_is_read_again_after_a_loss_before_its_commit() -> None:
+    told, event = delivered()
+    told.assign(1_001.9)
+    loss = Disturbance(1_001.8, 1_001.8, "killed", WORKER)
+    told.evidence.disturbances.append(loss)
+    found = Coverage(told.evidence).repetition_of(event, 1_001.0, WORKER)
+    assert found is not None
+    assert found.kind == "killed"
+    assert Coverage(told.evidence).repetition_of(event, 1_001.0, "worker-3") is None
+    told.evidence.signals.clear()
+    told.assign(1_002.1)
+    assert Coverage(told.evidence).repetition_of(event, 1_001.0, WORKER) is None, "it was committed by then"
 
 
 def test_only_the_first_commit_counts() -> None:

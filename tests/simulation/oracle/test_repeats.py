@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import Partition
-from tests.simulation.oracle.evidence import Disturbance, DisturbanceKind, WorkerEnd, Written
+from pushrail_stream.core.signals import CommitFailed, PartitionsRevoked
+from tests.simulation.oracle.evidence import Disturbance, DisturbanceKind, SignalSeen, WorkerEnd, Written
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.told import EVENTS, TIER, WORKER, Told
 
@@ -19,7 +20,9 @@ def arrived() -> tuple[Told, Written]:
     told = Told()
     told.document()
     event = told.event(1_000.0)
+    told.assign(999.0, WORKER)
     told.call(1_001.0, event)
+    told.assign(1_004.0)
     told.evidence.worker_ends.append(WorkerEnd(9_000.0, WORKER, WORKER, "stopped"))
     return told, event
 
@@ -84,7 +87,7 @@ def test_the_loss_of_another_worker_allows_nothing() -> None:
 
 def test_a_loss_before_the_arrival_allows_nothing() -> None:
     told, event = arrived()
-    disturb(told, "killed", 1_000.5)
+    disturb(told, "killed", 900.0)
     told.call(1_005.0, event)
     assert len(repeats(told)) == 1
 
@@ -110,10 +113,57 @@ def test_a_copy_that_was_not_committed_comes_again() -> None:
     told.commit(1_002.0, 1)
     told.call(1_012.0, event)
     disturb(told, "killed", 1_013.0)
+    told.assign(1_014.0, topic=TIER)
     told.call(1_030.0, event, host="worker-2")
+    assert repeats(told) == []
+    told.assign(1_014.0)
     assert repeats(told) == []
     told.commit(1_012.5, 1, TIER)
     assert len(repeats(told)) == 1
+
+
+def test_a_handover_without_a_disturbance_allows_nothing() -> None:
+    """Workers that stop, and that give partitions up, commit what has settled."""
+    told, event = arrived()
+    told.call(1_005.0, event, host="worker-2")
+    assert len(repeats(told)) == 1
+
+
+def test_a_partition_that_stays_is_not_read_again() -> None:
+    told, event = arrived()
+    told.evidence.signals.pop()
+    disturb(told, "killed", 1_002.0)
+    told.call(1_005.0, event)
+    assert len(repeats(told)) == 1
+
+
+def test_a_worker_that_is_told_of_its_loss_late_may_repeat() -> None:
+    told, event = arrived()
+    revoked = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
+    told.call(1_005.0, event, host="worker-2")
+    told.evidence.signals.append(SignalSeen(1_010.0, WORKER, revoked))
+    assert repeats(told) == []
+
+
+def test_a_worker_whose_last_commit_failed_may_repeat() -> None:
+    told, event = arrived()
+    told.call(1_005.0, event, host="worker-2")
+    told.evidence.signals.append(SignalSeen(1_003.0, WORKER, CommitFailed("the coordinator is away")))
+    assert repeats(told) == []
+
+
+def test_a_frozen_worker_may_deliver_late() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    told.assign(999.0, WORKER)
+    told.assign(1_060.0, "worker-2")
+    told.call(1_061.0, event, host="worker-2")
+    told.commit(1_062.0, 1)
+    told.call(1_070.0, event)
+    assert len(repeats(told)) == 1
+    disturb(told, "paused", 1_001.0, 1_069.0)
+    assert repeats(told) == []
 
 
 def test_twins_may_arrive_each() -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 from pushrail_stream.core.commit import Committable, encode_metadata
 from pushrail_stream.core.headers import DeliveryHeaders, connect_headers, encode_headers
 from pushrail_stream.core.record import Headers, Origin, Partition, Record, TopicIdentity
+from pushrail_stream.core.signals import PartitionsAssigned
 from pushrail_stream.settings.model import Settings
 from tests.simulation.oracle.deliveries import Deliveries
-from tests.simulation.oracle.evidence import Call, Commit, DocumentEdit, Entry, Evidence, Written
+from tests.simulation.oracle.evidence import Call, Commit, DocumentEdit, Entry, Evidence, SignalSeen, Written
 
 EVENTS: Final = "pushrail.events"
 TIER: Final = "pushrail.retry.10s"
@@ -119,6 +120,11 @@ class Told:
         self.evidence.commits.append(
             Commit(at, group, Partition(topic, 0), topic_id, Committable(offset, metadata), **fields)
         )
+
+    def assign(self, at: float, host: str = "worker-2", topic: str = EVENTS) -> None:
+        """A worker gets the partition of a topic."""
+        signal = PartitionsAssigned(((Partition(topic, 0), None),))
+        self.evidence.signals.append(SignalSeen(at, host, signal))
 
     def attempt(self, at: float, event: Written, call: Call | None = None, **fields: Any) -> Written:
         """A worker writes an attempts record: of a delivered entry when there is a call."""
