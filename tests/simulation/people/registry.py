@@ -1,0 +1,175 @@
+"""Destination documents, and the operators who put, edit, disable, delete and restore them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from pushrail_stream.core.destination import Secret
+from pushrail_stream.operations.document_changes import (
+    delete_document,
+    plan_enabled,
+    plan_put,
+    require_keyring,
+    seal_secret,
+    write_document,
+)
+from pushrail_stream.operations.document_plan import new_name, write_plan
+from pushrail_stream.operations.sealing_keys import generate_key
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.sealing import Place
+from tests.simulation.people.drawing import EVENT_TYPES, VENDOR
+from tests.simulation.people.troubles import trouble
+from tests.simulation.plan import Plan, between, one_of
+
+if TYPE_CHECKING:
+    from tests.simulation.people.customers import Customer
+    from tests.simulation.world import World
+
+_SECRET: Final = "auth.secretAccessKey"
+
+
+def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
+    """The document by which the customer's bus is reached now. Blocks: call it in a simulated thread."""
+    destination = customer.destination
+    auth: dict[str, Any] = {
+        "mode": "ASSUME_ROLE",
+        "roleArn": customer.role_arn,
+        "externalId": customer.external_id,
+    }
+    if destination.mode == "ACCESS_KEY":
+        place = Place(VENDOR, destination.id, _SECRET)
+        sealed = require_keyring(world.settings).seal(Secret(customer.secret), place)
+        auth = {"mode": "ACCESS_KEY", "accessKeyId": customer.access_key, "secretAccessKey": sealed}
+    fields: dict[str, Any] = {
+        "id": destination.id,
+        "vendor": VENDOR,
+        "customerExternalId": destination.customer,
+        "type": "EVENTBRIDGE",
+        "busArn": customer.bus_arn,
+        "region": destination.region,
+        "auth": auth,
+        "enabled": destination.enabled,
+    }
+    if destination.event_types:
+        fields["eventTypes"] = list(destination.event_types)
+    if destination.max_requests_per_second is not None:
+        fields["limits"] = {"maxRequestsPerSecond": destination.max_requests_per_second}
+    return json.dumps({**fields, **changes}).encode()
+
+
+def prepare_registry(world: World) -> None:
+    """Make the keyring and put the documents of the plan, before the first worker starts."""
+    generate_key(world.settings, "key-1", None, is_dry_run=False)
+    put(world, *world.customers.values())
+
+
+def put(world: World, *customers: Customer, **changes: Any) -> None:
+    """Put the documents of these destinations, as they are now, with these fields."""
+    given = []
+    for customer in customers:
+        content = document_of(world, customer, **changes)
+        given.append(DocumentChange(f"{customer.destination.id}.json", content))
+    with _editing(world, *((document.name.removesuffix(".json"), document.content) for document in given)):
+        write_plan(world.settings, plan_put(world.settings, given))
+
+
+@contextmanager
+def _editing(world: World, *edits: tuple[str, bytes | None]) -> Iterator[None]:
+    """Tell the oracle of edits before they are made, and again when they are done: until then both may be in force."""
+    for destination, content in edits:
+        world.edited(destination, content)
+    yield
+    for destination, content in edits:
+        world.edited(destination, content)
+
+
+def any_destination(dice: Random, plan: Plan) -> str:
+    return dice.choice(plan.destinations).id
+
+
+@trouble(2.0, least="calm", destination=any_destination, event_types=one_of([], ["order.*"], [EVENT_TYPES[0]], ["*"]))
+def edit_destination(world: World, *, destination: str, event_types: list[str]) -> None:
+    """An operator changes the filter of a destination."""
+    customer = world.customers[destination]
+    customer.destination = replace(customer.destination, event_types=tuple(event_types))
+    world.office.do("put", put, world, customer)
+
+
+@trouble(1.0, least="calm", destination=any_destination, per_second=one_of(0.5, 3.0, 50.0, None))
+def limit_destination(world: World, *, destination: str, per_second: float | None) -> None:
+    """An operator changes the limit of a destination."""
+    customer = world.customers[destination]
+    customer.destination = replace(customer.destination, max_requests_per_second=per_second)
+    world.office.do("put", put, world, customer)
+
+
+@trouble(1.5, least="calm", destination=any_destination, secs=between(5, 120))
+def disable_destination(world: World, *, destination: str, secs: float) -> None:
+    """An operator disables a destination, and enables it again."""
+    _enable(world, destination, enabled=False)
+    world.mend_later(secs, f"enable {destination}", lambda: _enable(world, destination, enabled=True))
+
+
+def _enable(world: World, destination: str, *, enabled: bool) -> None:
+    customer = world.customers[destination]
+    customer.destination = replace(customer.destination, enabled=enabled)
+
+    def change() -> None:
+        changes = plan_enabled(world.settings, [destination], enabled=enabled)
+        with _editing(world, (destination, changes[0].after)):
+            write_plan(world.settings, changes)
+
+    world.office.do("enable" if enabled else "disable", change)
+
+
+@trouble(1.5, destination=any_destination, secs=between(5, 200))
+def delete_destination(world: World, *, destination: str, secs: float) -> None:
+    """An operator deletes a document, and puts it back later."""
+
+    def delete() -> None:
+        with _editing(world, (destination, None)):
+            delete_document(world.settings, destination, lambda _name: None, is_dry_run=False)
+
+    world.office.do("delete", delete)
+    world.mend_later(secs, f"restore {destination}", lambda: restore(world, destination))
+
+
+def restore(world: World, destination: str) -> None:
+    """Put the document as the plan had it, with the present credentials."""
+    world.office.do("put", put, world, world.customers[destination])
+
+
+_BROKEN: Final = one_of("{", "[]", '{"id": "dst_0_0"}', "\x00", '{"id": "dst_0_0", "enabled": "yes"}')
+
+
+@trouble(1.0, destination=any_destination, content=_BROKEN, secs=between(5, 90))
+def garble_document(world: World, *, destination: str, content: str, secs: float) -> None:
+    """Another program writes something into the registry that is no document. The last good one stays in use."""
+
+    def garble() -> None:
+        with _editing(world, (destination, content.encode())):
+            write_document(world.settings, new_name(world.settings, destination), content.encode())
+
+    world.office.do("garble", garble)
+    world.mend_later(secs, f"restore {destination}", lambda: restore(world, destination))
+
+
+@trouble(1.0, destination=any_destination)
+def seal_new_secret(world: World, *, destination: str) -> None:
+    """A customer rotates an access key: the new one is made, sealed into the document, and the old one deleted."""
+    customer = world.customers[destination]
+    if customer.destination.mode != "ACCESS_KEY":
+        return
+    old = customer.make_access_key()
+
+    def seal() -> None:
+        ask = lambda: Secret(customer.secret)  # noqa: E731 - one line says it
+        seal_secret(world.settings, destination, ask, customer.access_key, is_dry_run=False)
+
+    world.office.do("seal", seal)
+    world.later(60.0, lambda: customer.delete_access_key(old))

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pushrail_stream.settings.model import Settings
+from tests.simulation.people.drawing import draw_plan
+from tests.simulation.people.troubles import kinds_of
+from tests.simulation.people.weather import AWS_RATES, KAFKA_RATES
+from tests.simulation.plan import PROFILES, Profile
+
+SEEDS = range(150)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_seed_gives_one_plan(profile: Profile) -> None:
+    assert draw_plan(5, profile) == draw_plan(5, profile)
+    assert draw_plan(5, profile) != draw_plan(6, profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_product_takes_all_drawn_settings(profile: Profile) -> None:
+    for seed in SEEDS:
+        Settings.model_validate(draw_plan(seed, profile).settings)
+
+
+def test_hostile_stories_are_as_large_as_stated() -> None:
+    for seed in SEEDS:
+        plan = draw_plan(seed, "hostile")
+        assert plan.secs >= 600
+        events = sum(trouble.details["count"] for trouble in plan.troubles if trouble.name == "produce_events")
+        assert events >= 2_000
+        assert 1 <= plan.workers <= 5
+
+
+def test_every_kind_of_fault_is_drawn_and_none_in_every_story() -> None:
+    found = Counter[str]()
+    for seed in SEEDS:
+        plan = draw_plan(seed, "hostile")
+        found.update({trouble.name for trouble in plan.troubles} | plan.rates.keys())
+    kinds = {kind.name for kind in kinds_of("hostile")} | KAFKA_RATES.keys() | AWS_RATES.keys()
+    assert found.keys() == kinds
+    assert {kind for kind, count in found.items() if count == len(SEEDS)} == {"produce_events"}
+
+
+def test_calm_stories_have_no_faults() -> None:
+    calm = {kind.name for kind in kinds_of("calm")}
+    for seed in SEEDS:
+        plan = draw_plan(seed, "calm")
+        assert not plan.rates
+        assert {trouble.name for trouble in plan.troubles} <= calm
+    assert "kill_worker" not in calm

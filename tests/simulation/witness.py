@@ -1,0 +1,176 @@
+"""The witness: it sees every record, commit and call of a story, and writes them down as evidence for the oracle.
+
+It stands between the network and the brokers, and beside AWS. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, final
+from unittest.mock import patch
+
+from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.record import NOT_UTF8, Partition, Record
+from tests.simulation.kafka.broker import Produced
+from tests.simulation.kafka.cluster import Cluster
+from tests.simulation.kafka.partition_log import LogRecord, PartitionLog
+from tests.simulation.oracle.evidence import Commit, Evidence, Written
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_PRODUCERS: Final = "producer"
+"""The beginning of the names of hosts that the world itself uses to write."""
+
+
+@final
+class Witness:
+    """Fills the evidence of one story while it is played."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._evidence: Evidence = world.evidence
+        self._host = ""
+        """The host whose request a broker handles now; empty when the world itself acts."""
+        self._of_log: dict[PartitionLog, dict[int, Written]] = {}
+        """By log and offset."""
+        self._in_log: list[tuple[LogRecord, Written]] = []
+        self._appended: list[Written] = []
+        """The records that the present request has written, or had written before."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch while the block lasts."""
+        cluster = self._world.cluster
+        cluster.coordinators.note = self._note_group
+        with (
+            patch.object(cluster.network, "request", self._watched_requests(cluster)),
+            patch.object(cluster, "delete_topic", self._watched_deletion(cluster)),
+            patch.object(PartitionLog, "append", self._watched_append()),
+            patch.object(PartitionLog, "append_unreadable", self._watched_unreadable()),
+            patch.object(PartitionLog, "elect", self._watched_loss(PartitionLog.elect)),
+            patch.object(PartitionLog, "remove_before", self._watched_loss(PartitionLog.remove_before)),
+            patch.object(PartitionLog, "compact", self._watched_loss(PartitionLog.compact)),
+        ):
+            yield
+
+    def finish(self) -> None:
+        """Note which records were aborted, when the story has ended."""
+        for record, written in self._in_log:
+            written.is_readable &= not record.is_aborted
+
+    # Requests
+
+    def _watched_requests(self, cluster: Cluster) -> Callable[..., None]:
+        request = cluster.network.request
+
+        def watched(host: Any, broker: Any, api: str, handle: Callable[[], Any], done: Any, timeout: float) -> None:
+            written: list[Written] = []
+
+            def handle_for_host() -> Any:
+                self._host, self._appended = host.name, written
+                try:
+                    return handle()
+                finally:
+                    self._host, self._appended = "", []
+
+            def done_at_host(answer: Any) -> None:
+                if isinstance(answer, Produced) and answer.error is None:
+                    for one in written:
+                        one.acknowledged_at = one.acknowledged_at or self._world.scheduler.now
+                done(answer)
+
+            request(host, broker, api, handle_for_host, done_at_host, timeout)
+
+        return watched
+
+    # Logs
+
+    def _watched_append(self) -> Callable[..., int]:
+        append = PartitionLog.append
+
+        def watched(log: PartitionLog, records: Sequence[Any], **options: Any) -> int:
+            before = log.end
+            base = append(log, records, **options)
+            if log.end > before:
+                self._note_records(log, log.records[-len(records) :])
+            known = self._of_log.get(log, {})
+            self._appended += [known[offset] for offset in range(base, base + len(records)) if offset in known]
+            return base
+
+        return watched
+
+    def _watched_unreadable(self) -> Callable[..., int]:
+        append_unreadable = PartitionLog.append_unreadable
+
+        def watched(log: PartitionLog, *args: Any, **options: Any) -> int:
+            first = append_unreadable(log, *args, **options)
+            self._note_records(log, log.records[-1:])
+            return first
+
+        return watched
+
+    def _note_records(self, log: PartitionLog, records: Sequence[LogRecord]) -> None:
+        topic_id, now = self._topic_id(log), self._world.scheduler.now
+        host = "" if self._host.startswith(_PRODUCERS) else self._host
+        known = self._of_log.setdefault(log, {})
+        for record in records:
+            headers = tuple((name if isinstance(name, str) else NOT_UTF8, value) for name, value in record.headers)
+            for offset in range(record.offset, record.last + 1):
+                seen = Record(
+                    log.topic, log.number, offset, record.key, record.value, headers, record.timestamp_ms, topic_id
+                )
+                written = Written(now, seen, host, is_readable=record.unreadable is None)
+                known[offset] = written
+                self._evidence.written.append(written)
+                self._in_log.append((record, written))
+            self._world.history.note("record", topic=log.topic, partition=log.number, offset=record.offset, host=host)
+
+    def _topic_id(self, log: PartitionLog) -> str | None:
+        cluster = self._world.cluster
+        views = (broker.view.get(log.topic) for broker in cluster.brokers.values())
+        topics = [cluster.topic(log.topic), *(view.topic for view in views if view is not None)]
+        return next((topic.id for topic in topics if topic is not None and log in topic.partitions), None)
+
+    def _watched_loss(self, change: Callable[..., None]) -> Callable[..., None]:
+        def watched(log: PartitionLog, *args: Any, **options: Any) -> None:
+            change(log, *args, **options)
+            left = {offset for record in log.records for offset in range(record.offset, record.last + 1)}
+            self._lose(one for offset, one in self._of_log.get(log, {}).items() if offset not in left)
+
+        return watched
+
+    def _watched_deletion(self, cluster: Cluster) -> Callable[[str], None]:
+        delete_topic = cluster.delete_topic
+
+        def watched(name: str) -> None:
+            for log in cluster.topics[name].partitions:
+                self._lose(self._of_log.get(log, {}).values())
+            delete_topic(name)
+
+        return watched
+
+    def _lose(self, gone: Any) -> None:
+        for one in gone:
+            one.gone_at = one.gone_at or self._world.scheduler.now
+
+    # Groups
+
+    def _note_group(self, kind: str, **facts: Any) -> None:
+        world = self._world
+        world.history.note(kind, **facts)
+        if kind != "commit":
+            return
+        topic = world.cluster.topic(facts["topic"])
+        host = self._host if self._host.startswith("worker") else ""
+        self._evidence.commits.append(
+            Commit(
+                world.scheduler.now,
+                facts["group"],
+                Partition(facts["topic"], facts["partition"]),
+                None if topic is None else topic.id,
+                Committable(facts["offset"], facts["metadata"]),
+                host,
+            )
+        )

@@ -1,0 +1,173 @@
+"""The world of one story: time, Kafka, AWS, the fleet of workers, and the people around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Final, final
+
+from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
+from pushrail_stream.kafka.topics import plan_topics
+from pushrail_stream.settings.model import Settings
+from tests.simulation.history import History
+from tests.simulation.oracle.evidence import UNHEALED, Disturbance, DisturbanceKind, DocumentEdit, Evidence
+from tests.simulation.people.customers import OUR_KEY, OUR_SECRET, OUR_USER, Customer
+from tests.simulation.people.events import Sent
+from tests.simulation.people.fleet import Fleet
+from tests.simulation.people.operators import Office
+from tests.simulation.people.registry import put
+from tests.simulation.people.troubles import apply_trouble
+from tests.simulation.people.weather import set_weather
+from tests.simulation.plan import Plan, Trouble
+from tests.simulation.scheduler import Host, Scheduler, Timer
+from tests.simulation.substitution import EPOCH
+
+if TYPE_CHECKING:
+    from tests.simulation.aws.cloud import Cloud
+    from tests.simulation.kafka.cluster import Cluster
+
+_RETRY_PARTITIONS: Final = 2
+"""Partitions of topics other than the events: enough for two workers to share them."""
+
+
+@final
+class World:
+    """Everything that a trouble may change, and the evidence of all that happens."""
+
+    def __init__(self, plan: Plan, scheduler: Scheduler, history: History, cluster: Cluster, cloud: Cloud) -> None:
+        self.plan = plan
+        self.settings = Settings.model_validate(plan.settings)
+        self.scheduler = scheduler
+        self.history = history
+        self.cluster = cluster
+        self.cloud = cloud
+        self.evidence = Evidence(self.settings)
+        self.customers = {one.id: Customer(self, one) for one in plan.destinations}
+        """By destination id."""
+        self.fleet = Fleet(self)
+        self.office = Office(self)
+        self.sent: dict[str, Sent] = {}
+        """The records that producers have sent, by idempotency key; not all of them were accepted."""
+        self.acknowledged: dict[str, None] = {}
+        """Keys of the records that Kafka has acknowledged to their producer."""
+        self._begun_at = scheduler.now
+        self._broken: dict[int, tuple[str, Callable[[], None]]] = {}
+        self._number = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Virtual seconds since the story began."""
+        return self.scheduler.now - self._begun_at
+
+    def prepare(self) -> None:
+        """Make the topics and the customers' accounts, and turn on the background faults."""
+        for topic in plan_topics(self.settings):
+            count = self.plan.partitions if topic.holds_events else _RETRY_PARTITIONS
+            self.cluster.create_topic(topic.name, 1 if topic.one_partition else count, dict(topic.config))
+        self.cloud.accounts.create_our_key(OUR_USER, OUR_KEY, OUR_SECRET)
+        self.evidence.secrets.add(OUR_SECRET)
+        for customer in self.customers.values():
+            customer.open_account()
+        set_weather(self, self.plan.rates)
+
+    def schedule(self) -> None:
+        """Let every trouble of the plan happen at its time."""
+        self._begun_at = self.scheduler.now
+        for trouble in self.plan.troubles:
+            self.scheduler.call_later(trouble.at, self._apply, trouble)
+
+    def _apply(self, trouble: Trouble) -> None:
+        self.history.count_fault(trouble.name, **trouble.details)
+        apply_trouble(self, trouble)
+
+    def later(self, secs: float, work: Callable[[], None]) -> Timer:
+        """Do something of the world later."""
+        return self.scheduler.call_later(secs, work)
+
+    def trouble_later(self, secs: float, work: Callable[[], None]) -> None:
+        """Do something that belongs to a trouble later, unless the world has healed by then."""
+
+        def do() -> None:
+            if self.evidence.healed_at == UNHEALED:
+                work()
+
+        self.later(secs, do)
+
+    def mend_later(self, secs: float, name: str, mend: Callable[[], None]) -> None:
+        """Undo a trouble after ``secs``, or when the world heals if that is earlier."""
+        self._number += 1
+        number = self._number
+        self._broken[number] = (name, mend)
+        self.later(secs, lambda: self._mend(number))
+
+    def _mend(self, number: int) -> None:
+        name, mend = self._broken.pop(number, ("", None))
+        if mend is not None:
+            self.history.note("mended", what=name)
+            mend()
+
+    def heal(self) -> None:
+        """Undo every trouble: from now on nothing goes wrong."""
+        set_weather(self, {})
+        for number in list(self._broken):
+            self._mend(number)
+        for customer in self.customers.values():
+            customer.mend()
+        self.fleet.heal()
+        self.evidence.healed_at = self.scheduler.now
+        self.history.note("healed")
+
+    @property
+    def wall_secs(self) -> float:
+        """The world's true wall time, epoch seconds."""
+        return EPOCH + self.scheduler.now
+
+    @property
+    def now_ms(self) -> int:
+        """The same in epoch milliseconds."""
+        return round(1_000 * self.wall_secs)
+
+    def restore_documents(self) -> None:
+        """Operators put every document again."""
+        self.office.do("put", put, self, *self.customers.values())
+
+    def is_settled(self) -> bool:
+        """Whether the groups have committed every record that they can read."""
+        topics, group = self.settings.topics, events_consumer(self.settings.kafka).group_id
+        retries = retries_consumer(self.settings.kafka).group_id
+        return all(
+            self._is_committed(group_id, topic)
+            for group_id, topic in ((group, topics.events), *((retries, topic) for topic in topics.retry))
+        )
+
+    def _is_committed(self, group_id: str, name: str) -> bool:
+        topic, commits = self.cluster.topic(name), self.cluster.coordinator(group_id).commits
+        for log in () if topic is None else topic.partitions:
+            commit = commits.get((name, log.number))
+            committed = log.first if commit is None else commit.offset
+            readable = (r for r in reversed(log.records) if not r.is_marker and not r.is_aborted)
+            if any(record.last >= committed for record in islice(readable, 1)):
+                return False
+        return True
+
+    def new_host(self, prefix: str) -> Host:
+        """A host for one program. Its name tells when it began, so that a shorter story has the same."""
+        name, number = f"{prefix}-{self.elapsed:.1f}", 1
+        while name in self.scheduler.hosts:
+            number += 1
+            name = f"{prefix}-{self.elapsed:.1f}-{number}"
+        return self.scheduler.host(name)
+
+    def note_sent(self, sent: Sent) -> None:
+        """Note a record that a producer hands to its client."""
+        self.sent[sent.idempotency_key] = sent
+
+    def disturb(self, kind: DisturbanceKind, secs: float = 0.0, host: str = "") -> None:
+        """Tell the oracle of a trouble that is no customer's."""
+        now = self.scheduler.now
+        self.evidence.disturbances.append(Disturbance(now, now + secs, kind, host))
+
+    def edited(self, destination: str, content: bytes | None) -> None:
+        """Tell the oracle that a document has, or is about to have, another content."""
+        self.evidence.edits.append(DocumentEdit(self.scheduler.now, destination, content))
+        self.history.note("document", destination=destination, content=content)
