@@ -193,6 +193,7 @@ class Cloud:
 
     def _wire(self, answer: Answer, call: Call) -> bytes:
         call.status = answer.status
+        call.request_id = dict(answer.headers).get("x-amzn-RequestId", "")
         return wire(answer, self.state.clock())
 
     def _note_untaken(self, received: _Received, blame: Blame) -> None:

@@ -29,6 +29,7 @@ _GIVE_UP_SECS: Final = 127.0
 class Host(Protocol):
     """The part of a simulated host that connections need."""
 
+    name: str
     is_alive: bool
     on_end: list[Callable[[], None]]
     """Called when the host is killed."""
@@ -63,6 +64,11 @@ class SimTransport(asyncio.Transport):
         """What has arrived while reading was paused."""
         if host is not None:
             host.on_end.append(self._server.client_gone)
+
+    @property
+    def host_name(self) -> str:
+        """The name of the client's host."""
+        return "" if self._host is None else self._host.name
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes."""

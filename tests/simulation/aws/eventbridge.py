@@ -90,7 +90,7 @@ class EventBridgeService:
         if name is None:
             call.blame = "ours"
             return self._refuse(call, 400, "SerializationException", "The body is no request of DescribeEventBus")
-        arn = arn_of(name, call.region, who.account)
+        arn = call.bus = arn_of(name, call.region, who.account)
         denied = denial(self._state.accounts, who, DESCRIBE_BUS, arn)
         if denied is not None:
             call.blame = denied.blame
@@ -118,7 +118,7 @@ class EventBridgeService:
         # An entry for a missing bus, and one with a long detail type, vanish without a word.
         vanishes = bus is None or len(entry.fields["DetailType"]) > MAX_DETAIL_TYPE
         blame: Blame = "" if not vanishes else "customer" if bus is None else "event"
-        call.entries.append(EntryTruth(entry.bus, entry.key, not vanishes, True, "", blame))
+        call.entries.append(EntryTruth(entry.bus, entry.key, not vanishes, True, "", blame, event_id))
         if bus is not None and not vanishes:
             self._note_arrival(entry, bus, event_id, call)
         return {"EventId": event_id}

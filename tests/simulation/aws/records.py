@@ -46,6 +46,8 @@ class EntryTruth(NamedTuple):
     """Whether the answer, as it was sent, says with an event id that the entry was taken."""
     code: str
     blame: Blame
+    event_id: str = ""
+    """The id by which AWS took the entry, whether or not it arrived at a bus; empty when it was refused."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,12 @@ class Call:
     principal: str = ""
     role: str = ""
     """AssumeRole: the role asked for. Otherwise the role whose session signed the call."""
+    bus: str = ""
+    """DescribeEventBus: the ARN of the bus."""
+    host: str = ""
+    """The name of the sender's host; empty when it has none."""
+    request_id: str = ""
+    """The id in the head of the answer, as it was sent; empty where it has none."""
     fault: str = ""
     """The kind of the injected fault."""
     status: int = 0

@@ -18,6 +18,10 @@ _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnect
 class Client(Protocol):
     """The client's side of a connection."""
 
+    @property
+    def host_name(self) -> str:
+        """The name of its host; empty when it has none."""
+
     def arrive(self, data: bytes, call: Call | None) -> None:
         """Bytes reach the client's host."""
 
@@ -92,6 +96,8 @@ class ServerSide:
 
     def _react(self, request: Request) -> None:
         reaction = self._cloud.handle(request, self._name)
+        if reaction.call is not None:
+            reaction.call.host = self._client.host_name
         self._is_silent = not reaction.pieces
         delay_secs = 0.0
         for place, (pause_secs, data) in enumerate(reaction.pieces):

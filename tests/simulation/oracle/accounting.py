@@ -57,10 +57,10 @@ def _open(ledger: Mapping[str, int]) -> Iterator[str]:
 def _differences(story: Deliveries, end: WorkerEnd, ledger: Mapping[str, int]) -> Iterator[str]:
     """Columns that differ from what buses and Kafka saw of this worker. Its host runs nothing else."""
     seen: dict[str, int] = defaultdict(int)
-    for call in story.evidence.calls:
-        if call.host == end.host and call.answered_at is not None:
-            seen["delivered"] += sum(entry.event_id is not None for entry in call.entries)
-    columns = ["delivered"]
+    calls = [call for call in story.evidence.calls if call.host == end.host and call.answered_at is not None]
+    for call in calls:
+        seen["delivered"] += sum(entry.event_id is not None for entry in call.entries)
+    columns = [] if any(call.is_garbled for call in calls) else ["delivered"]
     copies = [copy for copy in story.copies if copy.written.host == end.host]
     if all(copy.written.acknowledged_at is not None for copy in copies):  # otherwise a copy may count or not
         columns += ["dead_lettered", "moved_to_retry"]

@@ -98,7 +98,7 @@ def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
 
 def _wrong_call(story: Deliveries, calls: dict[str, Call], seen: EventSeen, said: Said) -> str:
     request_id, index = said.get("requestId"), said.get("batchIndex")
-    call = calls.get(str(request_id))
+    call = calls.get(str(request_id)) or story.garbled_call_of.get(str(said.get("eventBridgeEventId")))
     if call is None:
         # Without an id, no usable answer came: nothing can have been delivered.
         return "it tells of a delivery that no call made" if said.get("status") == "delivered" else ""
@@ -122,7 +122,7 @@ def _wrong_result(call: Call, entry: Entry, said: Said) -> str:
         return f"the bus gave the id {entry.event_id}"
     if is_delivered and call.answered_at is None:
         return "its answer never came"
-    if not is_delivered and entry.event_id and call.answered_at is not None:
+    if not is_delivered and entry.event_id and call.is_clear:
         return f"the bus took it in the call {call.request_id}"
     return ""
 

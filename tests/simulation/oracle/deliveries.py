@@ -78,6 +78,8 @@ class Deliveries:
         self.documents = Documents(evidence.edits)
         topics, vendor = evidence.settings.topics, evidence.settings.vendor
         self.events: list[EventSeen] = []
+        self._values: dict[str, list[bytes]] = defaultdict(list)
+        """By idempotency key the values of events."""
         self._event_at: dict[int, EventSeen] = {}
         self.copies: list[CopySeen] = []
         self.alien: list[tuple[Written, str]] = []
@@ -92,6 +94,8 @@ class Deliveries:
                 self.events.append(seen)
                 self._event_at[id(one)] = seen
                 self.by_value[record.value or b""].append(seen)
+                if isinstance(seen.event, Event) and record.value not in self._values[seen.event.idempotency_key]:
+                    self._values[seen.event.idempotency_key].append(seen.event.value)
             elif record.topic == topics.dlq or record.topic in topics.retry:
                 self._take_copy(one, is_dead=record.topic == topics.dlq)
             elif record.topic == topics.attempts and (fields := _read(record.value)) is not None:
@@ -177,6 +181,9 @@ class Deliveries:
         """By group: the calls to its buses, and those that signed in to its roles."""
         self.refusals: dict[str, list[float]] = defaultdict(list)
         """By group: the times at which AWS refused a call for the customer's sake."""
+        garbled = [call for call in self.evidence.calls if call.is_garbled]
+        self.garbled_call_of = {entry.event_id: call for call in garbled for entry in call.entries if entry.event_id}
+        """By the id that the bus gave an entry: the calls whose request id may be garbled too."""
         self.strays: list[tuple[Call, Entry]] = []
         """Entries that a bus of no document took."""
         for call in self.evidence.calls:
@@ -184,12 +191,19 @@ class Deliveries:
                 self.calls_of[group].append(call)
                 if "customer" in {call.fault, *(entry.fault for entry in call.entries)}:
                     self.refusals[group].append(call.at)
-            of_bus = self.documents.group_of_bus(call.target)
             for entry in call.entries:
-                if entry.event_id is not None and of_bus is None:
-                    self.strays.append((call, entry))
-                elif entry.event_id is not None and of_bus is not None:
-                    self.arrivals[entry.detail, of_bus].append(Arrival(call.at, call, entry, of_bus))
+                if entry.event_id is not None:
+                    self._take_arrival(call, entry)
+
+    def _take_arrival(self, call: Call, entry: Entry) -> None:
+        group = self.documents.group_of_bus(call.target)
+        if group is None:
+            self.strays.append((call, entry))
+            return
+        # AWS confirms entries for a bus that does not exist, and forgets their texts.
+        details = [entry.detail] if entry.detail else self._values.get(entry.key, [])
+        for detail in details:
+            self.arrivals[detail, group].append(Arrival(call.at, call, entry, group))
 
 
 def _may_lack_attempts(evidence: Evidence) -> bool:

@@ -19,6 +19,10 @@ UNHEALED: Final = float("inf")
 """Time at which the world heals, while that is unknown."""
 
 
+Cause = Fault | Literal["moment"]
+"""The party that caused a failure; ``moment``: it may pass by itself."""
+
+
 class Violation(NamedTuple):
     """A broken promise."""
 
@@ -62,13 +66,13 @@ class Entry(NamedTuple):
     """One entry of a call to PutEvents, and the truth about it."""
 
     detail: bytes
-    """Empty when the bus refused it: nobody has kept the text."""
+    """Empty when it reached no bus: nobody has kept the text."""
     resources: tuple[str, ...]
     event_id: str | None
     """The id that the bus gave it; None when the bus refused it."""
     code: str = ""
-    fault: Fault | Literal["moment"] | None = None
-    """The party that caused the refusal; ``moment``: it may pass by itself."""
+    fault: Cause | None = None
+    """The cause of the refusal; or of an entry's loss at a bus that does not exist, although AWS took it."""
 
     @property
     def key(self) -> str:
@@ -90,14 +94,21 @@ class Call:
     """None when no answer was made."""
     entries: tuple[Entry, ...] = ()
     answered_at: float | None = None
-    """The time at which the host had the whole answer as AWS made it; None when it was lost, cut off or garbled."""
-    fault: Fault | Literal["moment"] | None = None
-    """The party that caused the failure of the whole call."""
+    """The time at which the host had the whole answer; None when it was lost or cut off."""
+    fault: Cause | None = None
+    """The cause of the failure of the whole call."""
+    is_garbled: bool = False
+    """Whether the answer is not as AWS made it. It may say anything, the truth among it."""
 
     @property
     def is_good(self) -> bool:
         """Whether the call did all that it asked for, and its host knows it."""
-        return self.answered_at is not None and self.status == 200 and all(e.event_id for e in self.entries)
+        return self.is_clear and self.status == 200 and all(entry.event_id for entry in self.entries)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether its host has the answer that AWS made."""
+        return self.answered_at is not None and not self.is_garbled
 
 
 DisturbanceKind = Literal[

@@ -77,7 +77,7 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         yield from _copy_acts(story, coverage, twins, copies, copy)
     for arrival in story.arrivals.get((value, group), ()):
         after, why = 0, ""
-        if arrival.call.answered_at is None:
+        if not arrival.call.is_clear:
             after, why = 1, " (its answer was lost)"
         elif (loss := _reason(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"

@@ -84,3 +84,12 @@ def test_a_copy_without_an_acknowledgement_may_count_or_not() -> None:
         ledger = LEDGER | {"begun": 1 + moved, "moved_to_retry": moved}
         told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=ledger))
     assert imbalance(told) == []
+
+
+def test_a_garbled_answer_may_count_or_not() -> None:
+    told, _ = delivered()
+    told.evidence.calls[0].is_garbled = True
+    for taken in (0, 1):
+        ledger = LEDGER | {"begun": taken, "delivered": taken}
+        told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=ledger))
+    assert imbalance(told) == []

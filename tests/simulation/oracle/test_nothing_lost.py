@@ -100,3 +100,11 @@ def test_a_bad_edit_leaves_the_last_good_version() -> None:
     (found,) = lost(told)
     assert found.endswith("never came to any destination")
     assert told.story.documents.possible(("acme", CUSTOMER), 3_000.0, 3_000.0)
+
+
+def test_an_entry_for_a_missing_bus_is_delivered_as_far_as_anyone_can_know() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, 7)
+    call = told.call(1_004.0, event)
+    call.entries = (call.entries[0]._replace(detail=b"", fault="customer"),)
+    assert lost(told) == []
