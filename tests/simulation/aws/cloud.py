@@ -14,7 +14,7 @@ from tests.simulation.aws import corpus
 from tests.simulation.aws.accounts import Credential
 from tests.simulation.aws.answers import Answer, error, unauthenticated, wire
 from tests.simulation.aws.eventbridge import EventBridgeService, account_of_body
-from tests.simulation.aws.faults import CALL_ERRORS, Stage
+from tests.simulation.aws.faults import CALL_ERRORS, Fault, Stage
 from tests.simulation.aws.kms import KmsService
 from tests.simulation.aws.reactions import Reaction, answered, hang, spoil
 from tests.simulation.aws.records import Api, Blame, Call
@@ -79,10 +79,11 @@ class Cloud:
         service, _, region = host.removesuffix(DOMAIN).partition(".")
         if not host.endswith(DOMAIN) or service not in _SERVICES.values():
             return "dns_failure"
-        kind = self.faults.draw(stage, None, region, "")
-        if kind:
-            self.state.count(kind)
-        return kind
+        fault = self.faults.draw(stage, None, region, "")
+        if fault is None:
+            return ""
+        self.state.count(fault.kind)
+        return fault.kind
 
     def handle(self, request: Request, host: str) -> Reaction:
         """Carry a request out, faults included."""
@@ -94,13 +95,13 @@ class Cloud:
             )
         call = received.call
         state.calls.append(call)
-        kind = state.faults.draw("before", call.api, call.region, received.account)
-        if kind:
-            reaction = self._refuse_by_fault(kind, received)
+        fault = state.faults.draw("before", call.api, call.region, received.account)
+        if fault is not None:
+            reaction = self._refuse_by_fault(fault, received)
         else:
             answer = self._carry_out(received)
-            kind = state.faults.draw("after", call.api, call.region, received.account)
-            reaction = self._spoil(kind, answer, call) if kind else answered(self._wire(answer, call))
+            fault = state.faults.draw("after", call.api, call.region, received.account)
+            reaction = answered(self._wire(answer, call)) if fault is None else self._spoil(fault, answer, call)
         state.note("call", number=call.number, api=call.api, status=call.status, code=call.code, fault=call.fault)
         return reaction._replace(call=call)
 
@@ -156,36 +157,36 @@ class Cloud:
             return "aws"
         return "ours" if known is None and request.headers.get(b"x-amz-target") is None else _owner(known)
 
-    def _refuse_by_fault(self, kind: str, received: _Received) -> Reaction:
+    def _refuse_by_fault(self, fault: Fault, received: _Received) -> Reaction:
         """The reaction to a request that AWS does not carry out."""
         call = received.call
-        self._count(kind, call)
-        call.blame = CALL_ERRORS[kind.removeprefix("call:")].blame if kind.startswith("call:") else "aws"
-        reaction = self._reaction_without_call(kind, call)
+        self._count(fault.kind, call)
+        code = fault.code_of_call
+        call.blame, call.code = ("aws" if not code else CALL_ERRORS[code].blame), code
         self._note_untaken(received, call.blame)
+        if code:
+            known = CALL_ERRORS[code]
+            return answered(self._wire(error(call.api, known.status, code, known.message, self.state.new_id()), call))
+        if fault.kind == "garbled_before":
+            return self._garble(fault, _NO_ANSWER, call, with_ids=False)
+        return hang() if fault.kind == "hang" else Reaction((), "reset" if fault.kind == "reset_before" else "close")
+
+    def _spoil(self, fault: Fault, answer: Answer, call: Call) -> Reaction:
+        """The reaction to a call that was carried out, with an answer that suffers."""
+        self._count(fault.kind, call)
+        call.blame = call.blame or "aws"
+        if fault.kind == "garbled_after":
+            return self._garble(fault, answer, call, with_ids=True)
+        reaction = spoil(fault.kind, self._wire(answer, call), self.state.dice)
+        if not reaction.pieces:
+            call.status = 0
         return reaction
 
-    def _reaction_without_call(self, kind: str, call: Call) -> Reaction:
-        if kind.startswith("call:"):
-            code = kind.removeprefix("call:")
-            call.code = code
-            answer = error(call.api, CALL_ERRORS[code].status, code, CALL_ERRORS[code].message, self.state.new_id())
-            return answered(self._wire(answer, call))
-        if kind == "garbled_before":
-            return self._garble(_NO_ANSWER, call, with_ids=False)
-        return hang() if kind == "hang" else Reaction((), "reset" if kind == "reset_before" else "close")
-
-    def _spoil(self, kind: str, answer: Answer, call: Call) -> Reaction:
-        """The reaction to a call that was carried out, with an answer that suffers."""
-        self._count(kind, call)
-        if not call.blame:
-            call.blame = "aws"
-        if kind == "garbled_after":
-            return self._garble(answer, call, with_ids=True)
-        return spoil(kind, self._wire(answer, call), self.state.dice)
-
-    def _garble(self, answer: Answer, call: Call, *, with_ids: bool) -> Reaction:
-        garbled = corpus.draw(call.api, answer, self.state.dice, with_ids=with_ids)
+    def _garble(self, fault: Fault, answer: Answer, call: Call, *, with_ids: bool) -> Reaction:
+        if fault.detail:
+            garbled = corpus.take(call.api, answer, fault.detail)
+        else:
+            garbled = corpus.draw(call.api, answer, self.state.dice, with_ids=with_ids)
         call.fault = f"{call.fault} {garbled.name}"
         call.entries = [one._replace(confirmed=False) for one in call.entries]
         call.blame, call.code = "aws", ""

@@ -210,6 +210,13 @@ class Garbled(NamedTuple):
     """``STATUS/HEADERS/BODY``."""
 
 
+def take(api: Api, real: Answer, name: str) -> Garbled:
+    """The garbled answer at a place of the corpus, by its name."""
+    status, headers, body = name.split("/")
+    content = BODIES[api][body].garble(real.body, Random(0))
+    return Garbled(Answer(int(status), HEADERS[headers], content), name)
+
+
 def draw(api: Api, real: Answer, dice: Random, *, with_ids: bool) -> Garbled:
     """A garbled answer in the place of ``real``. ``with_ids``: it may repeat the event ids of ``real``."""
     bodies = BODIES[api]

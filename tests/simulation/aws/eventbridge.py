@@ -134,11 +134,11 @@ class EventBridgeService:
             return Refusal("NotAuthorizedForSourceException", "Not authorized for the source.")
         if bus is not None and entry.fields["DetailType"] in bus.refused_detail_types:
             return Refusal("NotAuthorizedForDetailTypeException", "Not authorized for the detail type.")
-        kind = self._state.faults.draw("entry", "PutEvents", call.region, entry.bus.split(":")[4])
-        if kind:
-            self._state.count(kind)
-            return Refusal(kind.removeprefix("entry:"), "")
-        return None
+        fault = self._state.faults.draw("entry", "PutEvents", call.region, entry.bus.split(":")[4])
+        if fault is None:
+            return None
+        self._state.count(fault.kind)
+        return Refusal(fault.kind.removeprefix("entry:"), "")
 
     def _note_arrival(self, entry: _Entry, bus: Bus, event_id: str, call: Call) -> None:
         fields = entry.fields

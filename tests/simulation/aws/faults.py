@@ -105,6 +105,8 @@ class Fault:
     """Of the bus or the role that the call is about."""
     times: int | None = None
     """Occurrences left; None for no limit."""
+    detail: str = ""
+    """Garbled answers: a place of the corpus, ``STATUS/HEADERS/BODY``; empty to draw one."""
 
     def __post_init__(self) -> None:
         if self.kind not in STAGES:
@@ -115,12 +117,17 @@ class Fault:
         """The stage of its kind."""
         return STAGES[self.kind]
 
+    @property
+    def code_of_call(self) -> str:
+        """The error code of the whole call; empty for a kind that has none."""
+        return self.kind.partition("call:")[2]
+
     def applies(self, api: Api | None, region: str, account: str) -> bool:
         """Whether it can occur here. A connection has no API yet."""
-        code = self.kind.removeprefix("call:")
+        code = self.code_of_call
         return (
             self.times != 0
-            and (code == self.kind or api in CALL_ERRORS[code].apis)
+            and (not code or api in CALL_ERRORS[code].apis)
             and self.api in {None, api}
             and self.region in {None, region}
             and self.account in {None, account}
@@ -158,11 +165,11 @@ class Faults:
         """End all faults."""
         self._by_stage = {}
 
-    def draw(self, stage: Stage, api: Api | None, region: str, account: str) -> str:
-        """The kind of fault that occurs; empty for none."""
+    def draw(self, stage: Stage, api: Api | None, region: str, account: str) -> Fault | None:
+        """The fault that occurs, if any."""
         for one in self._by_stage.get(stage, ()):
             if one.applies(api, region, account) and (one.rate >= 1 or self._dice.random() < one.rate):
                 if one.times is not None:
                     one.times -= 1
-                return one.kind
-        return ""
+                return one
+        return None

@@ -60,7 +60,7 @@ class OneHost:
         with (
             simulated(self.scheduler, self.seed, kafka=None, connect=self.network.open),
             install(self.network),
-            mock.patch.dict(os.environ, _environment()),
+            mock.patch.dict(os.environ, environment()),
         ):
             self.host.start(lambda: asyncio.run(main()))
             is_over_in_time = self.scheduler.run_until(lambda: bool(is_over) or not self.host.is_alive, _LONGEST_SECS)
@@ -69,7 +69,7 @@ class OneHost:
         assert is_over_in_time, "the story has not ended"
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Settings of AWS's library, without any file of this machine."""
     nowhere = str(Path(os.devnull))
     return {
