@@ -45,6 +45,8 @@ class SimProducer(SimClient):
         self._queued_bytes = 0
         self._homeless: dict[str, list[UnsentRecord]] = {}
         """Records of topics whose partitions are not known yet."""
+        self._missing: set[str] = set()
+        """Topics of which the client believes that they do not exist."""
         self._asked_at: dict[str, float] = {}
         """By topic the time of the last question for its metadata."""
         self._fatal: KafkaError | None = None
@@ -98,6 +100,11 @@ class SimProducer(SimClient):
         topic, partition = record.place
         view = self._views.get(topic)
         refresh_secs = self._number("topic.metadata.refresh.interval.ms", 300_000) / 1000
+        if topic in self._missing:
+            self.refresh(topic, partial(self._believe, topic))
+            raise KafkaException(
+                KafkaError(KafkaError._UNKNOWN_TOPIC, "Unable to produce message: Local: Unknown topic")
+            )
         if view is None or isinstance(view, int):
             if topic not in self._homeless:
                 self._homeless[topic] = []
@@ -128,15 +135,21 @@ class SimProducer(SimClient):
             for record in records:
                 self._place_late(record)
             return
-        code = KafkaError._UNKNOWN_TOPIC if view == KafkaError.UNKNOWN_TOPIC_OR_PART else view
         is_hopeless = view is not None and (view != KafkaError.UNKNOWN_TOPIC_OR_PART or now >= begun + patience)
         late = [record for record in records if is_hopeless or record.expires_at <= now]
-        self.report(late, code if is_hopeless else KafkaError._MSG_TIMED_OUT)
+        self.report(late, view if is_hopeless else KafkaError._MSG_TIMED_OUT)
+        if is_hopeless and view == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._missing.add(topic)
         left = [record for record in records if record not in late]
         if left:
             self._homeless[topic] = left
             secs = RETRY_SECS[min(tries, _RETRIES - 1)]
             self._host.call_later(secs, self.refresh, topic, partial(self._settle, topic, tries + 1, begun))
+
+    def _believe(self, topic: str) -> None:
+        """Metadata has come of a topic that was missing."""
+        if not isinstance(self._views.get(topic), int):
+            self._missing.discard(topic)
 
     def _place_late(self, record: UnsentRecord) -> None:
         try:
@@ -232,7 +245,8 @@ class SimProducer(SimClient):
         if not records:
             return
         if code is not None and self._transaction is not None:
-            self._transaction.note_failure(code)
+            was_refused = code > 0 and code != KafkaError.UNKNOWN_TOPIC_OR_PART
+            self._transaction.note_failure(code if was_refused else KafkaError._INCONSISTENT)
         records = list(records)
         wanted = [record for record in records if record.on_delivery is not None]
         if code is None and self._properties.get("delivery.report.only.error"):

@@ -30,6 +30,7 @@ _AGAIN: Final = frozenset(
 _FENCED: Final = frozenset(
     {KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.INVALID_PRODUCER_ID_MAPPING}
 )
+_FENCED_REASON: Final = KafkaError(KafkaError._FENCED).str()
 State = Literal["new", "ready", "open", "failed"]
 """Of a transaction that is open and must be aborted: failed."""
 
@@ -47,13 +48,13 @@ class ProducerTransaction:
         self._failure: KafkaError | None = None
         self._covered: dict[Place, bool] = {}
         """The partitions of the open transaction, and whether the coordinator knows them."""
+        self._is_committing = False
+        """Whether a commit has begun, whose result is not known."""
         self.needs_identity = False
         """Whether records were given up, so that the next transaction needs another epoch."""
 
     def check_produce(self) -> None:
         """Raise unless a record may be produced now."""
-        if self._state == "failed":
-            raise KafkaException(self._failure)
         if self._state != "open":
             raise KafkaException(KafkaError(KafkaError._STATE, "Unable to produce message: Local: Erroneous state"))
 
@@ -71,10 +72,13 @@ class ProducerTransaction:
 
     def begin(self) -> None:
         """Begin a transaction. The coordinator hears of it with the first record."""
-        self._raise_fatal()
-        if self._state != "ready":
-            raise KafkaException(KafkaError(KafkaError._STATE, f"a transaction cannot begin when it is {self._state}"))
+        self._check_state("ready")
         self._state = "open"
+
+    def _check_state(self, *allowed: State) -> None:
+        self._raise_fatal()
+        if self._state not in allowed:
+            raise KafkaException(KafkaError(KafkaError._STATE, f"Operation not valid in state {self._state}"))
 
     def covers(self, place: Place, then: Callable[[], None]) -> bool:
         """As `Client.may_write`."""
@@ -114,7 +118,7 @@ class ProducerTransaction:
     def note_failure(self, code: ErrorCode) -> None:
         """A record could not be written: the transaction must be aborted, or there is a newer producer."""
         if code in _FENCED:
-            self._producer.fail(KafkaError._FENCED, "transactional producer fenced by newer producer instance")
+            self._producer.fail(KafkaError._FENCED, _FENCED_REASON)
         elif self._state == "open":
             self._state = "failed"
             reason = f"{KafkaError(code).str()}: current transaction must be aborted"
@@ -123,6 +127,8 @@ class ProducerTransaction:
 
     def commit(self, timeout: float) -> None:
         """Write what is queued, and commit."""
+        self._check_state("open", "failed")
+        self._is_committing = True
         end = self._end_of(timeout)
         self._sender.flush()
         while self._producer._queued and self._state == "open" and self._producer.fatal is None:
@@ -133,14 +139,17 @@ class ProducerTransaction:
         self._sender.is_flushing = False
         self._raise_fatal()
         if self._state == "failed":
+            self._is_committing = False
             raise KafkaException(self._failure)
         self._finish(end, is_committed=True)
+        self._is_committing = False
 
     def abort(self, timeout: float) -> None:
         """Drop what is queued, and abort."""
-        self._raise_fatal()
-        if self._state == "ready":
-            return
+        self._check_state("open", "failed")
+        if self._is_committing:
+            reason = "Conflicting commit_transaction API call is already in progress"
+            raise KafkaException(KafkaError(KafkaError._CONFLICT, reason, retriable=True))
         self._producer.purge()
         self._producer._serve_events()
         self._finish(self._end_of(timeout), is_committed=False)
@@ -180,7 +189,7 @@ class ProducerTransaction:
 
     def _raise_refusal(self, api: str, code: ErrorCode) -> None:
         if code in _FENCED:
-            self._producer.fail(KafkaError._FENCED, f"{api} failed: transactional producer fenced by newer instance")
+            self._producer.fail(KafkaError._FENCED, f"{api}: {_FENCED_REASON}")
         self._raise_fatal()
         if code not in _AGAIN:
             raise KafkaException(KafkaError(code, f"{api} failed: {KafkaError(code).str()}", txn_requires_abort=True))

@@ -13,7 +13,7 @@ from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.network import Fate
 from tests.simulation.kafka.partitioner import murmur2
 from tests.simulation.kafka.producer import SimProducer
-from tests.simulation.scheduler import Host, Scheduler
+from tests.simulation.scheduler import Condition, Host, Scheduler
 
 Report = tuple[int | None, int | None, int | None]
 """Error code, partition and offset of a delivery report."""
@@ -40,6 +40,9 @@ class Stage:
 
     def note(self, error: Any, message: Any) -> None:
         self.reports.append((None if error is None else error.code(), message.partition(), message.offset()))
+
+    def sleep(self, secs: float) -> None:
+        Condition(self.scheduler).wait(secs)
 
     def run(self, function: Callable[[], object], secs: float = 1_000.0) -> Host:
         host = self.scheduler.host(f"host-{len(self.scheduler.hosts)}")
@@ -148,9 +151,16 @@ def test_an_unknown_topic_fails_after_the_time_for_its_propagation() -> None:
         producer.produce("nothing", b"a", on_delivery=stage.note)
         producer.flush()
         assert 1_002 <= stage.scheduler.now < 1_004
+        with pytest.raises(KafkaException) as unknown:
+            producer.produce("nothing", b"b")
+        assert unknown.value.args[0].code() == KafkaError._UNKNOWN_TOPIC
+        stage.cluster.create_topic("nothing")
+        producer.poll(1.0)
+        producer.produce("nothing", b"c", on_delivery=stage.note)
+        producer.flush()
 
     stage.run(work)
-    assert stage.reports == [(KafkaError._UNKNOWN_TOPIC, None, None)]
+    assert stage.reports == [(KafkaError.UNKNOWN_TOPIC_OR_PART, None, None), (None, 0, 0)]
 
 
 def test_a_topic_that_may_not_be_written_fails_its_records_only() -> None:

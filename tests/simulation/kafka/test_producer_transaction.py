@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -131,3 +132,85 @@ def test_an_abandoned_transaction_is_aborted_in_time() -> None:
     stage.scheduler.run(stage.scheduler.now + 15)
     assert log.last_stable == log.end
     assert stage.values() == []
+
+
+def test_calls_out_of_order_are_refused() -> None:
+    stage = Stage()
+
+    def code_of(call: Callable[[], object]) -> int:
+        with pytest.raises(KafkaException) as refused:
+            call()
+        code: int = refused.value.args[0].code()
+        return code
+
+    def work() -> None:
+        producer = transactional(stage)
+        assert code_of(lambda: producer.produce("events", b"a")) == KafkaError._STATE
+        assert code_of(lambda: producer.commit_transaction(5)) == KafkaError._STATE
+        assert code_of(lambda: producer.abort_transaction(5)) == KafkaError._STATE
+        producer.begin_transaction()
+        assert code_of(producer.begin_transaction) == KafkaError._STATE
+        assert code_of(stage.producer().begin_transaction) == KafkaError._NOT_CONFIGURED
+
+    stage.run(work)
+
+
+def test_a_record_that_was_not_delivered_requires_an_abort() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage, **{"topic.metadata.propagation.max.ms": 3_000})
+        producer.begin_transaction()
+        producer.produce("missing", b"a")
+        with pytest.raises(KafkaException) as failed:
+            producer.commit_transaction(30)
+        assert failed.value.args[0].code() == KafkaError._INCONSISTENT
+        assert failed.value.args[0].txn_requires_abort()
+        producer.abort_transaction(30)
+        write(producer, b"b")
+
+    stage.run(work)
+    assert stage.values() == [b"b"]
+
+
+def test_a_transaction_that_took_too_long_fences_its_producer() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+        stage.sleep(20)
+        producer.produce("events", b"b")
+        with pytest.raises(KafkaException) as fenced:
+            producer.commit_transaction(30)
+        assert fenced.value.args[0].code() == KafkaError._FENCED
+
+    stage.run(work)
+    assert stage.values() == []
+
+
+def test_a_commit_waits_for_brokers_that_are_away() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+        for number in stage.cluster.brokers:
+            stage.cluster.stop_broker(number)
+        with pytest.raises(KafkaException) as late:
+            producer.commit_transaction(4)
+        assert late.value.args[0].code() == KafkaError._TIMED_OUT
+        assert late.value.args[0].retriable()
+        with pytest.raises(KafkaException) as conflict:
+            producer.abort_transaction(4)
+        assert conflict.value.args[0].code() == KafkaError._CONFLICT
+        for number in stage.cluster.brokers:
+            stage.cluster.start_broker(number)
+        producer.commit_transaction(5)
+
+    stage.run(work)
+    assert stage.values() == [b"a"]
