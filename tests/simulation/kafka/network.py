@@ -1,7 +1,4 @@
-"""Requests between clients and brokers: their latency, and the faults that a story sets.
-
-Requests of one host to one coordinator keep their order, and so do the answers, because they share a connection.
-"""
+"""Requests between clients and brokers: their latency, and the faults that a story sets."""
 
 from __future__ import annotations
 
@@ -96,8 +93,6 @@ class Network:
         self.count_fault: Callable[[str], None] = lambda _kind: None
         """Told each fault that happens."""
         self._cut: set[tuple[str, int]] = set()
-        self._newest: dict[tuple[str, str, int, str], float] = {}
-        """The newest time of an arrival at a coordinator, or of an answer from it: by way, host, broker and key."""
         self._on_their_way: dict[int, dict[_Request, None]] = {}
         """By broker the requests without an answer, in the order in which they were sent."""
 
@@ -168,16 +163,7 @@ class _Request:
         elif fate.is_request_lost:
             network.count_fault(f"kafka.request-lost.{self._api}")
         else:
-            network._scheduler.call_later(self._in_order("request", fate.request_secs), self._arrive, handle)
-
-    def _in_order(self, way: str, secs: float) -> float:
-        """The time on the way, if need be so long that nothing overtakes."""
-        if self._coordinated is None:
-            return secs
-        network, key = self._network, (way, self._host.name, self._broker, self._coordinated)
-        now = network._scheduler.now
-        network._newest[key] = max(now + secs, network._newest.get(key, now))
-        return network._newest[key] - now
+            network._scheduler.call_later(fate.request_secs, self._arrive, handle)
 
     def _arrive(self, handle: Callable[[], Any]) -> None:
         fate, network = self._fate, self._network
@@ -187,7 +173,7 @@ class _Request:
             network.count_fault(f"kafka.error.{self._api}")
         error = self._misdirected() if fate.error is None else fate.error
         if error is not None:
-            self.finish(error, self._in_order("answer", fate.answer_secs))
+            self.finish(error, fate.answer_secs)
             return
         answer = handle()
         if isinstance(answer, Later):
@@ -216,7 +202,7 @@ class _Request:
             return
         if fate.throttle_secs:
             network.count_fault(f"kafka.throttled.{self._api}")
-        self.finish(answer, self._in_order("answer", fate.answer_secs + fate.throttle_secs))
+        self.finish(answer, fate.answer_secs + fate.throttle_secs)
 
     def finish(self, answer: Any, secs: float) -> None:
         """Bring this to the client, which is not told anything else any more."""

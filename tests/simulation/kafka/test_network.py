@@ -124,13 +124,3 @@ def test_a_coordinator_that_moved_is_not_the_coordinator() -> None:
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         "yes",
     ]
-
-
-def test_requests_to_a_coordinator_keep_their_order() -> None:
-    client = Client()
-    secs = iter([(3.0, 0.1), (0.1, 2.0), (0.1, 0.1)])
-    client.cluster.network.faults = lambda _api, _host, _broker: Fate(*next(secs))
-    for name in "abc":
-        client.send(Coordinator("group"), name)
-    client.world.run(10.0)
-    assert client.answers == [(3.1, "a"), (5.0, "b"), (5.0, "c")]
