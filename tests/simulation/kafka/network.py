@@ -12,6 +12,8 @@ from tests.simulation.kafka.world import ClientHost, Timer, World
 
 LATENCY_SECS: Final = 0.0005
 """Time of a request and of an answer, each, between hosts of one data center, in seconds."""
+_DONE_ALL_THE_SAME: Final = frozenset({KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND})
+"""Errors of a leader that has written a record, but too few replicas have it in time. They get it later."""
 _REFUSED_SECS: Final = 0.001
 """Time until a client learns that no broker listens, in seconds."""
 
@@ -32,7 +34,7 @@ class Fate(NamedTuple):
     is_answer_lost: bool = False
     """Handled, and the client waits in vain."""
     error: ErrorCode | None = None
-    """The broker answers this and does not handle the request."""
+    """The broker answers this and does not handle the request, but for those of `_DONE_ALL_THE_SAME`."""
     throttle_secs: float = 0.0
     """The broker handles the request, and the client hears it this much later."""
 
@@ -167,10 +169,12 @@ class _Request:
 
     def _arrive(self, handle: Callable[[], Any]) -> None:
         fate, network = self._fate, self._network
-        if self._is_closed:
+        if self._is_closed or not network._brokers.is_up(self._broker):
             return
         if fate.error is not None:
             network.count_fault(f"kafka.error.{self._api}")
+            if fate.error in _DONE_ALL_THE_SAME:
+                handle()
         error = self._misdirected() if fate.error is None else fate.error
         if error is not None:
             self.finish(error, fate.answer_secs)
@@ -206,8 +210,8 @@ class _Request:
 
     def finish(self, answer: Any, secs: float) -> None:
         """Bring this to the client, which is not told anything else any more."""
+        self._forget()
         if self._done is not None and self._host.is_alive:
-            self._forget()
             self._host.call_later(secs, self._report, answer)
 
     def _report(self, answer: Any) -> None:

@@ -48,6 +48,7 @@ def test_an_answer_comes_after_the_latency_of_both_ways() -> None:
         (Fate(is_request_lost=True), 0, (5.0, KafkaError._TIMED_OUT), "kafka.request-lost.Api"),
         (Fate(is_answer_lost=True), 1, (5.0, KafkaError._TIMED_OUT), "kafka.answer-lost.Api"),
         (Fate(error=6), 0, (0.001, 6), "kafka.error.Api"),
+        (Fate(error=KafkaError.REQUEST_TIMED_OUT), 1, (0.001, 7), "kafka.error.Api"),
         (Fate(throttle_secs=2.0), 1, (2.001, "yes"), "kafka.throttled.Api"),
     ],
 )
