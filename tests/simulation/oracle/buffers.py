@@ -1,4 +1,4 @@
-"""A worker keeps no more in memory than the settings allow, and makes no larger calls and not more at once."""
+"""A worker keeps no more in memory than the settings allow, and makes no larger, no more and no faster calls."""
 
 from __future__ import annotations
 
@@ -13,44 +13,58 @@ from tests.simulation.oracle.evidence import Call, Violation
 
 ASSERTION: Final = "buffers and calls stay within the settings"
 ONE_POLL: Final = 1_000
-"""Records that a worker may have beyond its limit: those of the poll that reached it, on each of its two consumers."""
+"""Records that a worker may have beyond its limit: those of the poll that reached it."""
+_RATE_WINDOW_SECS: Final = 10.0
+"""Time in seconds in which calls are counted. The ways of the calls differ by less than a tenth of it."""
 
 
 def find_excess(story: Deliveries) -> Iterator[Violation]:
     """A violation for each limit that was exceeded."""
     evidence = story.evidence
-    most = evidence.settings.limits.max_buffered_events
+    most, events = evidence.settings.limits.max_buffered_events, evidence.settings.topics.events
     for one in evidence.on(evidence.settings.topics.workers):
         state = WorkerRecord.read(one.record.value or b"")
-        if state is None:
-            continue
-        held = sum(
-            partition.open for partition in state.partitions if partition.topic == evidence.settings.topics.events
-        )
-        if held > most + ONE_POLL:
+        held = 0 if state is None else sum(held.open for held in state.partitions if held.topic == events)
+        if state is not None and held > most + ONE_POLL:
             yield Violation(
                 ASSERTION, f"worker {state.id} held {held} events at {one.at:.3f}; its limit is {most}", one.at
             )
     for call in evidence.calls:
         if call.api == "PutEvents" and len(call.entries) > min(MAX_ENTRIES, evidence.settings.delivery.max_entries):
             yield Violation(ASSERTION, f"the call {call.request_id} had {len(call.entries)} entries", call.at)
-    yield from _find_crowds(story)
-
-
-def _find_crowds(story: Deliveries) -> Iterator[Violation]:
-    """Calls of one host to one bus that were open at once, beyond the limit of the setting."""
-    most = story.evidence.settings.delivery.max_in_flight
     of: dict[tuple[str, str], list[Call]] = defaultdict(list)
-    for call in story.evidence.calls:
-        if call.api == "PutEvents" and call.answered_at is not None:
-            of[call.host, call.target].append(call)
-    for (host, target), calls in of.items():
-        allowed = max((most, *(limit for limit in story.documents.call_limits(target))))
-        edges = sorted([(call.at, 1) for call in calls] + [(call.answered_at or call.at, -1) for call in calls])
-        open_now = 0
-        for at, step in edges:
-            open_now += step
-            if open_now > allowed:
-                sentence = f"{host} had {open_now} calls to {target} at {at:.3f}; {allowed} are allowed"
-                yield Violation(ASSERTION, sentence, at)
-                break
+    for call in evidence.calls:
+        if call.api == "PutEvents" and (group := story.documents.group_of_bus(call.target)) is not None:
+            of[call.host, group].append(call)
+    for (host, group), calls in of.items():
+        yield from _find_crowd(story, host, group, calls)
+        yield from _find_haste(story, host, group, calls)
+
+
+def _find_crowd(story: Deliveries, host: str, group: str, calls: list[Call]) -> Iterator[Violation]:
+    """Calls of one host to one destination that were open at once, beyond its limit."""
+    allowed = sum(story.documents.call_limits(group, story.evidence.settings.delivery.max_in_flight))
+    answered = [(call.at, call.answered_at) for call in calls if call.answered_at is not None]
+    edges = sorted([(at, 1) for at, _ in answered] + [(until, -1) for _, until in answered])
+    open_now = 0
+    for at, step in edges:
+        open_now += step
+        if open_now > allowed:
+            yield Violation(ASSERTION, f"{host} had {open_now} calls to {group} at {at:.3f}; {allowed} are allowed", at)
+            return
+
+
+def _find_haste(story: Deliveries, host: str, group: str, calls: list[Call]) -> Iterator[Violation]:
+    """Calls of one host to one destination beyond its rate. A lane that has gone forgets its last call."""
+    rate = story.documents.rate_limit(group)
+    if rate is None:
+        return
+    most = rate * _RATE_WINDOW_SECS * 1.1 + 3
+    first = 0
+    for index, call in enumerate(calls):
+        while calls[first].at < call.at - _RATE_WINDOW_SECS:
+            first += 1
+        if index - first + 1 > most:
+            sentence = f"{host} made {index - first + 1} calls to {group} in {_RATE_WINDOW_SECS:.0f} s at {call.at:.3f}"
+            yield Violation(ASSERTION, f"{sentence}; {rate:g} a second are allowed", call.at)
+            return

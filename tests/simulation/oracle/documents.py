@@ -34,6 +34,7 @@ class Version(NamedTuple):
     is_usable: bool = True
     """Whether the document keeps the rules. Otherwise its destination has no credentials: events are blocked."""
     max_in_flight: int | None = None
+    per_second: float | None = None
 
     def wants(self, event_type: str) -> bool:
         """Whether it asks for events of this type."""
@@ -108,9 +109,24 @@ class Documents:
         """The groups that call this bus, or sign in to this role."""
         return self._behind.get(target, set())
 
-    def call_limits(self, bus: str) -> list[int]:
-        """The numbers of calls in flight that documents ever allowed this bus."""
-        return [one.max_in_flight for one in self.versions() if one.bus == bus and one.max_in_flight is not None]
+    def call_limits(self, group: str, default: int) -> list[int]:
+        """The most calls in flight that documents ever allowed each destination of a group."""
+        found: dict[str, int] = {}
+        for one in self._of_group(group):
+            found[one.destination] = max(found.get(one.destination, 0), one.max_in_flight or default)
+        return list(found.values())
+
+    def rate_limit(self, group: str) -> float | None:
+        """The most calls a second that documents ever allowed a group; None when one version had no limit."""
+        rates = {one.destination: 0.0 for one in self._of_group(group)}
+        for one in self._of_group(group):
+            if one.per_second is None:
+                return None
+            rates[one.destination] = max(rates[one.destination], one.per_second)
+        return sum(rates.values()) if rates else None
+
+    def _of_group(self, group: str) -> list[Version]:
+        return [one for one in self.versions() if self.group(one.destination) == group]
 
     def was_unusable(self, destination: str, at: float) -> bool:
         """Whether a worker may have known this destination without credentials at this time."""
@@ -164,7 +180,7 @@ def read_version(content: bytes) -> Version | None:
             parsed = parse_document(
                 content, environ=_AnyVariable(), default_max_in_flight=1, unseal=lambda _token, _place: Secret("opened")
             )
-            most = parsed.destination.limits.max_in_flight if isinstance(parsed, Parsed) else None
+            limits = value.get("limits") or {}
             return Version(
                 name,
                 (vendor, customer),
@@ -172,8 +188,9 @@ def read_version(content: bytes) -> Version | None:
                 tuple(types),
                 bus,
                 role,
-                most is not None,
-                most,
+                isinstance(parsed, Parsed),
+                limits.get("maxInFlight"),
+                limits.get("maxRequestsPerSecond"),
             )
         case _:
             return None

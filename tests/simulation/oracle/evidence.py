@@ -106,6 +106,11 @@ class Call:
         return self.is_clear and self.status == 200 and all(entry.event_id for entry in self.entries)
 
     @property
+    def entries_taken(self) -> int:
+        """The number of entries that AWS confirmed."""
+        return sum(entry.event_id is not None for entry in self.entries)
+
+    @property
     def is_clear(self) -> bool:
         """Whether its host has the answer that AWS made."""
         return self.answered_at is not None and not self.is_garbled
@@ -184,6 +189,19 @@ class CheckRun(NamedTuple):
     at: float
     ended_at: float
     deliveries: tuple[CheckedDelivery, ...]
+    events: int | None = None
+    """The number of events that it reports."""
+
+
+class ReplayRun(NamedTuple):
+    """One replay that ended without an error."""
+
+    at: float
+    ended_at: float
+    replay: str
+    """Its id."""
+    chosen: int
+    """The number of deliveries that it reports."""
 
 
 @dataclass
@@ -203,6 +221,11 @@ class Evidence:
     raised: list[Text] = field(default_factory=list)
     """Errors that no port and no task may raise."""
     secrets: set[str] = field(default_factory=set)
+    replays: list[ReplayRun] = field(default_factory=list)
+    log_ends: dict[tuple[Partition, str | None], int] = field(default_factory=dict)
+    """The end of each partition's log when the story ended, by partition and topic id."""
+    has_kafka_weather: bool = False
+    """Whether requests to Kafka may fail or take long at any time before the world heals."""
     broken_buses: set[str] = field(default_factory=set)
     """ARNs of the buses that refuse calls even after the world has healed."""
     healed_at: float = UNHEALED

@@ -44,6 +44,22 @@ def test_no_more_calls_are_in_flight_than_allowed() -> None:
     assert excess(told) == []
     told.call(1_010.5, event, answered_at=1_011.0)
     (found,) = excess(told)
-    assert found.startswith("worker-1 had 3 calls to arn:")
+    assert found == "worker-1 had 3 calls to dst_one at 1010.500; 2 are allowed"
     told.document(1.0, limits={"maxInFlight": 3})
     assert excess(told) == []
+
+
+def test_calls_keep_the_rate_of_the_document() -> None:
+    told = Told()
+    told.document(limits={"maxRequestsPerSecond": 2})
+    event = told.event(1_000.0)
+    for number in range(40):
+        told.call(1_001.0 + number / 2, event)
+    assert excess(told) == []
+    for number in range(10):
+        told.call(1_030.0 + number / 10, event)
+    assert excess(told) == []
+    for number in range(20):
+        told.call(1_031.0 + number / 10, event)
+    (found,) = excess(told)
+    assert found.endswith("; 2 a second are allowed")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.oracle.documents import STALE_SECS, Documents, read_version
 from tests.simulation.oracle.evidence import DocumentEdit
-from tests.simulation.oracle.told import BUS, CUSTOMER, ONE, ROLE, Told
+from tests.simulation.oracle.told import CUSTOMER, ONE, ROLE, Told
 
 OWNER = ("acme", CUSTOMER)
 
@@ -71,7 +71,14 @@ def test_a_document_that_breaks_a_rule_is_unusable() -> None:
 def test_limits_of_calls_are_told() -> None:
     told = Told()
     told.document(0.0, limits={"maxInFlight": 3})
-    assert documents(told).call_limits(BUS) == [3]
+    assert documents(told).call_limits(ONE, 8) == [3]
+    assert documents(told).rate_limit(ONE) is None
+    told.document(1.0, limits={"maxRequestsPerSecond": 5})
+    assert documents(told).call_limits(ONE, 8) == [8]
+    limited = Told()
+    limited.document(0.0, limits={"maxRequestsPerSecond": 5})
+    assert documents(limited).rate_limit(ONE) == 5
+    assert documents(limited).rate_limit("dst_none") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"id": 1}'])

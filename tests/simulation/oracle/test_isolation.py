@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tests.simulation.oracle.evidence import Disturbance, WorkerEnd
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.core.record import Origin
+from pushrail_stream.core.retry import Settled
+from pushrail_stream.core.signals import Attempted, EntryAttempted
+from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
 from tests.simulation.oracle.isolation import find_waits
-from tests.simulation.oracle.told import Told
+from tests.simulation.oracle.told import EVENTS, ONE, WORKER, Told, event_value
+from tests.support.builders import destination, modified
 
 
 def waits(told: Told) -> list[str]:
@@ -66,3 +72,19 @@ def test_the_end_of_the_story_is_not_judged() -> None:
     told = slow()
     told.evidence.ended_at = 1_020.0
     assert waits(told) == []
+
+
+def test_an_attempt_that_reached_no_server_is_a_failure_of_the_destination() -> None:
+    told = slow()
+    entry = EntryAttempted(_event(), Origin(EVENTS, 0, 0), "live", 1, 1, Retryable("ConnectTimeout", ""), Settled(), 0)
+    failed = Attempted(modified(destination(), id=ONE), 0, 3.0, None, None, (entry,))
+    told.evidence.signals.append(SignalSeen(900.0, WORKER, failed))
+    assert len(waits(told)) == 1
+    told.evidence.signals.append(SignalSeen(1_004.0, WORKER, failed))
+    assert waits(told) == []
+
+
+def _event() -> Event:
+    event = decode(event_value(0), (), "acme")
+    assert isinstance(event, Event)
+    return event

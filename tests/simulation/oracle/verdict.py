@@ -16,8 +16,10 @@ from tests.simulation.oracle.copies import find_corrupt_arrivals, find_untrue_co
 from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.errors import find_errors
 from tests.simulation.oracle.evidence import Evidence, Violation
+from tests.simulation.oracle.hold import find_held
 from tests.simulation.oracle.isolation import find_waits
 from tests.simulation.oracle.nothing_lost import find_lost
+from tests.simulation.oracle.probes import find_wrong_probes
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.secrets import find_secrets
 from tests.simulation.oracle.settled import find_unfinished
@@ -25,7 +27,7 @@ from tests.simulation.oracle.settled import find_unfinished
 ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_errors, find_lost, find_unsettled, find_repeats, find_wrong_blame, find_waits, find_imbalance,
     find_untrue_attempts, find_untrue_copies, find_corrupt_arrivals, find_wrong_reports, find_excess, find_unfinished,
-    find_secrets,
+    find_secrets, find_held, find_wrong_probes,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

@@ -1,0 +1,88 @@
+"""A destination that refuses calls in a row is suspended, gets only probes then, and resumes with the first success."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from pushrail_stream.core.signals import Resumed, Suspended
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.evidence import Call, Violation
+
+ASSERTION: Final = "a destination that refuses calls gets only probes"
+FIRST_PROBE_SECS: Final = 30.0
+"""Longest time in seconds until the first probe. Each failed one doubles it, up to `LONGEST_PROBE_SECS`."""
+LONGEST_PROBE_SECS: Final = 600.0
+_SUSPEND_AFTER: Final = 5
+"""Refused attempts in a row after which a destination is suspended."""
+_WINDOW_SECS: Final = 5.0
+"""Time in seconds in which calls to a destination are counted: no two probes are that close."""
+
+
+def find_wrong_probes(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each probe that is none, or that comes too late, and for each missing suspension."""
+    yield from _find_late_probes(story)
+    yield from _find_batches(story)
+    yield from _find_unsuspended(story)
+
+
+def _find_late_probes(story: Deliveries) -> Iterator[Violation]:
+    failed: dict[tuple[str, str], int] = {}
+    for at, host, signal in story.evidence.signals:
+        if not isinstance(signal, Suspended):
+            continue
+        key = host, signal.destination.id
+        failed[key] = 0 if signal.first else failed.get(key, 0) + 1
+        most = min(LONGEST_PROBE_SECS, FIRST_PROBE_SECS * 2.0 ** failed[key])
+        if signal.probe_in_secs > most:
+            sentence = (
+                f"{host} probes {signal.destination.id} in {signal.probe_in_secs:.0f} s at {at:.3f}, not {most:.0f} s"
+            )
+            yield Violation(ASSERTION, sentence, at)
+
+
+def _find_batches(story: Deliveries) -> Iterator[Violation]:
+    """Calls with several entries to a destination that is suspended on that host."""
+    suspended: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for at, host, signal in story.evidence.signals:
+        if isinstance(signal, Suspended) and signal.first:
+            suspended[host, story.documents.group(signal.destination.id)].append((at, float("inf")))
+        elif isinstance(signal, Resumed):
+            periods = suspended[host, story.documents.group(signal.destination.id)]
+            periods[-1:] = [(since, at) for since, _ in periods[-1:]]
+    for (host, group), periods in suspended.items():
+        for call in story.calls_of.get(group, ()) if len(story.documents.members(group)) == 1 else ():
+            is_late = any(since + 1.0 < call.at < until for since, until in periods)
+            if call.host == host and is_late and len(call.entries) > 1:
+                sentence = f"{host} sent {len(call.entries)} entries to {group} at {call.at:.3f}, which is suspended"
+                yield Violation(ASSERTION, sentence, call.at)
+
+
+def _find_unsuspended(story: Deliveries) -> Iterator[Violation]:
+    """Hosts that go on to call a destination which refuses everything."""
+    for group, calls in story.calls_of.items():
+        by_host: dict[str, list[Call]] = defaultdict(list)
+        for call in calls:
+            if call.api == "PutEvents":
+                by_host[call.host].append(call)
+        # A refused session is renewed and the call made once more; calls in flight come back after the suspension.
+        most = 2 * (
+            _SUSPEND_AFTER + sum(story.documents.call_limits(group, story.evidence.settings.delivery.max_in_flight))
+        )
+        for host, made in by_host.items():
+            if (at := _too_many(made, most)) is not None:
+                sentence = f"{host} goes on to call {group} at {at:.3f}, after {most} refusals in a row"
+                yield Violation(ASSERTION, sentence, at)
+
+
+def _too_many(calls: list[Call], most: int) -> float | None:
+    refused: list[float] = []
+    for call in calls:
+        if call.fault == "customer" and call.is_clear and not call.entries_taken:
+            refused.append(call.at)
+            if len(refused) > most and refused[-1] - refused[-1 - most] < _WINDOW_SECS:
+                return call.at
+        else:
+            refused.clear()
+    return None
