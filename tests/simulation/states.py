@@ -340,7 +340,7 @@ def _(scene: Scene) -> int:
 def _(scene: Scene) -> int:
     """AWS confirms an entry for a bus that does not exist."""
     entries = (entry for call in scene.evidence.calls for entry in call.entries)
-    return sum(entry.event_id is not None and not entry.detail for entry in entries)
+    return sum(entry.event_id is not None and entry.fault is not None for entry in entries)
 
 
 @state("document edited while calls are in flight")

@@ -159,7 +159,7 @@ def test_calls_that_end_badly() -> None:
     part = told.call(1_005.0, event, told.event(1_004.9, 9))
     part.entries = (part.entries[0], part.entries[1]._replace(event_id=None))
     vanished = told.call(1_006.0, event)
-    vanished.entries = (vanished.entries[0]._replace(detail=b""),)
+    vanished.entries = (vanished.entries[0]._replace(detail=b"", fault="customer"),)
     assert reached(told) == {
         "answer lost after the entries were taken", "garbled answer", "batch taken in part",
         "event delivered to a bus that vanished",
