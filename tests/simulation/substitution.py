@@ -28,6 +28,7 @@ import time_machine
 
 import pushrail_stream
 from tests.simulation.event_loop import Connect, SimLoop
+from tests.simulation.kafka.consumed import SimMessage
 from tests.simulation.locks import SimLock, SimRLock
 from tests.simulation.scheduler import Condition, Host, Scheduler, SimThread
 
@@ -68,6 +69,7 @@ def simulated(scheduler: Scheduler, seed: int, *, kafka: KafkaClients | None, co
         _replace_loops(put, stack, scheduler, connect)
         if kafka is not None:
             put.everywhere(confluent_kafka.Consumer, kafka.consumer)
+            put.everywhere(confluent_kafka.Message, SimMessage)
             put.everywhere(confluent_kafka.Producer, kafka.producer)
             put.everywhere(confluent_kafka.admin.AdminClient, kafka.admin_client)
         put.apply()

@@ -156,13 +156,11 @@ class Broker:
         timer = self._scheduler.call_later(max_wait, lambda: later.give(read()))
 
         def look() -> None:
-            if later.is_given:
-                return
             found = read()
             if any(_is_news(place, found[key]) for key, place in places.items()):
                 timer.cancel()
                 later.give(found)
-            else:
+            elif not later.is_given:
                 self._watch(places, look)
 
         self._watch(places, look)

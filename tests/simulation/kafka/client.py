@@ -60,7 +60,6 @@ class SimClient:
         self._changed = Condition(self.scheduler)
         """Notified when an event or an awaited answer has come."""
         self._next_statistics = self.scheduler.now
-        self._first_choice = 0
 
     # Requests
 
@@ -84,16 +83,11 @@ class SimClient:
         self.cluster.network.request(self._host, broker, api, handle, note, secs if timeout is None else timeout)
 
     def _send_to_any(self, api: str, handle: Callable[[Broker], Any], done: Done, timeout: float | None = None) -> None:
-        """Send a request that any broker answers, to the one that answered last or to the next one."""
+        """Send a request that any broker answers, to one of those that are not known to be down."""
         numbers = list(self.cluster.brokers)
-        number = numbers[self._first_choice % len(numbers)]
-
-        def note(answer: Any) -> None:
-            if isinstance(answer, int):
-                self._first_choice += 1
-            done(answer)
-
-        self._send(number, api, lambda: handle(self.cluster.brokers[number]), note, timeout)
+        usable = [number for number in numbers if number not in self._links or self._links[number].state != _LOST]
+        number = self.cluster.dice.choice(usable or numbers)
+        self._send(number, api, lambda: handle(self.cluster.brokers[number]), done, timeout)
 
     def _ask(self, send: Callable[[Done, float], None], timeout: float) -> Any:
         """Block until a request has its answer, sent again while no broker can be reached. Raises KafkaException."""

@@ -1,4 +1,7 @@
-"""Requests between clients and brokers: their latency, and the faults that a story sets."""
+"""Requests between clients and brokers: their latency, and the faults that a story sets.
+
+Requests of one host to one coordinator keep their order, and so do the answers, because they share a connection.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from tests.simulation.kafka.world import ClientHost, Timer, World
 
 LATENCY_SECS: Final = 0.0005
 """Time of a request and of an answer, each, between hosts of one data center, in seconds."""
-_DONE_ALL_THE_SAME: Final = frozenset({KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND})
-"""Errors of a leader that has written a record, but too few replicas have it in time. They get it later."""
 _REFUSED_SECS: Final = 0.001
 """Time until a client learns that no broker listens, in seconds."""
 
@@ -34,7 +35,7 @@ class Fate(NamedTuple):
     is_answer_lost: bool = False
     """Handled, and the client waits in vain."""
     error: ErrorCode | None = None
-    """The broker answers this and does not handle the request, but for those of `_DONE_ALL_THE_SAME`."""
+    """The broker answers this and does not handle the request."""
     throttle_secs: float = 0.0
     """The broker handles the request, and the client hears it this much later."""
 
@@ -95,6 +96,8 @@ class Network:
         self.count_fault: Callable[[str], None] = lambda _kind: None
         """Told each fault that happens."""
         self._cut: set[tuple[str, int]] = set()
+        self._newest: dict[tuple[str, str, int, str], float] = {}
+        """The newest time of an arrival at a coordinator, or of an answer from it: by way, host, broker and key."""
         self._on_their_way: dict[int, dict[_Request, None]] = {}
         """By broker the requests without an answer, in the order in which they were sent."""
 
@@ -165,19 +168,26 @@ class _Request:
         elif fate.is_request_lost:
             network.count_fault(f"kafka.request-lost.{self._api}")
         else:
-            network._scheduler.call_later(fate.request_secs, self._arrive, handle)
+            network._scheduler.call_later(self._in_order("request", fate.request_secs), self._arrive, handle)
+
+    def _in_order(self, way: str, secs: float) -> float:
+        """The time on the way, if need be so long that nothing overtakes."""
+        if self._coordinated is None:
+            return secs
+        network, key = self._network, (way, self._host.name, self._broker, self._coordinated)
+        now = network._scheduler.now
+        network._newest[key] = max(now + secs, network._newest.get(key, now))
+        return network._newest[key] - now
 
     def _arrive(self, handle: Callable[[], Any]) -> None:
         fate, network = self._fate, self._network
-        if self._is_closed or not network._brokers.is_up(self._broker):
+        if self._is_closed:
             return
         if fate.error is not None:
             network.count_fault(f"kafka.error.{self._api}")
-            if fate.error in _DONE_ALL_THE_SAME:
-                handle()
         error = self._misdirected() if fate.error is None else fate.error
         if error is not None:
-            self.finish(error, fate.answer_secs)
+            self.finish(error, self._in_order("answer", fate.answer_secs))
             return
         answer = handle()
         if isinstance(answer, Later):
@@ -206,12 +216,12 @@ class _Request:
             return
         if fate.throttle_secs:
             network.count_fault(f"kafka.throttled.{self._api}")
-        self.finish(answer, fate.answer_secs + fate.throttle_secs)
+        self.finish(answer, self._in_order("answer", fate.answer_secs + fate.throttle_secs))
 
     def finish(self, answer: Any, secs: float) -> None:
         """Bring this to the client, which is not told anything else any more."""
-        self._forget()
         if self._done is not None and self._host.is_alive:
+            self._forget()
             self._host.call_later(secs, self._report, answer)
 
     def _report(self, answer: Any) -> None:

@@ -48,7 +48,6 @@ def test_an_answer_comes_after_the_latency_of_both_ways() -> None:
         (Fate(is_request_lost=True), 0, (5.0, KafkaError._TIMED_OUT), "kafka.request-lost.Api"),
         (Fate(is_answer_lost=True), 1, (5.0, KafkaError._TIMED_OUT), "kafka.answer-lost.Api"),
         (Fate(error=6), 0, (0.001, 6), "kafka.error.Api"),
-        (Fate(error=KafkaError.REQUEST_TIMED_OUT), 1, (0.001, 7), "kafka.error.Api"),
         (Fate(throttle_secs=2.0), 1, (2.001, "yes"), "kafka.throttled.Api"),
     ],
 )
@@ -125,3 +124,13 @@ def test_a_coordinator_that_moved_is_not_the_coordinator() -> None:
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         "yes",
     ]
+
+
+def test_requests_to_a_coordinator_keep_their_order() -> None:
+    client = Client()
+    secs = iter([(3.0, 0.1), (0.1, 2.0), (0.1, 0.1)])
+    client.cluster.network.faults = lambda _api, _host, _broker: Fate(*next(secs))
+    for name in "abc":
+        client.send(Coordinator("group"), name)
+    client.world.run(10.0)
+    assert client.answers == [(3.1, "a"), (5.0, "b"), (5.0, "c")]

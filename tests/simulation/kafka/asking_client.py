@@ -1,0 +1,125 @@
+"""The questions to brokers that a consumer answers without any group: topics, bounds of partitions, times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ClusterMetadata
+
+from tests.simulation.kafka.broker import EARLIEST, LATEST, Broker, TopicView
+from tests.simulation.kafka.client import RECONNECT_SECS, SimClient
+from tests.simulation.kafka.consumed import partition_outcome
+from tests.simulation.kafka.network import Done
+from tests.simulation.kafka.partition_log import ErrorCode
+from tests.simulation.scheduler import Condition, SimThread
+
+_NONE_FOUND = -1
+"""The offset for a time after the last record."""
+
+
+class AskingClient(SimClient):
+    """A client that lets one thread in at a time, as confluent_kafka.Consumer does."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        super().__init__(properties)
+        self._inside: SimThread | None = None
+        self._depth = 0
+        self._left = Condition(self.scheduler)
+        self._is_closed = False
+        self._committed_only = properties.get("isolation.level", "read_committed") == "read_committed"
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Keep other threads out; they wait. Raises RuntimeError after `close`."""
+        thread = self.scheduler.running
+        while self._inside not in {None, thread}:
+            self._left.wait()
+        if self._is_closed:
+            raise RuntimeError("Consumer closed")
+        self._inside = thread
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._inside = None
+                self._left.notify()
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1.0) -> ClusterMetadata:
+        """As librdkafka's. Raises KafkaException."""
+        with self._entered():
+            return super().list_topics(topic, timeout)
+
+    def offsets_for_times(self, partitions: Sequence[TopicPartition], timeout: float = -1.0) -> list[TopicPartition]:
+        """The first offset of each time or later; -1 if there is none, and errors by partition."""
+        with self._entered():
+            found = []
+            for wanted in partitions:
+                place = (wanted.topic, wanted.partition)
+                try:
+                    offset, epoch = self._offset_at(place, wanted.offset, timeout)
+                except KafkaException as error:
+                    found.append(partition_outcome(place, wanted.offset, "", -1, error.args[0].code()))
+                else:
+                    found.append(partition_outcome(place, offset if offset >= 0 else _NONE_FOUND, "", epoch))
+            return found
+
+    def _bounds(self, place: tuple[str, int], timeout: float) -> tuple[int, int]:
+        """The first offset and the end, from the leader. Raises KafkaException."""
+        first, _ = self._offset_at(place, EARLIEST, timeout)
+        end, _ = self._offset_at(place, LATEST, timeout)
+        return first, end
+
+    def _offset_at(self, place: tuple[str, int], at_ms: int, timeout: float) -> tuple[int, int]:
+        topic, partition = place
+        leader = self._find_leader(place, timeout)
+
+        def handle(broker: Broker) -> tuple[int, int] | ErrorCode:
+            return broker.list_offset(topic, partition, at_ms, committed_only=self._committed_only)
+
+        def send(done: Done, secs: float) -> None:
+            self._send(leader, "ListOffsets", lambda: handle(self.cluster.brokers[leader]), done, secs)
+
+        try:
+            found: tuple[int, int] = self._ask(send, timeout)
+        except KafkaException:
+            self._views.pop(topic, None)  # the next question begins with newer metadata
+            raise
+        return found
+
+    def _find_leader(self, place: tuple[str, int], timeout: float) -> int:
+        """The leader of a partition. Raises KafkaException when there is none in that time."""
+        topic, partition = place
+        end = self.scheduler.now + timeout if timeout >= 0 else float("inf")
+        while (leader := self._leader(topic, partition)) is None:
+            view = self._ask_about(topic, max(0.0, end - self.scheduler.now))
+            if isinstance(view, int):
+                raise KafkaException(KafkaError(view))
+            if partition >= len(view.leaders):
+                raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+            if self._leader(topic, partition) is None:
+                if self.scheduler.now + RECONNECT_SECS >= end:
+                    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+                self._pause(self.scheduler.now + RECONNECT_SECS)
+        return leader
+
+    def _ask_about(self, topic: str, timeout: float) -> TopicView | ErrorCode:
+        def send(done: Done, secs: float) -> None:
+            self._send_to_any("Metadata", lambda broker: broker.metadata([topic]), done, secs)
+
+        self._views.update(self._ask(send, timeout if timeout != float("inf") else -1.0).topics)
+        return self._views.get(topic, int(KafkaError.UNKNOWN_TOPIC_OR_PART))
+
+    def _refresh_views(self, topics: list[str], done: Callable[[Mapping[str, Any]], None]) -> None:
+        """Ask about topics in the background; ``done`` gets the answer, which is empty when that failed."""
+
+        def note(answer: Any) -> None:
+            found: Mapping[str, Any] = {} if isinstance(answer, int) else answer.topics
+            self._views.update(found)
+            done(found)
+
+        self._send_to_any("Metadata", lambda broker: broker.metadata(topics), note)
