@@ -1,0 +1,94 @@
+"""Brokers that go, and logs that lose their end. These stories run alone."""
+
+from __future__ import annotations
+
+from confluent_kafka import TopicPartition
+
+from tests.simulation.parity.clients import Reader, Writer, write
+from tests.simulation.parity.kit import Kit, attempt, on, places
+from tests.simulation.parity.stories.commits import commit, committed, joined
+from tests.simulation.parity.stories.registry import story
+
+
+def _read_ten(kit: Kit, group: str, topic: str) -> None:
+    """Write ten records and commit them all, with the epoch that the position tells, as the engine does."""
+    write(kit, topic, *"abcdefghij")
+    member = joined(kit, group, topic)
+    kit.until(lambda: len(member.got) == 10, member)
+    [place] = member.consumer.position(on(topic, [0]))
+    kit.note("position", [place.offset, place.leader_epoch])
+    whole = TopicPartition(topic, 0, 10, "map", place.leader_epoch)
+    kit.note("commit", places(member.consumer.commit(offsets=[whole], asynchronous=False)))
+    member.close()
+
+
+@story(exclusive=True)
+def a_truncation_passes_a_commit(kit: Kit) -> None:
+    """One log ends below the commit, the other has grown beyond it since.
+
+    In the first, the reader may learn that its offset is out of range before it learns where the epoch ended. Then the
+    reset policy applies, and it begins at the first record.
+    """
+    topics, groups = [kit.new_topic(), kit.new_topic()], [kit.unique("group"), kit.unique("group")]
+    for topic, group in zip(topics, groups, strict=True):
+        _read_ten(kit, group, topic)
+    kit.stop_brokers()
+    for topic in topics:
+        kit.cut_off(topic, 0, 5)
+    kit.start_brokers()
+    write(kit, topics[0], *"XY")
+    write(kit, topics[1], *"QRSTUVWXYZ")
+    for name, topic, group in zip(("shorter", "longer"), topics, groups, strict=True):
+        member = joined(kit, group, topic)
+        kit.meanwhile(3.0, member)
+        first = member.got[0]
+        kit.note(name, [first if name == "longer" else first in {"0@0 a", "0@5 X"}, member.errors, member.got[-2:]])
+        kit.note("committed", committed(member, topic))
+        [place] = member.consumer.position(on(topic, [0]))
+        kit.note("position", [place.offset, place.leader_epoch])
+        member.close()
+
+
+@story(exclusive=True)
+def a_truncation_passes_a_reader(kit: Kit) -> None:
+    topics = [kit.new_topic(), kit.new_topic()]
+    readers = [Reader(kit), Reader(kit)]
+    for topic, reader in zip(topics, readers, strict=True):
+        write(kit, topic, *"abcdefghij")
+        reader.read(topic, 10)
+    kit.stop_brokers()
+    for topic in topics:
+        kit.cut_off(topic, 0, 5)
+    kit.start_brokers()
+    write(kit, topics[0], *"XY")
+    write(kit, topics[1], *"QRSTUVWXYZ")
+    kit.meanwhile(4.0, *readers)
+    for name, topic, reader in zip(("shorter", "longer"), topics, readers, strict=True):
+        [place] = reader.consumer.position(on(topic, [0]))
+        kit.note(name, [reader.got[10:], reader.errors, place.offset, place.leader_epoch])
+        reader.close()
+
+
+@story(groups=True, exclusive=True)
+def all_brokers_are_away(kit: Kit) -> None:
+    topic, group = kit.new_topic(), kit.unique("group")
+    write(kit, topic, "a")
+    member, writer = joined(kit, group, topic), Writer(kit, delivery_timeout_ms=3_000)
+    kit.until(lambda: member.got, member)
+    kit.note("before", [commit(member, topic, 1), writer.write(topic, "b")])
+    kit.stop_brokers()
+    kit.note("written", writer.write(topic, "c"))
+    member.consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=True)
+    kit.meanwhile(2.0, member)
+    kit.note("bounds", attempt(lambda: member.consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=1)))
+    kit.note("committed", attempt(lambda: places(member.consumer.committed(on(topic, [0]), timeout=1))))
+    kit.note("list_topics", attempt(lambda: member.consumer.list_topics(timeout=1)))
+    kit.note("member", [member.errors, sorted(member.events)])
+    kit.note("writer", [sorted(writer.events)])
+    kit.start_brokers()
+    kit.note("written after", writer.write(topic, "d"))
+    kit.until(lambda: len(member.got) == 3, member)
+    kit.note("read", member.got)
+    kit.until(lambda: commit(member, topic, 3) == {0: 3}, member)
+    kit.note("committed", [committed(member, topic), member.numbers()])
+    member.close()

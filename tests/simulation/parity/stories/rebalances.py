@@ -1,0 +1,139 @@
+"""Members come and go: what each is told, in order."""
+
+from __future__ import annotations
+
+from tests.simulation.parity.clients import Member, group_properties, write
+from tests.simulation.parity.kit import Kit, attempt
+from tests.simulation.parity.stories.commits import commit, committed, joined
+from tests.simulation.parity.stories.registry import story
+
+
+def _settled(kit: Kit, topic: str, *members: Member) -> None:
+    """Wait until members own all four partitions, evenly, and nothing changes."""
+    share = 4 // len(members)
+    kit.until(lambda: all(member.has(share) for member in members), *members)
+    assert sorted(n for member in members for n in member.numbers()) == [0, 1, 2, 3], topic
+    kit.meanwhile(1.5, *members)
+
+
+@story(groups=True)
+def a_member_joins_and_leaves(kit: Kit) -> None:
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4)
+    two = Member(kit, group, topic)
+    _settled(kit, topic, one, two)
+    kit.note("joined", [one.diary, two.diary])
+    kit.note("each commits", [commit(m, topic, 1, number=m.numbers()[0]) for m in (one, two)] != [])
+    two.close()
+    _settled(kit, topic, one)
+    kit.note("left", [one.diary, two.diary])
+    kit.note("errors", [one.errors, two.errors, one.events, two.events])
+    one.close()
+    kit.note("closed", one.diary)
+
+
+@story(groups=True)
+def a_member_is_killed(kit: Kit) -> None:
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4)
+    other = kit.start_elsewhere(group_properties(kit, group), topic)
+    _owns_two(kit, one)
+    kit.note("joined", one.diary)
+    other.kill()
+    began = kit.now()
+    _settled(kit, topic, one)
+    kit.note("killed", one.diary)
+    kit.note("it took a session", kit.now() - began > 1.5)
+    one.close()
+
+
+def _owns_two(kit: Kit, one: Member) -> None:
+    kit.until(lambda: one.has(2), one)
+    kit.meanwhile(1.5, one)
+
+
+@story(groups=True)
+def a_static_member_restarts(kit: Kit) -> None:
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4, group_instance_id="one")
+    two = Member(kit, group, topic, group_instance_id="two")
+    _settled(kit, topic, one, two)
+    before = two.numbers()
+    two.close()
+    kit.meanwhile(0.5, one)
+    again = Member(kit, group, topic, group_instance_id="two")
+    _settled(kit, topic, one, again)
+    kit.note("first", one.diary)
+    kit.note("second", two.diary)
+    kit.note("again", [again.diary, again.numbers() == before])
+    twin = Member(kit, group, topic, group_instance_id="two")
+    kit.meanwhile(3.0, one, again, twin)
+    kit.note("the older twin", [again.diary, again.errors, again.events])
+    kit.note("the younger twin", [twin.diary, twin.errors, twin.events])
+    kit.note("the older commits", commit(again, topic, 1, number=before[0]))
+    again.close()
+    twin.close()
+    one.close()
+
+
+@story(groups=True)
+def a_static_member_stays_away(kit: Kit) -> None:
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4, group_instance_id="one")
+    two = Member(kit, group, topic, group_instance_id="two")
+    _settled(kit, topic, one, two)
+    two.close()
+    kit.note("right after", one.numbers() != [0, 1, 2, 3])
+    _settled(kit, topic, one)
+    kit.note("a session later", one.diary)
+    one.close()
+
+
+@story(groups=True)
+def polls_come_too_late(kit: Kit) -> None:
+    topic, group = kit.new_topic(partitions=2), kit.unique("group")
+    write(kit, topic, "a")
+    member = joined(kit, group, topic, 2, max_poll_interval_ms=3_000)
+    kit.until(lambda: member.got, member)
+    kit.note("in time", commit(member, topic, 1))
+    kit.sleep(5.0)
+    kit.note("late commit", commit(member, topic, 1))
+    kit.note("a late position", member.position(topic))
+    kit.until(lambda: len([line for line in member.diary if line.startswith("assign")]) > 1, member)
+    kit.until(lambda: member.has(2), member)
+    kit.note("diary", member.diary)
+    kit.note("errors", [member.errors, member.events])
+    kit.note("commit again", [commit(member, topic, 1), committed(member, topic)])
+    member.close()
+
+
+@story(groups=True)
+def a_late_member_loses_to_another(kit: Kit) -> None:
+    topic, group = kit.new_topic(partitions=2), kit.unique("group")
+    write(kit, topic, "a")
+    late = joined(kit, group, topic, 2, max_poll_interval_ms=3_000)
+    kit.until(lambda: late.got, late)
+    other = Member(kit, group, topic)
+    kit.until(lambda: other.has(2), other)
+    kit.note("the other reads", [other.got, commit(other, topic, 1)])
+    kit.note("late commit", attempt(lambda: commit(late, topic, 0)))
+    kit.note("read back", committed(other, topic)[0])
+    kit.until(lambda: late.has(1) and other.has(1), late, other)
+    kit.note("late", [late.diary, late.errors])
+    kit.note("other", other.diary)
+    other.close()
+    late.close()
+
+
+@story(groups=True)
+def two_topics_one_missing(kit: Kit) -> None:
+    topic, missing = kit.new_topic(partitions=2), kit.unique("missing")
+    member = Member(kit, kit.unique("group"), topic, missing)
+    kit.until(lambda: member.has(2), member)
+    kit.meanwhile(2.5, member)
+    kit.note("errors", sorted(set(member.errors)))
+    kit.note("diary", member.diary)
+    kit.create_again(missing, 2)
+    kit.until(lambda: member.has(4), member)
+    kit.note("created", member.diary)
+    member.close()

@@ -1,0 +1,57 @@
+"""The simulated Kafka and a real one give the same stories.
+
+Facts that surprised us, as Apache Kafka 4.3 and librdkafka 2.16 have them (`recorded/` holds every story whole):
+
+| where | fact |
+|---|---|
+| position | -1001 until a record was polled since the assignment or the seek, and where nothing is assigned |
+| bounds | cached ones are -1001 until a fetch has answered; asked ones end at the last stable offset (read_committed) |
+| bounds | cached ones end at the high watermark, also for read_committed |
+| transactions | a marker takes an offset: the position passes it, also at the end of the log |
+| fencing | the late record: INVALID_PRODUCER_EPOCH; then poll raises _FENCED (fatal), further calls _FENCED or _FATAL |
+| `flush` | raises a fatal error as a KafkaError, which is no exception: not even `except BaseException` catches it |
+| commit | only errors of all partitions are raised; a partition that does not exist: UNKNOWN_TOPIC_OR_PART |
+| commit | metadata of 4,095 characters fits, of 4,096 not; the other partitions of the request are committed |
+| commit | any offset is kept, beyond the end too; a commit without metadata reads "" from a member, None from a tool |
+| on_commit | is not called for synchronous commits |
+| strangers | commits from outside a group with members: UNKNOWN_MEMBER_ID, in both protocols |
+| late members | classic: a commit after max.poll.interval.ms is refused; KIP-848: it works while nobody else is there |
+| rebalance | classic: members that keep what they have are told `assign []`, and one that joins at first too |
+| rebalance | KIP-848: `assign []` comes only after a revoke |
+| static twins | classic: the older one is fenced (_FATAL); KIP-848: the younger one is refused (_FATAL) |
+| ACLs | group, classic: GROUP_AUTHORIZATION_FAILED, `lost`, and it joins again by itself; KIP-848: _FATAL for good |
+| ACLs | topic: reading fails, `committed` answers -1001 and no error, and all goes on when the right is back |
+| deletion | commits of a deleted topic go with it; a new topic of the name is read from its beginning |
+| truncation | a seek with an epoch finds the end of that epoch; beyond the log's end the reset policy may come first |
+| unreadable | the error names the batch's first offset, again and again; the position stays |
+"""
+
+from __future__ import annotations
+
+from difflib import unified_diff
+
+import pytest
+
+from tests.simulation.parity.recorded import recorded, recorded_stories
+from tests.simulation.parity.stories import STORIES
+from tests.simulation.parity.telling import tell_really
+from tests.support.kafka.fixtures import LocalKafkaFactory
+
+
+def differences(found: dict[str, list[str]]) -> str:
+    """What was not as recorded, for a reader."""
+    pairs = ((name, recorded(name), notes) for name, notes in found.items())
+    return "\n".join(line for name, then, now in pairs for line in unified_diff(then, now, "recorded", name, n=1))
+
+
+def test_every_story_is_recorded() -> None:
+    assert recorded_stories() == set(STORIES)
+    assert len({story.tell for story in STORIES.values()}) >= 25
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_the_real_kafka_does_what_was_recorded(local_kafka_factory: LocalKafkaFactory) -> None:
+    told = tell_really(local_kafka_factory, list(STORIES.values()))
+    if found := differences({name: notes for name, (notes, _) in told.items()}):
+        pytest.fail(found, pytrace=False)
