@@ -1,11 +1,12 @@
 """The witness: it sees every record, commit and call of a story, and writes them down as evidence for the oracle.
 
-It stands between the network and the brokers, and beside AWS. It changes nothing.
+It stands between the network and the brokers, and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, final
 from unittest.mock import patch
@@ -15,7 +16,8 @@ from pushrail_stream.core.record import NOT_UTF8, Partition, Record
 from tests.simulation.kafka.broker import Produced
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.partition_log import LogRecord, PartitionLog
-from tests.simulation.oracle.evidence import Commit, Evidence, Written
+from tests.simulation.oracle.calls import calls_of
+from tests.simulation.oracle.evidence import Commit, Evidence, Text, Written
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -56,9 +58,14 @@ class Witness:
             yield
 
     def finish(self) -> None:
-        """Note which records were aborted, when the story has ended."""
+        """Add what is known for certain only when the story has ended: aborted records, calls and log lines."""
         for record, written in self._in_log:
             written.is_readable &= not record.is_aborted
+        cloud = self._world.cloud
+        self._evidence.calls += calls_of(cloud.calls, cloud.arrivals)
+        for at, kind, facts in self._world.history.happenings:
+            if kind == "log":
+                self._evidence.texts.append(Text(at, facts["host"], "log", json.dumps(facts["line"])))
 
     # Requests
 
@@ -79,6 +86,8 @@ class Witness:
                 if isinstance(answer, Produced) and answer.error is None:
                     for one in written:
                         one.acknowledged_at = one.acknowledged_at or self._world.scheduler.now
+                if api == "OffsetCommit" and _is_refused(answer):
+                    self._world.disturb("commit", host=host.name)
                 done(answer)
 
             request(host, broker, api, handle_for_host, done_at_host, timeout)
@@ -125,6 +134,8 @@ class Witness:
                 known[offset] = written
                 self._evidence.written.append(written)
                 self._in_log.append((record, written))
+            if log.topic == self._world.settings.topics.destinations and self._world.settings.registry.topic:
+                self._world.edited((record.key or b"").decode(), record.value)
             self._world.history.note("record", topic=log.topic, partition=log.number, offset=record.offset, host=host)
 
     def _topic_id(self, log: PartitionLog) -> str | None:
@@ -174,3 +185,8 @@ class Witness:
                 host,
             )
         )
+
+
+def _is_refused(answer: Any) -> bool:
+    """Whether a commit was refused, or its answer never came."""
+    return isinstance(answer, int) or (isinstance(answer, Mapping) and any(answer.values()))

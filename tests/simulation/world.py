@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, final
 
@@ -15,7 +16,7 @@ from tests.simulation.people.customers import OUR_KEY, OUR_SECRET, OUR_USER, Cus
 from tests.simulation.people.events import Sent
 from tests.simulation.people.fleet import Fleet
 from tests.simulation.people.operators import Office
-from tests.simulation.people.registry import put
+from tests.simulation.people.registry import patiently, restore_missing
 from tests.simulation.people.troubles import apply_trouble
 from tests.simulation.people.weather import set_weather
 from tests.simulation.plan import Plan, Trouble
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _RETRY_PARTITIONS: Final = 2
 """Partitions of topics other than the events: enough for two workers to share them."""
+
+
+_DURABLE: Final = {"min.insync.replicas": "2"}
+"""As the product asks for with three brokers."""
 
 
 @final
@@ -63,7 +68,7 @@ class World:
         """Make the topics and the customers' accounts, and turn on the background faults."""
         for topic in plan_topics(self.settings):
             count = self.plan.partitions if topic.holds_events else _RETRY_PARTITIONS
-            self.cluster.create_topic(topic.name, 1 if topic.one_partition else count, dict(topic.config))
+            self.cluster.create_topic(topic.name, 1 if topic.one_partition else count, {**topic.config, **_DURABLE})
         self.cloud.accounts.create_our_key(OUR_USER, OUR_KEY, OUR_SECRET)
         self.evidence.secrets.add(OUR_SECRET)
         for customer in self.customers.values():
@@ -77,7 +82,7 @@ class World:
             self.scheduler.call_later(trouble.at, self._apply, trouble)
 
     def _apply(self, trouble: Trouble) -> None:
-        self.history.count_fault(trouble.name, **trouble.details)
+        self.history.count_fault(trouble.name, details=dict(trouble.details))
         apply_trouble(self, trouble)
 
     def later(self, secs: float, work: Callable[[], None]) -> Timer:
@@ -114,6 +119,7 @@ class World:
         for customer in self.customers.values():
             customer.mend()
         self.fleet.heal()
+        self.restore_documents()
         self.evidence.healed_at = self.scheduler.now
         self.history.note("healed")
 
@@ -128,8 +134,8 @@ class World:
         return round(1_000 * self.wall_secs)
 
     def restore_documents(self) -> None:
-        """Operators put every document again."""
-        self.office.do("put", put, self, *self.customers.values())
+        """Operators put the documents that are missing."""
+        self.office.do("restore documents", patiently, partial(restore_missing, self))
 
     def is_settled(self) -> bool:
         """Whether the groups have committed every record that they can read."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import traceback
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
 
-from tests.simulation.oracle.evidence import Text, WorkerEnd
+from pushrail_stream.core.signals import Flooded, Signal
+from tests.simulation.oracle.evidence import DisturbanceKind, SignalSeen, WorkerEnd
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import between, number, one_of
 from tests.simulation.simulated_worker import Ended, SimWorker
@@ -19,14 +23,17 @@ SLOTS: Final = 5
 """The largest fleet."""
 _GRACE_SECS: Final = 30.0
 """Time between SIGTERM and SIGKILL: Kubernetes' default."""
+_ALERT_SECS: Final = 45.0
+"""Time between an alert and the first command of an operator, in virtual seconds."""
 _RESTART_SECS: Final = (1.0, 2.0, 5.0, 10.0)
 """Pauses before restarts of a worker that ends by itself; the last one repeats."""
-_HOW: Final[dict[Ended, Literal["killed", "stopped", "failed"]]] = {
+_DISTURBANCES: Final[dict[Ended, DisturbanceKind]] = {
     "killed": "killed",
-    "stopped": "stopped",
-    "refused": "failed",
     "failed": "failed",
+    "refused": "failed",
+    "stopped": "start",
 }
+"""The trouble that the end of a worker is for the others."""
 
 
 @final
@@ -58,11 +65,17 @@ class Slot:
         self._number += 1
         host = world.scheduler.host(f"worker-{self._index}-{self._number}")
         host.clock_offset = self.clock_offset
-        settings, kafka = world.settings, world.settings.kafka
+        settings, kafka = world.fleet.settings, world.settings.kafka
         if kafka.group_instance_id is not None:
             static = kafka.model_copy(update={"group_instance_id": f"{kafka.group_instance_id}-{self._index}"})
             settings = settings.model_copy(update={"kafka": static})
-        worker = SimWorker(host, settings, world.history, environ=os.environ, ended=self._on_end)
+
+        def observe(signal: Signal) -> None:
+            world.evidence.signals.append(SignalSeen(world.scheduler.now, host.name, signal))
+            if isinstance(signal, Flooded):
+                world.fleet.end_flood()
+
+        worker = SimWorker(host, settings, world.history, environ=os.environ, observers=[observe], ended=self._on_end)
         self.worker = worker
         world.disturb("start", host=host.name)
         worker.start()
@@ -97,14 +110,11 @@ class Slot:
     def _on_end(self, worker: SimWorker) -> None:
         world = self._world
         now, host, end = world.scheduler.now, worker.host.name, worker.end or "failed"
-        problem = "" if worker.error is None else f"{type(worker.error).__name__}: {worker.error}"
+        problem = "; ".join(_causes(worker.error))
         name = host if worker.worker is None else worker.worker.id
         ledger = None if worker.ledger is None else asdict(worker.ledger)
-        how = _HOW[end]
-        world.evidence.worker_ends.append(WorkerEnd(now, host, name, how, problem, ledger))
-        world.disturb("killed" if end == "killed" else "start", host=host)
-        if end == "failed":
-            world.evidence.raised.append(Text(now, host, "worker", problem))
+        world.evidence.worker_ends.append(WorkerEnd(now, host, name, end, problem, ledger))
+        world.disturb(_DISTURBANCES[end], host=host)
         if self.is_wanted:
             self._failures = 0 if end == "stopped" else self._failures + 1
             pause = _RESTART_SECS[min(self._failures, len(_RESTART_SECS) - 1)]
@@ -116,6 +126,17 @@ class Slot:
             self.start()
 
 
+def _causes(error: BaseException | None) -> Iterator[str]:
+    """The errors of a group, each with the line that raised it."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _causes(one)
+    elif error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        yield f"{type(error).__name__}: {error}{where}"
+
+
 @final
 class Fleet:
     """All workers."""
@@ -123,6 +144,8 @@ class Fleet:
     def __init__(self, world: World) -> None:
         self._world = world
         self.slots = [Slot(world, index) for index in range(SLOTS)]
+        self.settings = world.settings
+        """The settings of the next processes."""
         self.wanted = 0
         self._is_stopped = False
 
@@ -134,6 +157,16 @@ class Fleet:
                 slot.start()
             elif slot.is_wanted:
                 slot.stop()
+
+    def end_flood(self) -> None:
+        """Do as the runbook says after the flood guard has stopped a worker: the events really are bad."""
+        world = self._world
+        if self.settings.flood_guard.enabled:
+            guard = self.settings.flood_guard.model_copy(update={"enabled": False})
+            self.settings = self.settings.model_copy(update={"flood_guard": guard})
+            world.disturb("start", _ALERT_SECS + _GRACE_SECS)
+            for slot in self.slots:
+                world.later(_ALERT_SECS, partial(slot.roll, _GRACE_SECS))
 
     def stop_all(self) -> None:
         """Stop every worker until `start_all`."""

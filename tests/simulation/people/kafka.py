@@ -88,6 +88,9 @@ def recreate_topic(world: World, *, topic: str, secs: float) -> None:
         return
     world.disturb("log", secs)
     world.cluster.delete_topic(topic)
+    if topic == world.settings.topics.destinations and world.settings.registry.topic:
+        for destination in world.customers:
+            world.edited(destination, None)
     world.mend_later(secs, f"topic {topic}", partial(_create_again, world, found))
 
 
@@ -95,7 +98,7 @@ def _create_again(world: World, topic: Topic) -> None:
     if world.cluster.topic(topic.name) is None:
         world.disturb("log")
         world.cluster.create_topic(topic.name, len(topic.partitions), topic.config)
-        if topic.name == world.settings.topics.destinations:
+        if topic.name == world.settings.topics.destinations and world.settings.registry.topic:
             world.restore_documents()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.document_changes import (
     delete_document,
     plan_enabled,
@@ -18,7 +21,7 @@ from pushrail_stream.operations.document_changes import (
     seal_secret,
     write_document,
 )
-from pushrail_stream.operations.document_plan import new_name, write_plan
+from pushrail_stream.operations.document_plan import field_of, new_name, stored_documents, write_plan
 from pushrail_stream.operations.sealing_keys import generate_key
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.sealing import Place
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _SECRET: Final = "auth.secretAccessKey"
+_TRIES: Final = 20
+"""Times that a patient operator repeats a command: an outage is over by then."""
+_PAUSE_SECS: Final = 10.0
+"""Time between two of them, in virtual seconds."""
 
 
 def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
@@ -80,12 +87,31 @@ def put(world: World, *customers: Customer, **changes: Any) -> None:
 
 @contextmanager
 def _editing(world: World, *edits: tuple[str, bytes | None]) -> Iterator[None]:
-    """Tell the oracle of edits before they are made, and again when they are done: until then both may be in force."""
-    for destination, content in edits:
-        world.edited(destination, content)
+    """Tell the oracle of edits of files when they are done. It sees the records of a topic by itself."""
     yield
-    for destination, content in edits:
-        world.edited(destination, content)
+    if not world.settings.registry.topic:
+        for destination, content in edits:
+            world.edited(destination, content)
+
+
+def patiently(work: Callable[[], None]) -> None:
+    """Do a command again and again while it is refused. Blocks."""
+    for _ in range(_TRIES):
+        try:
+            work()
+        except OperatorError:
+            time.sleep(_PAUSE_SECS)
+        else:
+            return
+    work()
+
+
+def restore_missing(world: World) -> None:
+    """Put the documents that the registry does not have, or that cannot be read. Blocks."""
+    found = [field_of(document, "id") for document in stored_documents(world.settings)]
+    missing = [customer for name, customer in world.customers.items() if found.count(name) != 1]
+    if missing:
+        put(world, *missing)
 
 
 def any_destination(dice: Random, plan: Plan) -> str:
@@ -124,7 +150,7 @@ def _enable(world: World, destination: str, *, enabled: bool) -> None:
         with _editing(world, (destination, changes[0].after)):
             write_plan(world.settings, changes)
 
-    world.office.do("enable" if enabled else "disable", change)
+    world.office.do("enable" if enabled else "disable", patiently, change)
 
 
 @trouble(1.5, destination=any_destination, secs=between(5, 200))
@@ -141,7 +167,7 @@ def delete_destination(world: World, *, destination: str, secs: float) -> None:
 
 def restore(world: World, destination: str) -> None:
     """Put the document as the plan had it, with the present credentials."""
-    world.office.do("put", put, world, world.customers[destination])
+    world.office.do("put", patiently, partial(put, world, world.customers[destination]))
 
 
 _BROKEN: Final = one_of("{", "[]", '{"id": "dst_0_0"}', "\x00", '{"id": "dst_0_0", "enabled": "yes"}')

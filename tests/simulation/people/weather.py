@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SLOW_SECS: Final = 3.0
 """Longest way of a slow request, and of a slow answer."""
+_DISTURBED_SECS: Final = 60.0
+"""Longest time until a client gives up a request that is lost: librdkafka's default of ``socket.timeout.ms``."""
 _THROTTLE_SECS: Final = 5.0
 """Longest time for which a broker makes a client wait that uses too much of it."""
 _REFUSALS: Final[Mapping[str, tuple[int, ...]]] = {
@@ -80,9 +82,10 @@ def set_weather(world: World, rates: Mapping[str, float]) -> None:
             api, fate = rest.split(".")
             by_api.setdefault(api, []).append((fate, rate))
 
-    def fate_of(api: str, _host: Any, _broker: int) -> Fate:
+    def fate_of(api: str, host: Any, _broker: int) -> Fate:
         for fate, rate in (*by_api.get(api, ()), *by_api.get("any", ())):
             if dice.random() < rate:
+                world.disturb("kafka", _DISTURBED_SECS, host.name)
                 return _FATES[fate](api, dice)
         return Fate(LATENCY_SECS * dice.uniform(0.5, 3.0), LATENCY_SECS * dice.uniform(0.5, 3.0))
 

@@ -1,0 +1,124 @@
+"""A story from a seed: draw the plan, play it, let the world heal, and ask the oracle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from tests.simulation.oracle.evidence import Violation
+from tests.simulation.oracle.verdict import judge
+from tests.simulation.people import drawing
+from tests.simulation.people.operators import run_check
+from tests.simulation.people.producers import produce_events
+from tests.simulation.people.registry import prepare_registry
+from tests.simulation.people.troubles import KINDS, kinds_of
+from tests.simulation.people.weather import AWS_RATES, KAFKA_RATES
+from tests.simulation.plan import Plan, Profile
+from tests.simulation.stage import opened
+from tests.simulation.states import count_states
+from tests.simulation.world import World
+
+_LOOK_SECS: Final = 5.0
+"""Virtual seconds between two looks whether everything is settled."""
+_LAST_EVENTS: Final = 3
+"""Events for each customer after everything has settled: every healthy bus must get them."""
+_LAST_SECS: Final = 120.0
+"""Longest time for the last events, for a check, and for the fleet to stop."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a story."""
+
+    violations: Sequence[Violation]
+    simulated_secs: float
+    counts: Mapping[str, int] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
+    states: Mapping[str, int] = field(default_factory=dict)
+    hash: str = ""
+
+
+class Story:
+    """Stories from seeds."""
+
+    @staticmethod
+    def drawn(seed: int, profile: Profile) -> Plan:
+        """The plan of a seed."""
+        return drawing.draw_plan(seed, profile)
+
+
+draw_plan = Story.drawn
+read_plan = Plan.from_json
+
+
+def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
+    """The plan with these kinds of troubles and background faults at all events."""
+    dice, rates, troubles = plan.dice("needs"), dict(plan.rates), list(plan.troubles)
+    kinds_of(plan.profile)
+    for name in kinds:
+        if name in KINDS:
+            times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(3))
+            troubles += [KINDS[name].draw(dice, plan, at) for at in times]
+        else:
+            rates[name] = {**KAFKA_RATES, **AWS_RATES}[name]
+    return replace(plan, rates=rates, troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)))
+
+
+def play(plan: Plan) -> Outcome:
+    """Play a story: first any faults, then the world heals and everything must settle."""
+    with opened(plan) as world:
+        begun_at = world.scheduler.now
+        _prepare(world)
+        world.schedule()
+        world.fleet.scale(plan.workers)
+        world.scheduler.run(world.scheduler.now + plan.secs)
+        world.heal()
+        _settle(world)
+        _end(world)
+    return _outcome(world, begun_at)
+
+
+def _prepare(world: World) -> None:
+    world.prepare()
+    world.office.do("prepare", prepare_registry, world)
+    if not world.scheduler.run_until(world.office.is_idle, _LAST_SECS) or not world.evidence.edits:
+        raise RuntimeError("the registry cannot be prepared")
+
+
+def _settle(world: World) -> None:
+    """Let everything settle, send a few more events, and let these settle."""
+    _wait(world, world.is_settled, world.plan.settle_secs)
+    world.scheduler.run(world.scheduler.now + _LOOK_SECS)
+    count = _LAST_EVENTS * len(world.plan.customers)
+    produce_events(world, count=count, secs=5.0, hot=None, odd=0.0, repeats=0.0, transactions=False)
+    world.scheduler.run(world.scheduler.now + 10.0)
+    _wait(world, world.is_settled, _LAST_SECS)
+
+
+def _end(world: World) -> None:
+    """Check the deliveries once more, and stop the fleet."""
+    world.office.do("check", run_check, world)
+    _wait(world, world.office.is_idle, _LAST_SECS)
+    world.fleet.stop_all()
+    _wait(world, lambda: not world.fleet.running, _LAST_SECS)
+    world.evidence.ended_at = world.scheduler.now
+
+
+def _wait(world: World, done: Callable[[], bool], longest_secs: float) -> None:
+    until = world.scheduler.now + longest_secs
+    while not done() and world.scheduler.now < until:
+        world.scheduler.run(min(until, world.scheduler.now + _LOOK_SECS))
+
+
+def _outcome(world: World, begun_at: float) -> Outcome:
+    deliveries = len(world.cloud.arrivals)
+    return Outcome(
+        violations=judge(world.evidence),
+        simulated_secs=world.scheduler.now - begun_at,
+        counts=Counter(events=len(world.acknowledged), deliveries=deliveries, workers=len(world.evidence.worker_ends)),
+        faults=dict(world.history.faults),
+        states=count_states(world.evidence),
+        hash=world.history.hash,
+    )

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.plan import Plan
+from tests.simulation.story import Story, play, read_plan, with_kinds
+
+
+def short(seed: int) -> Plan:
+    """A calm story of which the first minute is played."""
+    plan = Story.drawn(seed, "calm")
+    troubles = [trouble for trouble in plan.troubles if trouble.at < 60.0]
+    return replace(plan, secs=90.0, troubles=tuple(troubles))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_calm_story_keeps_every_promise(seed: int) -> None:
+    outcome = play(short(seed))
+    assert [str(one) for one in outcome.violations] == []
+    assert outcome.counts["events"] > 0
+    assert outcome.counts["deliveries"] > 0
+
+
+def test_one_plan_gives_one_history() -> None:
+    plan = short(4)
+    assert play(plan).hash == play(read_plan(plan.as_json())).hash != play(short(5)).hash
+
+
+def test_kinds_can_be_demanded() -> None:
+    plan = with_kinds(Story.drawn(1, "rough").with_troubles([]), ["kill_worker", "aws.late"])
+    assert {trouble.name for trouble in plan.troubles} == {"kill_worker"}
+    assert plan.rates["aws.late"] > 0
