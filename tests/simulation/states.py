@@ -266,7 +266,7 @@ def _(scene: Scene) -> int:
 def _(scene: Scene) -> int:
     """Commits go past records of an aborted transaction, or of a batch that cannot be read."""
     return sum(
-        not seen.written.is_readable and id(seen.written) in scene.story.covered_at for seen in scene.story.events
+        not seen.written.is_readable and id(seen.written) in scene.story.covered_by for seen in scene.story.events
     )
 
 

@@ -129,12 +129,19 @@ def _wrong_result(call: Call, entry: Entry, said: Said) -> str:
 
 def _wrong_number(story: Deliveries, seen: EventSeen, said: Said) -> str:
     """Numbers of attempts count from 1 without a gap; a replay, and a repeat after a loss, begin again."""
-    number = said.get("attempt")
+    number, destination = said.get("attempt"), said.get("destinationId")
     if not isinstance(number, int) or number < 1:
         return f"its number is {number}"
-    before = [one.get("attempt") or 0 for one in story.said_about(seen, said.get("destinationId"))]
-    if number > 1 and number - 1 not in before and not story.may_lack_attempts:
-        return f"its number is {number}, and no record has {number - 1}"
+    if story.may_lack_attempts(said.written.at, said.written.host):
+        return ""
+    before = {
+        one.get("attempt") for one in story.said_about(seen, destination) if one.written.host == said.written.host
+    }
+    copied = {copy.headers.attempts for copy in story.copies_of(seen, destination) if not copy.is_dead}
+    if number > 1 and number - 1 not in before | copied:
+        return f"its number is {number}, and nothing has {number - 1}"
+    if said.get("trigger") == "retry" and number - 1 not in before | copied:
+        return f"its number is {number}, and no copy has {number - 1} attempts"
     return ""
 
 
@@ -147,4 +154,20 @@ def _is_late(story: Deliveries, said: Said) -> bool:
 
 
 def _may_be_cut(story: Deliveries, call: Call) -> bool:
-    return story.may_lack_attempts or call.at > story.evidence.ended_at - 30.0
+    return story.may_lack_attempts(call.at, call.host) or call.at > story.evidence.ended_at - 30.0
+
+
+def find_unrecorded(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each dead letter of a worker without an attempts record."""
+    for copy in story.copies:
+        seen = story.event_of_copy(copy)
+        if seen is None or not copy.is_dead or copy.headers.error_code == STEPPED_OVER:
+            continue
+        if not story.is_workers(copy.written) or story.may_lack_attempts(copy.written.at, copy.written.host):
+            continue
+        if copy.written.acknowledged_at is None or copy.written.at > story.evidence.ended_at - 30.0:
+            continue
+        records = story.said_about(seen, copy.headers.destination)
+        if not any(one.get("status") == "dead_lettered" and one.written.host == copy.written.host for one in records):
+            sentence = f"the dead letter at {position_of(copy.written.origin)} has no attempts record"
+            yield Violation(ASSERTION, sentence, copy.written.at)

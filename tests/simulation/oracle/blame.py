@@ -12,8 +12,8 @@ from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
 from tests.simulation.oracle.evidence import Call, Violation, position_of
 
 ASSERTION: Final = "a dead letter names the party at fault"
-_BLOCKS_TO_SUSPEND: Final = 1
-"""Least refusals of a destination before one of its deliveries may be given up as suspended."""
+_IN_FLIGHT_SECS: Final = 10.0
+"""Time in seconds in which calls that were in flight together may end, and their copies be written."""
 _FORMER_REQUEST_BYTES: Final = 262_144
 """Size of a call that every region takes."""
 
@@ -29,6 +29,22 @@ def find_wrong_blame(story: Deliveries) -> Iterator[Violation]:
             sentence = (
                 f"the dead letter at {position_of(copy.written.origin)}, of {position_of(headers.origin)} to "
                 f"{headers.destination}, says {said}: {why}"
+            )
+            yield Violation(ASSERTION, sentence, copy.written.at)
+
+
+def find_hopeless_retries(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each retry copy of an entry that AWS refused for the event's sake."""
+    calls = {call.request_id: call for call in story.evidence.calls if call.request_id and call.is_clear}
+    for copy in story.copies:
+        call, seen = calls.get(copy.headers.request_id or ""), story.event_of_copy(copy)
+        if copy.is_dead or call is None or seen is None or copy.headers.reason != "retryable":
+            continue
+        if any(entry.fault == "producer" and story.is_entry_of(entry, seen) for entry in call.entries):
+            if len(call.entries) > 1 and call.fault == "producer":
+                continue  # the whole batch was refused: its entries are sent one by one
+            sentence = (
+                f"the copy at {position_of(copy.written.origin)} waits for a retry, although AWS rejected the event"
             )
             yield Violation(ASSERTION, sentence, copy.written.at)
 
@@ -77,18 +93,31 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
         return f"the cause was ours in the call {call.request_id}"
     if any(entry.event_id for entry in call.entries if entry.key == event.idempotency_key) and call.fault is None:
         return f"the bus took it in the call {call.request_id}"
-    return "" if faults & {"customer", "producer"} else f"the cause could pass in the call {call.request_id}"
+    if not faults & {"customer", "producer"}:
+        return f"the cause could pass in the call {call.request_id}"
+    is_of_batch = call.fault == "producer" and len(call.entries) > 1 and call.api == "PutEvents"
+    return f"it was refused together with others in the call {call.request_id}" if is_of_batch else ""
 
 
 def _suspended(story: Deliveries, copy: CopySeen) -> str:
-    return "" if _ever_refused(story, copy) else "AWS never refused this destination"
+    if not _ever_refused(story, copy):
+        return "AWS never refused this destination"
+    group, at, host = story.documents.group(copy.headers.destination or ""), copy.written.at, copy.written.host
+    calls = [call for call in story.calls_of.get(group, ()) if call.host == host and call.at <= at]
+    good = [call.at for call in calls if call.is_good and call.api == "PutEvents" and (call.answered_at or at) < at]
+    refused = [call.at for call in calls if call.fault == "customer" or not call.is_good]
+    if good and max(refused, default=0.0) < good[-1] - _IN_FLIGHT_SECS and at > good[-1] + _IN_FLIGHT_SECS:
+        return f"its bus took a call at {good[-1]:.3f}, and refused none after that"
+    return ""
 
 
 def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
-    """Whether AWS refused a call for the destination before, for the customer's sake, or it has no usable document."""
-    group, at = story.documents.group(copy.headers.destination or ""), copy.written.at
-    refusals = sum(1 for one in story.refusals.get(group, ()) if one <= at)
-    return refusals >= _BLOCKS_TO_SUSPEND or story.documents.was_unusable(copy.headers.destination or "", at)
+    """Whether AWS refused a call for the destination before, for the customer's sake, or it had no usable document."""
+    destination, at = copy.headers.destination or "", copy.written.at
+    if any(one <= at for one in story.refusals.get(story.documents.group(destination), ())):
+        return True
+    begun = story.first_seen.get(copy.written.host, at)
+    return story.documents.was_unusable(destination, at, begun)
 
 
 def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:

@@ -37,6 +37,7 @@ def _call(call: records.Call, taken: Mapping[tuple[int, int], records.Arrival]) 
         entries=entries,
         answered_at=call.answered_at,
         fault=_CAUSES[call.blame],
+        code=call.code,
         is_garbled="garbled" in call.fault,
     )
 

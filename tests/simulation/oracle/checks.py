@@ -53,26 +53,31 @@ def _contradiction(story: Deliveries, run: CheckRun, one: CheckedDelivery, seen:
 
 def _why_not_missing(story: Deliveries, run: CheckRun, one: CheckedDelivery, seen: EventSeen) -> str:
     """Why a delivery is not missing, although the attempts log has no end of it: it waits. Empty when it may be."""
-    if not story.may_lack_attempts and one.destination is not None:
+    if one.destination is not None:
         value = seen.written.record.value or b""
-        if any(arrival.at < run.at for arrival in story.arrivals_of(value, one.destination)):
-            return "it arrived"
-    covered_at = story.covered_at.get(id(seen.written))
-    if covered_at is None or covered_at > run.ended_at:
+        for arrival in story.arrivals_of(value, one.destination):
+            is_recorded = arrival.call.is_clear and not story.may_lack_attempts(arrival.at, arrival.call.host)
+            if arrival.at < run.at - 1.0 and is_recorded:
+                return f"it arrived at {arrival.at:.3f}"
+    if story.covered_at(seen.written) > run.ended_at:
         return "no commit covers it yet"
     for copy in story.copies_of(seen, one.destination):
-        at = story.covered_at.get(id(copy.written))
         waits = not copy.is_dead and copy.written.gone_at is None and copy.written.at < run.at
-        if waits and (at is None or at > run.ended_at):
+        if waits and story.covered_at(copy.written) > run.ended_at:
             return "its copy waits on a retry topic"
     return ""
 
 
 def _find_left_out(story: Deliveries, run: CheckRun) -> Iterator[Violation]:
-    """Events that a check of everything does not mention."""
+    """Events that a check of everything does not mention, and events that it makes up."""
     named = {one.origin[:3] for one in run.deliveries}
     for seen in story.events:
         origin = seen.written.origin
         is_there = seen.written.is_readable and seen.written.gone_at is None and seen.written.at < run.at
         if is_there and origin[:3] not in named:
             yield Violation(ASSERTION, f"the check at {run.at:.3f} leaves {position_of(origin)} out", run.at)
+    most = sum(seen.written.at <= run.ended_at for seen in story.events)
+    if run.events is not None and run.events > most:
+        yield Violation(
+            ASSERTION, f"the check at {run.at:.3f} counts {run.events} events, and there are {most}", run.at
+        )

@@ -10,6 +10,7 @@ from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.record import NOT_UTF8
 from pushrail_stream.core.skips import CODE as STEPPED_OVER
 from tests.simulation.oracle.deliveries import Arrival, CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.documents import STALE_SECS, Version
 from tests.simulation.oracle.evidence import Violation, position_of
 
 ASSERTION: Final = "a copy is the event's record"
@@ -18,14 +19,37 @@ _OF_RETRIES: Final = frozenset({"retryable", "throttled", "held"})
 
 def find_untrue_copies(story: Deliveries) -> Iterator[Violation]:
     """A violation for each copy that differs from its event."""
-    ours = {call.host for call in story.evidence.calls} | {end.host for end in story.evidence.worker_ends}
     for written, problem in story.alien:
-        if written.host in ours:
+        if story.is_workers(written):
             yield Violation(ASSERTION, f"the record at {position_of(written.origin)}: {problem}", written.at)
     for copy in story.copies:
-        if copy.written.host in ours and (why := _difference(story, copy)):
+        if story.is_workers(copy.written) and (why := _difference(story, copy)):
             sentence = f"the copy at {position_of(copy.written.origin)} of {position_of(copy.headers.origin)}: {why}"
             yield Violation(ASSERTION, sentence, copy.written.at)
+
+
+def find_unmarked_replays(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each replayed dead letter without a mark, and for each replay that begins with attempts."""
+    topic = story.evidence.settings.topics.replays
+    marks = b"\n".join(one.record.value or b"" for one in story.evidence.on(topic))
+    for copy in story.copies:
+        name = copy.headers.replay
+        if name is None or copy.is_dead or story.is_workers(copy.written):
+            continue
+        where = f"the replayed copy at {position_of(copy.written.origin)}"
+        if name.encode() not in marks and copy.written.is_readable and copy.headers.replay_count is not None:
+            yield Violation(ASSERTION, f"{where} has no mark of the replay {name}", copy.written.at)
+        if copy.headers.attempts:
+            yield Violation(ASSERTION, f"{where} begins with {copy.headers.attempts} attempts", copy.written.at)
+    for run in story.evidence.replays:
+        written = [
+            one for one in story.copies if one.headers.replay == run.replay and not story.is_workers(one.written)
+        ]
+        if len(written) != run.chosen:
+            sentence = (
+                f"the replay {run.replay} at {run.at:.3f} reports {run.chosen} deliveries, and wrote {len(written)}"
+            )
+            yield Violation(ASSERTION, sentence, run.at)
 
 
 def find_corrupt_arrivals(story: Deliveries) -> Iterator[Violation]:
@@ -46,12 +70,30 @@ def _mistake(story: Deliveries, arrival: Arrival, twins: list[EventSeen]) -> str
     event = twins[0].event
     if isinstance(event, Undecodable):
         return "took a record that is no canonical event"
-    possible = story.documents.possible((event.vendor, event.customer_external_id), 0.0, arrival.at)
-    if arrival.group not in {story.documents.group(version.destination) for version in possible}:
+    owner = event.vendor, event.customer_external_id
+    versions = [one for one in story.documents.possible(owner, 0.0, arrival.at) if one.bus == arrival.call.target]
+    if not versions:
         return f"took an event of {event.customer_external_id}"
+    if not any(version.takes(event.event_type) for version in _in_force(story, arrival, owner)):
+        return f"took an event of the type {event.event_type}, which no document asks for"
     if arrival.entry.resources[:2] != (event.customer_external_id, event.idempotency_key):
         return f"took an entry with the resources {arrival.entry.resources}"
+    if not any(twin.written.is_readable for twin in twins):
+        return "took an event of an aborted transaction"
     return "" if any(twin.written.at <= arrival.at for twin in twins) else "took an event before it was written"
+
+
+def _in_force(story: Deliveries, arrival: Arrival, owner: tuple[str, str]) -> list[Version]:
+    """The versions by which a worker may have made a delivery; a retry keeps to an earlier filter."""
+    value = arrival.entry.detail
+    copied = any(
+        not copy.is_dead and copy.written.at < arrival.at
+        for twin in story.by_value[value]
+        for destination in story.documents.members(arrival.group)
+        for copy in story.copies_of(twin, destination)
+    )
+    since = 0.0 if copied else arrival.at - story.stale_secs(arrival.at) + STALE_SECS
+    return [one for one in story.documents.possible(owner, since, arrival.at) if one.bus == arrival.call.target]
 
 
 def _difference(story: Deliveries, copy: CopySeen) -> str:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast, final
+from typing import Any, Final, NamedTuple, cast, final
 
 import orjson
 
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Origin
+from pushrail_stream.core.signals import OwnCredentialsFailed
 from tests.simulation.oracle.covers import first_covers
-from tests.simulation.oracle.documents import Documents
+from tests.simulation.oracle.documents import STALE_SECS, Documents
 from tests.simulation.oracle.evidence import Call, Entry, Evidence, Written
+from tests.simulation.oracle.lossy_logs import lossy_logs
+
+PROMPT_SECS: Final = 30.0
+"""Longest time in seconds until every worker has a new version of a document, when nothing is disturbed."""
+_STALENESS: Final = frozenset({"kafka", "log", "paused", "clock"})
+"""Disturbances during which a worker may not learn of a new version."""
 
 
 class EventSeen(NamedTuple):
@@ -143,6 +150,35 @@ class Deliveries:
         """The attempts records of one delivery."""
         return self._said.get((id(seen.written), destination), [])
 
+    def covered_at(self, one: Written) -> float:
+        """The time of the first commit that covered a record; infinite when there is none."""
+        commit = self.covered_by.get(id(one))
+        return float("inf") if commit is None else commit.at
+
+    def may_lack_attempts(self, at: float, host: str | None = None) -> bool:
+        """Whether the attempts log may lack records that this worker, or any, had to write at this time."""
+        return any(since <= at <= until and (host is None or not of or host == of) for since, until, of in self._lossy)
+
+    def stale_secs(self, at: float) -> float:
+        """The longest time for which a worker may have acted on an older version of a document by this time."""
+        is_calm = not any(
+            one.at <= at and one.until >= at - STALE_SECS and one.kind in _STALENESS
+            for one in self.evidence.disturbances
+        )
+        return PROMPT_SECS if is_calm and not self.evidence.has_kafka_weather else STALE_SECS
+
+    def destinations_of(self, seen: EventSeen) -> list[str]:
+        """The destinations for which there is a copy of this event."""
+        return self._copied_to.get(id(seen.written), [])
+
+    def is_workers(self, written: Written) -> bool:
+        """Whether a worker wrote this record, and not a command or the world."""
+        return written.host in self.workers
+
+    def is_entry_of(self, entry: Entry, seen: EventSeen) -> bool:
+        """Whether an entry of a call is this event."""
+        return isinstance(seen.event, Event) and entry.key == seen.event.idempotency_key
+
     def arrivals_of(self, value: bytes, destination: str) -> list[Arrival]:
         """The arrivals of these bytes at the destination's bus, or at one that it shares."""
         return self.arrivals.get((value, self.documents.group(destination)), [])
@@ -164,16 +200,36 @@ class Deliveries:
         for copy in self.copies:
             if (event := self.event_of_copy(copy)) is not None:
                 self._copies[id(event.written), copy.headers.destination].append(copy)
+        self._copied_to: dict[int, list[str]] = defaultdict(list)
+        for event_id, destination in self._copies:
+            if destination is not None:
+                self._copied_to[event_id].append(destination)
         self._said: dict[tuple[int, str | None], list[Said]] = defaultdict(list)
         for said in self.attempts:
             if (event := self.event_of_said(said)) is not None:
                 self._said[id(event.written), said.get("destinationId")].append(said)
-        self.may_lack_attempts = _may_lack_attempts(self.evidence)
-        """Whether the attempts log may lack records: a worker was killed or failed, or Kafka was in trouble."""
-        self.covered_at = {id(one): commit.at for commit, one in first_covers(self.evidence)}
-        """By `id` of a record the time of the first commit that covered it."""
+        self.covered_by = {id(one): commit for commit, one in first_covers(self.evidence)}
+        """By `id` of a record the first commit that covered it."""
+        self._lossy = lossy_logs(self.evidence)
+        self._index_hosts()
+        self.had_own_fault = any(call.fault == "ours" for call in self.evidence.calls) or any(
+            isinstance(seen.signal, OwnCredentialsFailed) for seen in self.evidence.signals
+        )
         self.clocks_jumped = any(one.kind == "clock" for one in self.evidence.disturbances)
         self._index_calls()
+
+    def _index_hosts(self) -> None:
+        self.workers = {call.host for call in self.evidence.calls} | {end.host for end in self.evidence.worker_ends}
+        self.workers |= {seen.host for seen in self.evidence.signals}
+        """The hosts of workers."""
+        self.first_seen: dict[str, float] = {}
+        """By host the time of its first record, call or signal."""
+        for at, host in sorted(
+            [(one.at, one.host) for one in self.evidence.written]
+            + [(one.at, one.host) for one in self.evidence.calls]
+            + [(one.at, one.host) for one in self.evidence.signals]
+        ):
+            self.first_seen.setdefault(host, at)
 
     def _index_calls(self) -> None:
         self.arrivals: dict[tuple[bytes, str], list[Arrival]] = defaultdict(list)
@@ -204,14 +260,6 @@ class Deliveries:
         details = [entry.detail] if entry.detail else self._values.get(entry.key, [])
         for detail in details:
             self.arrivals[detail, group].append(Arrival(call.at, call, entry, group))
-
-
-def _may_lack_attempts(evidence: Evidence) -> bool:
-    return (
-        any(end.how != "stopped" for end in evidence.worker_ends)
-        or any(one.kind in {"kafka", "log", "killed"} for one in evidence.disturbances)
-        or any((end.ledger or {}).get("attempts_lost", 0) > 0 for end in evidence.worker_ends)
-    )
 
 
 def _read(value: bytes | None) -> dict[str, Any] | None:

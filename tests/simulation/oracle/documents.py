@@ -128,14 +128,24 @@ class Documents:
     def _of_group(self, group: str) -> list[Version]:
         return [one for one in self.versions() if self.group(one.destination) == group]
 
-    def was_unusable(self, destination: str, at: float) -> bool:
-        """Whether a worker may have known this destination without credentials at this time."""
-        return any(
-            version is None or not version.is_usable
-            for name, states in self._states.items()
-            if any(one is not None and one.destination == destination for state in states for one in state.versions)
-            for version in self._versions(name, at - STALE_SECS, at)
-        )
+    def was_unusable(self, destination: str, at: float, begun: float = float("inf")) -> bool:
+        """Whether a worker that began then may have known this destination without credentials at this time.
+
+        A worker keeps the last good version that it has read, so a later bad edit changes nothing for it.
+        """
+        for name, states in self._states.items():
+            if not any(
+                one is not None and one.destination == destination for state in states for one in state.versions
+            ):
+                continue
+            had_good = any(one is not None and one.is_usable for one in self._versions(name, begun, begun))
+            had_good = had_good and all(
+                one is not None and one.is_usable for one in self._versions(name, begun - STALE_SECS, begun)
+            )
+            bad = [one for one in self._versions(name, at - STALE_SECS, at) if one is None or not one.is_usable]
+            if bad and not (had_good and all(one is not None for one in bad)):
+                return True
+        return False
 
     def members(self, group: str) -> set[str]:
         """The destinations of a group."""

@@ -97,6 +97,8 @@ class Call:
     """The time at which the host had the whole answer; None when it was lost or cut off."""
     fault: Cause | None = None
     """The cause of the failure of the whole call."""
+    code: str = ""
+    """The error code of the whole call."""
     is_garbled: bool = False
     """Whether the answer is not as AWS made it. It may say anything, the truth among it."""
 
@@ -224,6 +226,8 @@ class Evidence:
     replays: list[ReplayRun] = field(default_factory=list)
     log_ends: dict[tuple[Partition, str | None], int] = field(default_factory=dict)
     """The end of each partition's log when the story ended, by partition and topic id."""
+    retries_asked_for: bool = False
+    """Whether an operator began retries ahead of their time."""
     has_kafka_weather: bool = False
     """Whether requests to Kafka may fail or take long at any time before the world heals."""
     broken_buses: set[str] = field(default_factory=set)

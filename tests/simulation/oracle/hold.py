@@ -22,7 +22,7 @@ def find_held(story: Deliveries) -> Iterator[Violation]:
         one = seen.written
         if not one.is_readable or one.gone_at is not None or one.at + most > evidence.ended_at:
             continue
-        covered_at = story.covered_at.get(id(one), float("inf"))
+        covered_at = story.covered_at(one)
         if covered_at > one.at + most and calm.is_calm(one.at, one.at + most):
             sentence = (
                 f"the event at {position_of(one.origin)}, written at {one.at:.3f}, was committed at {covered_at:.3f}, "

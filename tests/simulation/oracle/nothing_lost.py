@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pushrail_stream.core.event import Undecodable
+from pushrail_stream.core.event import Event, Undecodable
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned, PartitionsRevoked, Signal
 from tests.simulation.oracle.covers import stepped_over
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
@@ -38,6 +40,55 @@ def find_lost(story: Deliveries) -> Iterator[Violation]:
             yield _lost(seen, "any destination")
 
 
+def find_abandoned(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each event that a worker had read when Kafka lost it, and that it did not bring to an end."""
+    ends = {end.host: end for end in story.evidence.worker_ends}
+    disturbed = {one.host for one in story.evidence.disturbances if one.kind in {"killed", "expelled", "failed"}}
+    disturbed |= {seen.host for seen in story.evidence.signals if _is_lost(seen.signal)}
+    for at, host, signal in story.evidence.signals:
+        if not isinstance(signal, PartitionRestarted) or signal.position is None or host in disturbed:
+            continue
+        if host not in ends or ends[host].how != "stopped":
+            continue
+        begun = _begun_at(story, host, signal.partition, at)
+        for seen in story.events:
+            if _was_held(story, seen, signal, begun, at) and isinstance(seen.event, Event):
+                certain = story.documents.certain(seen.owner or ("", ""), seen.written.at, at)
+                for destination in certain:
+                    if not _went_on(story, seen, destination):
+                        yield _lost(seen, destination)
+
+
+def _is_lost(signal: Signal) -> bool:
+    return isinstance(signal, PartitionsRevoked) and signal.lost
+
+
+def _begun_at(story: Deliveries, host: str, partition: Partition, at: float) -> tuple[float, int]:
+    """The time and the offset at which a worker began to read a partition."""
+    begun = (at, 0)
+    for seen_at, seen_host, signal in story.evidence.signals:
+        if isinstance(signal, PartitionsAssigned) and seen_host == host and seen_at <= at:
+            begun = next(((seen_at, offset or 0) for one, offset in signal.partitions if one == partition), begun)
+    return begun
+
+
+def _was_held(
+    story: Deliveries, seen: EventSeen, signal: PartitionRestarted, begun: tuple[float, int], at: float
+) -> bool:
+    """Whether a worker had read this record of the lost part of a log, and had not committed it."""
+    one, (_, first) = seen.written, begun
+    is_there = signal.partition == (one.record.topic, one.record.partition) and one.is_readable
+    is_read = signal.position is not None and first <= one.record.offset < signal.position
+    is_gone = one.gone_at is not None and one.at + 1.0 < one.gone_at <= at
+    return is_there and is_read and is_gone and story.covered_at(one) == float("inf")
+
+
+def _went_on(story: Deliveries, seen: EventSeen, destination: str) -> bool:
+    if story.copies_of(seen, destination) or story.arrivals_of(seen.written.record.value or b"", destination):
+        return True
+    return bool(story.said_about(seen, destination))
+
+
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:
     assert not isinstance(seen.event, Undecodable)
     if any(copy.is_dead for copy in story.copies_of(seen, destination)):
@@ -45,7 +96,7 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
     if any(said.get("status") == "skipped" for said in story.said_about(seen, destination)):
         return True
     if may_skip(seen, versions):
-        return story.may_lack_attempts
+        return _may_lack_skip(story, seen)
     arrivals = len(story.arrivals_of(seen.event.value, destination))
     return arrivals >= _needed(story, seen, destination)
 
@@ -73,7 +124,13 @@ def _ended_somewhere(story: Deliveries, seen: EventSeen, owner: tuple[str, str])
             return True
         if destination is not None and story.arrivals_of(seen.written.record.value or b"", destination):
             return True
-    return story.may_lack_attempts
+    return _may_lack_skip(story, seen)
+
+
+def _may_lack_skip(story: Deliveries, seen: EventSeen) -> bool:
+    """Whether the record of a skip may be lost with the worker that committed the event."""
+    commit = story.covered_by.get(id(seen.written))
+    return commit is not None and story.may_lack_attempts(commit.at, commit.host)
 
 
 def may_skip(seen: EventSeen, versions: list[Version]) -> bool:

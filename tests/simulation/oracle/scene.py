@@ -63,7 +63,7 @@ class Scene:
 
     def is_covered(self, one: Written, at: float) -> bool:
         """Whether a commit covered the record at this time."""
-        return self.story.covered_at.get(id(one), float("inf")) <= at
+        return self.story.covered_at(one) <= at
 
     def source_of(self, copy: CopySeen) -> Written | None:
         """The event's record of a copy."""

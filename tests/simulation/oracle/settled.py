@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from pushrail_stream.core.record import Partition
 from pushrail_stream.observe.worker_record import WorkerRecord
-from tests.simulation.oracle.covers import first_covers
+from tests.simulation.oracle.covers import log_of
 from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.evidence import UNHEALED, Evidence, Violation, position_of
+from tests.simulation.oracle.probes import LONGEST_PROBE_SECS
 
 ASSERTION: Final = "after the last fault everything settles"
 REST_SECS: Final = 240.0
@@ -28,22 +30,31 @@ def find_unfinished(story: Deliveries) -> Iterator[Violation]:
     due = evidence.healed_at + settle_secs(evidence)
     if evidence.healed_at == UNHEALED or evidence.ended_at < due:
         return
-    covered = {id(one): commit.at for commit, one in first_covers(evidence)}
     wanted = {evidence.settings.topics.events, *evidence.retry_topics}
     for one in evidence.written:
-        if (
-            one.record.topic not in wanted
-            or not one.is_readable
-            or one.gone_at is not None
-            or one.at > evidence.healed_at
-        ):
+        if one.record.topic not in wanted or one.gone_at is not None or one.at > evidence.healed_at:
             continue
-        if covered.get(id(one), UNHEALED) > due:
+        if story.covered_at(one) > due:
             sentence = (
                 f"the record at {position_of(one.origin)}, written at {one.at:.3f}, is not committed at {due:.3f}"
             )
             yield Violation(ASSERTION, sentence, due)
+    yield from _find_lag(story)
     yield from _find_suspended(story)
+
+
+def _find_lag(story: Deliveries) -> Iterator[Violation]:
+    """Partitions whose last commit is below the end of the log, markers included."""
+    last = {log_of(commit): commit for commit in story.evidence.commits}
+    written = {
+        (Partition(one.record.topic, one.record.partition), one.record.topic_id) for one in story.evidence.written
+    }
+    for log, end in story.evidence.log_ends.items():
+        wanted = {story.evidence.settings.topics.events, *story.evidence.retry_topics}
+        committed = last[log].committable.offset if log in last else 0
+        if log in written and log[0].topic in wanted and committed < end:
+            sentence = f"{log[0]} is committed at {committed}, and its end is {end}"
+            yield Violation(ASSERTION, sentence, story.evidence.ended_at)
 
 
 def _find_suspended(story: Deliveries) -> Iterator[Violation]:
@@ -62,6 +73,14 @@ def _find_suspended(story: Deliveries) -> Iterator[Violation]:
         for shown in state.destinations if state.id not in ended else ():
             is_healthy = story.documents.group(shown.id) not in broken
             is_healthy = is_healthy and not story.documents.was_unusable(shown.id, evidence.ended_at)
-            if shown.state in _BAD and is_healthy:
+            if shown.state in _BAD and is_healthy and _had_a_chance(story, shown.id):
                 sentence = f"worker {state.id} still has {shown.id} as {shown.state} ({shown.last_error})"
                 yield Violation(ASSERTION, sentence, evidence.ended_at)
+
+
+def _had_a_chance(story: Deliveries, destination: str) -> bool:
+    """Whether a call succeeded after the world had healed, or the longest pause between two probes has passed."""
+    evidence = story.evidence
+    calls = story.calls_of.get(story.documents.group(destination), ())
+    is_good = any(call.is_good and call.at > evidence.healed_at for call in calls if call.api == "PutEvents")
+    return is_good or evidence.ended_at > evidence.healed_at + LONGEST_PROBE_SECS + evidence.settings.delivery.hold_secs

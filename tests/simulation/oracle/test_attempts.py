@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.oracle.attempts import find_untrue_attempts
+from tests.simulation.oracle.attempts import find_unrecorded, find_untrue_attempts
 from tests.simulation.oracle.evidence import WorkerEnd, Written
 from tests.simulation.oracle.told import BUS, Told, delivered
 
@@ -39,7 +39,7 @@ def test_a_record_of_a_delivery_is_true() -> None:
         ({"batchIndex": 1}, "the call request-1 has no entry 1"),
         ({"busArn": "other"}, f"the call request-1 went to {BUS}"),
         ({"requestId": "none"}, "it tells of a delivery that no call made"),
-        ({"attempt": 2}, "its number is 2, and no record has 1"),
+        ({"attempt": 2}, "its number is 2, and nothing has 1"),
         ({"attempt": 0}, "its number is 0"),
         ({"eventType": "other"}, "eventType is 'other', and the event's is 'order.completed'"),
         ({"customerExternalId": "other"}, "customerExternalId is 'other', and the event's is 'acct_one'"),
@@ -125,3 +125,33 @@ def test_a_skip_has_its_reason(document: dict[str, object], reason: str, is_true
     event = told.event(1_000.0)
     told.attempt(1_001.0, event, status="skipped", attempt=0, reason=reason)
     assert (untrue(told) == []) is is_true
+
+
+def unrecorded(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_unrecorded(told.story)]
+
+
+def test_a_dead_letter_has_a_record() -> None:
+    told, event = delivered()
+    told.copy(1_003.0, event, "suspended")
+    assert len(unrecorded(told)) == 1
+    told.attempt(1_003.0, event, status="dead_lettered", attempt=0, reason="suspended")
+    assert unrecorded(told) == []
+
+
+def test_the_record_of_a_dead_letter_may_be_lost_with_its_worker() -> None:
+    told, event = delivered()
+    told.copy(1_003.0, event, "suspended")
+    told.evidence.worker_ends.append(WorkerEnd(1_004.0, "worker-1", "w", "killed"))
+    assert unrecorded(told) == []
+
+
+def test_a_retry_goes_on_with_the_number_of_its_copy() -> None:
+    told, event = delivered()
+    told.copy(1_003.0, event)
+    call = told.call(1_013.0, event)
+    told.attempt(1_014.0, event, call, attempt=2, trigger="retry")
+    assert untrue(told) == []
+    told.evidence.written.pop()
+    told.attempt(1_014.0, event, call, attempt=1, trigger="retry")
+    assert untrue(told) == ["its number is 1, and no copy has 0 attempts"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushrail_stream.core.event import VENDOR_SETTING
-from tests.simulation.oracle.blame import find_wrong_blame
+from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
 from tests.simulation.oracle.evidence import Written
 from tests.simulation.oracle.told import Told, event_value
 
@@ -123,3 +123,44 @@ def test_an_event_with_a_destination_is_routed() -> None:
     told.copy(1_002.0, event, "rejected", None, error_code="NoDestination")
     (found,) = wrong(told)
     assert found.endswith("it had a destination")
+
+
+def test_a_batch_is_not_rejected_for_one_of_its_entries() -> None:
+    told, event = world()
+    call = told.refused(1_001.0, event, told.event(1_000.0, 7), fault="producer", code="ValidationException")
+    told.copy(1_002.0, event, "rejected", error_code="ValidationException", request_id=call.request_id)
+    (found,) = wrong(told)
+    assert "refused together with others" in found
+
+
+def test_a_suspension_ends_with_a_success() -> None:
+    told, event = world()
+    told.refused(1_001.0, event)
+    told.call(1_030.0, event)
+    told.copy(1_035.0, event, "suspended", error_code="AccessDenied")
+    assert wrong(told) == []
+    told.copy(1_050.0, event, "suspended", error_code="AccessDenied")
+    (found,) = wrong(told)
+    assert "its bus took a call at 1030.000" in found
+
+
+def hopeless(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_hopeless_retries(told.story)]
+
+
+def test_a_rejected_event_does_not_wait_for_a_retry() -> None:
+    told, event = world()
+    call = told.refused(1_001.0, event, fault="moment")
+    told.copy(1_002.0, event, request_id=call.request_id)
+    assert hopeless(told) == []
+    call.entries = (call.entries[0]._replace(fault="producer"),)
+    assert len(hopeless(told)) == 1
+
+
+def test_a_bad_edit_leaves_running_workers_their_last_good_version() -> None:
+    told, event = world()
+    told.document(990.0, region="eu-west-1")
+    told.copy(1_002.0, event, "blocked", error_code="NoCredentials")
+    assert wrong(told) == [], "the worker began after the edit"
+    told.call(600.0, told.event(599.0, 9))
+    assert len(wrong(told)) == 1

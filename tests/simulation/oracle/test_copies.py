@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.simulation.oracle.copies import find_corrupt_arrivals, find_untrue_copies
-from tests.simulation.oracle.evidence import Violation
+from tests.simulation.oracle.copies import find_corrupt_arrivals, find_unmarked_replays, find_untrue_copies
+from tests.simulation.oracle.evidence import ReplayRun, Violation
 from tests.simulation.oracle.told import BUS, CUSTOMER, ONE, TIER, WORKER, Told, delivered, event_value
 
 
@@ -98,3 +98,53 @@ def test_an_event_is_not_delivered_before_it_is_written() -> None:
     (found,) = arrivals(told)
     assert "before it was written" in found
     assert told.story.documents.group(ONE) == ONE
+
+
+def replays(told: Told) -> list[str]:
+    return problems(list(find_unmarked_replays(told.story)))
+
+
+def test_a_replayed_dead_letter_has_a_mark() -> None:
+    told, event = delivered()
+    copy = told.copy(1_004.0, event, host="office", replay="rp-1", replay_count=1)
+    copy.record = copy.record._replace(
+        headers=tuple((name, b"0" if name == "pushrail-attempts" else value) for name, value in copy.record.headers)
+    )
+    assert len(replays(told)) == 1
+    told.write(1_004.0, "pushrail.replays", b'{"replay": "rp-1", "at": 0, "count": 1}', host="office")
+    assert replays(told) == []
+    told.evidence.replays.append(ReplayRun(1_003.0, 1_005.0, "rp-1", 2))
+    (found,) = replays(told)
+    assert found.endswith("reports 2 deliveries, and wrote 1")
+
+
+def test_a_replay_begins_without_attempts() -> None:
+    told, event = delivered()
+    told.copy(1_004.0, event, host="office", replay="rp-1", replay_count=1)
+    told.write(1_004.0, "pushrail.replays", b'{"replay": "rp-1"}', host="office")
+    (found,) = replays(told)
+    assert found.endswith("begins with 1 attempts")
+
+
+def test_an_event_of_an_aborted_transaction_is_not_delivered() -> None:
+    told, event = delivered()
+    event.is_readable = False
+    (found,) = arrivals(told)
+    assert "of an aborted transaction" in found
+
+
+def test_a_deleted_destination_gets_nothing() -> None:
+    told, _ = delivered()
+    told.document(1_500.0, None)
+    told.call(1_520.0, told.event(1_510.0, 7))
+    assert arrivals(told) == [], "its worker may not know yet"
+    told.call(1_540.0, told.event(1_535.0, 8))
+    assert len(arrivals(told)) == 1
+
+
+def test_a_destination_gets_only_the_types_that_it_asks_for() -> None:
+    told = Told()
+    told.document(eventTypes=["invoice.*"])
+    event = told.event(1_000.0)
+    told.call(1_001.0, event)
+    assert len(arrivals(told)) == 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pushrail_stream.core.destination_state import DestinationState
+from pushrail_stream.core.record import Partition
 from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.stats import DestinationStats, WorkerStats
 from tests.simulation.oracle.evidence import WorkerEnd
 from tests.simulation.oracle.settled import find_unfinished, settle_secs
-from tests.simulation.oracle.told import BUS, ONE, TIER, WORKER, Told, delivered
+from tests.simulation.oracle.told import BUS, EVENTS, ONE, TIER, WORKER, Told, delivered
 
 _RETRY = {"retry": {TIER: 10}}
 
@@ -76,3 +77,22 @@ def test_a_worker_that_has_ended_says_nothing() -> None:
     told.evidence.worker_ends.clear()
     told.write(2_102.0, "pushrail.workers", b"", host=WORKER, key=b"w")
     assert unfinished(told) == []
+
+
+def test_the_last_commit_is_at_the_end_of_the_log() -> None:
+    """Also when the log ends with the marker of a transaction."""
+    told = healed()
+    log = (Partition(EVENTS, 0), "id-of-events")
+    told.evidence.log_ends[log] = 1
+    assert unfinished(told) == []
+    told.evidence.log_ends[log] = 2
+    assert unfinished(told) == ["pushrail.events/0 is committed at 1, and its end is 2"]
+
+
+def test_a_suspension_may_last_until_the_next_probe() -> None:
+    told = healed()
+    report(told, 2_100.0, "suspended")
+    told.evidence.ended_at = 2_400.0
+    assert unfinished(told) == []
+    told.call(2_200.0, told.evidence.written[0])
+    assert len(unfinished(told)) == 1

@@ -1,0 +1,63 @@
+"""A bus that does not exist swallows deliveries only until the next check, because a worker asks whether it exists."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.evidence import Call, Violation
+
+ASSERTION: Final = "a missing bus is noticed"
+CHECK_EVERY_SECS: Final = 600.0
+"""Longest time in seconds between two checks of a bus in use."""
+_MARGIN_SECS: Final = 60.0
+"""Time in seconds for the check itself, and for calls that are in flight."""
+_USES: Final = 50
+"""Confirmed entries for a missing bus after which a worker that never asked about it is at fault."""
+
+
+def find_swallowed(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each bus to which a worker goes on to send although it does not exist."""
+    calls: dict[tuple[str, str], list[Call]] = defaultdict(list)
+    for call in story.evidence.calls:
+        if call.api in {"PutEvents", "DescribeEventBus"}:
+            calls[call.host, call.target].append(call)
+    for (host, bus), made in calls.items():
+        if (at := _unnoticed(made)) is not None:
+            yield Violation(ASSERTION, f"{host} goes on to send to {bus} at {at:.3f}, which does not exist", at)
+        elif (at := _unasked(made)) is not None:
+            yield Violation(ASSERTION, f"{host} sends to {bus} until {at:.3f}, and never asked whether it exists", at)
+
+
+def _unnoticed(calls: list[Call]) -> float | None:
+    """The time of an entry that vanished after a check had told that the bus does not exist."""
+    told_at: float | None = None
+    for call in calls:
+        if call.api == "DescribeEventBus" and call.is_clear:
+            told_at = call.answered_at if call.fault == "customer" and call.status != 200 and _is_gone(call) else None
+        elif call.api == "PutEvents" and told_at is not None and _swallowed(call) and call.at > told_at + _MARGIN_SECS:
+            return call.at
+    return None
+
+
+def _unasked(calls: list[Call]) -> float | None:
+    """The time of an entry that vanished when a check was long due."""
+    vanished = [call for call in calls if call.api == "PutEvents" and _swallowed(call)]
+    checks = [call for call in calls if call.api == "DescribeEventBus"]
+    if not vanished:
+        return None
+    last = vanished[-1]
+    since = max((call.at for call in checks if call.at < last.at), default=vanished[0].at)
+    if last.at - since > CHECK_EVERY_SECS + _MARGIN_SECS:
+        return last.at
+    return last.at if not checks and sum(call.entries_taken for call in vanished) > _USES else None
+
+
+def _is_gone(call: Call) -> bool:
+    return call.code == "ResourceNotFoundException"
+
+
+def _swallowed(call: Call) -> bool:
+    return any(entry.event_id is not None and entry.fault == "customer" for entry in call.entries)

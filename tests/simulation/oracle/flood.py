@@ -1,0 +1,60 @@
+"""The flood guard stops a worker when most records of many customers would become dead letters, and only then."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from pushrail_stream.core.signals import Flooded
+from tests.simulation.oracle.deliveries import CopySeen, Deliveries
+from tests.simulation.oracle.evidence import Violation
+
+ASSERTION: Final = "the flood guard stops a worker in a flood only"
+_COUNTED: Final = frozenset({"undecodable", "rejected"})
+"""Reasons of dead letters that the guard counts."""
+
+
+def find_wrong_stops(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each stop without a flood, and for each flood without a stop."""
+    settings = story.evidence.settings.flood_guard
+    letters: dict[str, list[CopySeen]] = defaultdict(list)
+    for copy in story.copies:
+        if copy.is_dead and copy.headers.reason in _COUNTED and copy.headers.replay is None:
+            letters[copy.written.host].append(copy)
+    for at, host, signal in story.evidence.signals:
+        if isinstance(signal, Flooded):
+            affected = _bad_customers(story, at)
+            if affected < settings.min_customers:
+                sentence = f"{host} stopped at {at:.3f}: {affected} customers had dead letters by then"
+                yield Violation(ASSERTION, f"{sentence}, and a flood has {settings.min_customers}", at)
+    for host, copies in letters.items() if settings.enabled else ():
+        yield from _find_flood(story, host, copies)
+
+
+def _bad_customers(story: Deliveries, at: float) -> int:
+    """Customers with records that are no events, or with dead letters, up to a time."""
+    keys = {seen.written.record.key for seen in story.events if seen.owner is None and seen.written.at <= at}
+    keys |= {one.written.record.key for one in story.copies if one.is_dead and one.written.at <= at}
+    return len(keys)
+
+
+def _find_flood(story: Deliveries, host: str, copies: list[CopySeen]) -> Iterator[Violation]:
+    """A window in which a worker gave up twice as much as makes a flood, and did hardly anything else."""
+    settings = story.evidence.settings.flood_guard
+    calls = [call for call in story.evidence.calls if call.host == host]
+    first = 0
+    for index, copy in enumerate(copies):
+        until = copy.written.at
+        while copies[first].written.at < until - settings.window_secs / 2:
+            first += 1
+        of = Counter(one.written.record.key for one in copies[first : index + 1])
+        others = index + 1 - first - max(of.values())
+        if others <= 2 * settings.min_dead_letters or len(of) <= 2 * settings.min_customers:
+            continue
+        since = copies[first].written.at - settings.window_secs / 2
+        good = sum(call.entries_taken for call in calls if since <= call.at <= until)
+        if good * settings.share < (1 - settings.share) * others / 2:
+            sentence = f"{host} wrote {index + 1 - first} dead letters of {len(of)} customers until {until:.3f}"
+            yield Violation(ASSERTION, f"{sentence}, and delivered {good} entries meanwhile", until)
+            return

@@ -1,0 +1,65 @@
+"""Buses that do not exist, and workers that do not notice."""
+
+from __future__ import annotations
+
+from tests.simulation.oracle.buses import find_swallowed
+from tests.simulation.oracle.evidence import Written
+from tests.simulation.oracle.told import Told
+
+
+def wrong(told: Told) -> list[str]:
+    return [violation.sentence.partition(" ")[2] for violation in find_swallowed(told.story)]
+
+
+def world() -> tuple[Told, Written]:
+    told = Told()
+    told.document()
+    return told, told.event(1_000.0)
+
+
+def swallow(told: Told, at: float, event: Written) -> None:
+    call = told.call(at, event)
+    call.entries = (call.entries[0]._replace(detail=b"", fault="customer"),)
+
+
+def ask(told: Told, at: float, *, is_gone: bool) -> None:
+    code = "ResourceNotFoundException" if is_gone else ""
+    told.call(
+        at, api="DescribeEventBus", status=400 if is_gone else 200, code=code, fault="customer" if is_gone else None
+    )
+
+
+def test_a_bus_that_is_checked_may_swallow_until_the_next_check() -> None:
+    told, event = world()
+    ask(told, 1_000.0, is_gone=False)
+    for number in range(12):
+        swallow(told, 1_001.0 + 50 * number, event)
+    ask(told, 1_600.0, is_gone=True)
+    swallow(told, 1_601.0, event)
+    assert wrong(told) == []
+
+
+def test_a_worker_that_was_told_stops_sending() -> None:
+    told, event = world()
+    ask(told, 1_000.0, is_gone=True)
+    swallow(told, 1_070.0, event)
+    assert wrong(told) == [
+        "goes on to send to arn:aws:events:us-east-1:123456789012:event-bus/one at 1070.000, which does not exist"
+    ]
+
+
+def test_a_worker_that_never_asks_is_found() -> None:
+    told, event = world()
+    for number in range(51):
+        swallow(told, 1_001.0 + number, event)
+    assert len(wrong(told)) == 1
+    ask(told, 1_000.0, is_gone=False)
+    told.evidence.calls.sort(key=lambda call: call.at)
+    assert wrong(told) == []
+
+
+def test_a_check_that_is_long_due_is_found() -> None:
+    told, event = world()
+    ask(told, 1_000.0, is_gone=False)
+    swallow(told, 1_700.0, event)
+    assert len(wrong(told)) == 1

@@ -1,0 +1,100 @@
+"""Copies that take a wrong step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pushrail_stream.core.record import Record
+from tests.simulation.oracle.evidence import Disturbance, Written
+from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
+from tests.simulation.oracle.told import EPOCH_MS, ONE, TIER, WORKER, Told
+
+SECOND, LAST = "pushrail.retry.2m", "pushrail.retry.30m"
+FIRST_MS = EPOCH_MS + 1_001_000
+
+
+def world(**settings: Any) -> tuple[Told, Written]:
+    told = Told(**settings)
+    told.document()
+    event = told.event(1_000.0)
+    told.call(900.0, told.event(890.0, 99))
+    return told, event
+
+
+def copy(told: Told, at: float, event: Written, attempts: int, topic: str = TIER, reason: str = "retryable") -> Written:
+    one = told.copy(at, event, reason, first_attempt_at_ms=FIRST_MS)
+    headers = tuple((k, str(attempts).encode() if k == "pushrail-attempts" else v) for k, v in one.record.headers)
+    record: Record = one.record._replace(topic=topic, headers=headers)
+    one.record = record
+    return one
+
+
+def wrong(told: Told) -> list[str]:
+    return [violation.sentence.rpartition(": ")[2] for violation in find_wrong_steps(told.story)]
+
+
+def early(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_early_retries(told.story)]
+
+
+def test_copies_climb_one_topic_at_a_time() -> None:
+    told, event = world()
+    copy(told, 1_010.0, event, 1)
+    copy(told, 1_030.0, event, 2, SECOND)
+    copy(told, 1_160.0, event, 3, LAST)
+    copy(told, 2_970.0, event, 4, LAST)
+    assert wrong(told) == []
+
+
+def test_a_copy_that_leaves_a_topic_out_is_found() -> None:
+    told, event = world()
+    copy(told, 1_010.0, event, 1, LAST)
+    assert wrong(told) == [f"it is on {LAST}, and was never on {SECOND}"]
+
+
+def test_a_copy_that_stays_on_the_first_topic_is_found() -> None:
+    told, event = world()
+    copy(told, 1_010.0, event, 1)
+    copy(told, 1_030.0, event, 2)
+    assert wrong(told) == [f"it is on {TIER} again"]
+
+
+def test_deliveries_that_wait_for_their_turn_climb_as_they_need() -> None:
+    told, event = world()
+    copy(told, 1_010.0, event, 1, SECOND, "held")
+    copy(told, 1_140.0, event, 1, TIER, "throttled")
+    assert wrong(told) == []
+
+
+def test_a_copy_with_attempts_has_a_first_one() -> None:
+    told, event = world()
+    told.copy(1_010.0, event, "blocked")
+    assert wrong(told) == ["it has attempts, and no first one"]
+
+
+def test_an_old_delivery_expires() -> None:
+    told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
+    told.refused(1_001.0, event, fault="moment")
+    copy(told, 1_180.0, event, 1)
+    assert wrong(told) == []
+    copy(told, 1_195.0, event, 1)
+    assert wrong(told) == ["its delivery began more than 60 s before"]
+    told.evidence.calls[-1].fault = "ours"
+    assert wrong(told) == []
+
+
+def test_a_retry_waits_until_it_is_due() -> None:
+    told, event = world()
+    copy(told, 1_010.0, event, 1)
+    call = told.call(1_020.1, event)
+    told.attempt(1_020.3, event, call, attempt=2, trigger="retry")
+    assert early(told) == []
+    told.attempt(1_012.0, event, call, attempt=2, trigger="retry")
+    (found,) = early(told)
+    assert found.endswith("was over at 1012.000, and its copy is due at 1020.000")
+    told.evidence.retries_asked_for = True
+    assert early(told) == []
+    told.evidence.retries_asked_for = False
+    told.evidence.disturbances.append(Disturbance(900.0, 901.0, "clock", WORKER))
+    assert early(told) == []
+    assert told.story.destinations_of(told.story.event_in(event)) == [ONE]

@@ -1,0 +1,88 @@
+"""Copies climb the retry topics as stated, wait there, keep the beginning of their delivery, and expire in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.evidence import Violation, position_of
+
+ASSERTION: Final = "copies climb the retry topics as stated"
+_EXPIRY_SECS: Final = 120.0
+"""Time in seconds beyond the age and the wait on a retry topic, in which an old delivery has its last attempt."""
+_EARLY_SECS: Final = 1.0
+"""Time in seconds by which a wait may be shorter: copies carry whole milliseconds, and a call takes its way."""
+
+
+def find_wrong_steps(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each retry copy that its history contradicts."""
+    topics = story.evidence.retry_topics
+    for seen in story.events:
+        for destination in story.destinations_of(seen):
+            copies = [copy for copy in story.copies_of(seen, destination) if story.is_workers(copy.written)]
+            for copy in copies:
+                if why := _mistake(story, seen, copies, copy, topics):
+                    at = position_of(copy.written.origin)
+                    sentence = f"the copy at {at}, of {position_of(seen.written.origin)} to {destination}: {why}"
+                    yield Violation(ASSERTION, sentence, copy.written.at)
+
+
+def find_early_retries(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each retry that begins before its copy's time, though no operator asked for it."""
+    if story.clocks_jumped or story.evidence.retries_asked_for:
+        return
+    delays = story.evidence.settings.topics.retry
+    for said in story.attempts:
+        seen, number = story.event_of_said(said), said.get("attempt") or 0
+        if seen is None or said.get("trigger") != "retry" or not number:
+            continue
+        waited = [
+            copy.written.at + delays[copy.written.record.topic]
+            for copy in story.copies_of(seen, said.get("destinationId"))
+            if not copy.is_dead and copy.headers.attempts == number - 1 and copy.written.at <= said.written.at
+        ]
+        if waited and said.written.at < min(waited) - _EARLY_SECS:
+            sentence = (
+                f"the attempt {number} of {position_of(seen.written.origin)} to {said.get('destinationId')} was over "
+                f"at {said.written.at:.3f}, and its copy is due at {min(waited):.3f}"
+            )
+            yield Violation(ASSERTION, sentence, said.written.at)
+
+
+def _mistake(
+    story: Deliveries, seen: EventSeen, copies: Sequence[CopySeen], copy: CopySeen, topics: Sequence[str]
+) -> str:
+    headers = copy.headers
+    if headers.attempts and headers.first_attempt_at_ms is None:
+        return "it has attempts, and no first one"
+    if copy.is_dead:
+        return ""
+    if _is_too_old(story, seen, copy):
+        return f"its delivery began more than {story.evidence.settings.delivery.max_age_secs:.0f} s before"
+    if headers.reason != "retryable":
+        return ""
+    tier = topics.index(copy.written.record.topic)
+    earlier = [one for one in copies if one.written.at < copy.written.at and not one.is_dead]
+    if tier and not any(topics.index(one.written.record.topic) >= tier - 1 for one in earlier):
+        return f"it is on {topics[tier]}, and was never on {topics[tier - 1]}"
+    same = [one for one in earlier if one.headers.first_attempt_at_ms == headers.first_attempt_at_ms]
+    climbed = [one for one in same if one.headers.reason == "retryable" and one.headers.attempts < headers.attempts]
+    reached = max((topics.index(one.written.record.topic) for one in climbed), default=-1)
+    if headers.first_attempt_at_ms is not None and tier < min(reached + 1, len(topics) - 1) and reached == 0:
+        return f"it is on {topics[tier]} again"
+    return ""
+
+
+def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
+    """Whether a delivery that the customer's side delays should have expired."""
+    settings, destination = story.evidence.settings, copy.headers.destination or ""
+    calls = [
+        call
+        for call in story.calls_of.get(story.documents.group(destination), ())
+        if call.at <= copy.written.at and any(story.is_entry_of(entry, seen) for entry in call.entries)
+    ]
+    if not calls or copy.headers.replay is not None or story.clocks_jumped or any(one.fault == "ours" for one in calls):
+        return False
+    most = settings.delivery.max_age_secs + max(settings.topics.retry.values()) + _EXPIRY_SECS
+    return copy.written.at - calls[0].at > most and not story.had_own_fault
