@@ -36,14 +36,24 @@ from confluent_kafka.admin import (
 from tests.simulation.kafka.access import Operation
 from tests.simulation.kafka.broker import Broker, Place, TopicView
 from tests.simulation.kafka.client import RECONNECT_SECS, SimClient
+from tests.simulation.kafka.consumed import partition_outcome
 from tests.simulation.kafka.groups import Commit, GroupDescription
 from tests.simulation.kafka.network import Coordinator, Done
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.kafka.topic_config import configuration_of
+from tests.simulation.kafka.topic_config import configuration_of, is_valid
 
 _REQUEST_SECS: Final = 60.0
 """Time for an answer where the caller does not say it: librdkafka's ``socket.timeout.ms``."""
-_ALWAYS: Final = (AclOperation.DESCRIBE_CONFIGS, AclOperation.ALTER_CONFIGS)
+_ALWAYS: Final = {
+    "topic": (
+        AclOperation.ALTER,
+        AclOperation.ALTER_CONFIGS,
+        AclOperation.CREATE,
+        AclOperation.DELETE,
+        AclOperation.DESCRIBE_CONFIGS,
+    ),
+    "group": (AclOperation.ALTER_CONFIGS, AclOperation.DELETE, AclOperation.DESCRIBE_CONFIGS),
+}
 """Operations that stories never deny."""
 _OPERATIONS: Final[Mapping[Operation, AclOperation]] = {
     "Read": AclOperation.READ,
@@ -59,19 +69,6 @@ _STATES: Final[Mapping[str, ConsumerGroupState]] = {
 }
 _WORD_BYTES: Final = 8
 T = TypeVar("T")
-
-
-class RefusedPartition(TopicPartition):
-    """A partition with the error of a request, which librdkafka alone can set on its own class."""
-
-    def __init__(self, topic: str, partition: int, offset: int, error: KafkaError | None) -> None:
-        super().__init__(topic, partition, offset)
-        self._error = error
-
-    @property
-    def error(self) -> KafkaError | None:  # type: ignore[override]
-        """The error; None if there was none."""
-        return self._error
 
 
 class SimAdminClient(SimClient):
@@ -92,17 +89,24 @@ class SimAdminClient(SimClient):
         futures: dict[str, Future[None]] = {new.topic: Future() for new in new_topics}
 
         def create(_broker: Broker) -> dict[str, ErrorCode | None]:
-            answer: dict[str, ErrorCode | None] = {}
+            answer = {new.topic: self._why_not_created(new) for new in new_topics}
             for new in new_topics:
-                exists = self.cluster.topic(new.topic) is not None
-                answer[new.topic] = KafkaError.TOPIC_ALREADY_EXISTS if exists else None
-                if not exists and not validate_only:
+                if answer[new.topic] is None and not validate_only:
                     replication = None if new.replication_factor < 0 else new.replication_factor
                     self.cluster.create_topic(new.topic, new.num_partitions, new.config, replication)
             return answer
 
         self._ask_any("CreateTopics", create, futures, lambda _name, answer: answer, request_timeout)
         return futures
+
+    def _why_not_created(self, new: NewTopic) -> ErrorCode | None:
+        if self.cluster.topic(new.topic) is not None:
+            return KafkaError.TOPIC_ALREADY_EXISTS
+        if new.replication_factor > len(self.cluster.live_brokers()):
+            return KafkaError.INVALID_REPLICATION_FACTOR
+        if not all(is_valid(name, value) for name, value in (new.config or {}).items()):
+            return KafkaError.INVALID_CONFIG
+        return None
 
     def describe_topics(
         self,
@@ -168,7 +172,7 @@ class SimAdminClient(SimClient):
                 leader = self._leader(partition.topic, partition.partition)
                 if leader is None:
                     view = self._views.get(partition.topic)
-                    _refuse({partition: future}, failure or self._why_no_leader(view))
+                    _refuse({partition: future}, failure or self._why_no_leader(view, partition.partition))
                 else:
                     by_leader.setdefault(leader, {})[partition] = future
             for leader, wanted in by_leader.items():
@@ -198,10 +202,12 @@ class SimAdminClient(SimClient):
         return answer
 
     @staticmethod
-    def _why_no_leader(view: TopicView | ErrorCode | None) -> ErrorCode:
+    def _why_no_leader(view: TopicView | ErrorCode | None, partition: int) -> ErrorCode:
         if isinstance(view, int):
             return view
-        return KafkaError.LEADER_NOT_AVAILABLE if view is not None else KafkaError.UNKNOWN_TOPIC_OR_PART
+        if view is None:
+            return KafkaError.UNKNOWN_TOPIC_OR_PART
+        return KafkaError.LEADER_NOT_AVAILABLE if partition < len(view.leaders) else KafkaError._UNKNOWN_PARTITION
 
     # Groups
 
@@ -252,9 +258,8 @@ class SimAdminClient(SimClient):
         commits = {(p.topic, p.partition): Commit(p.offset, p.metadata or "") for p in wanted}
 
         def tell(_name: str, answer: Mapping[Place, ErrorCode | None]) -> ConsumerGroupTopicPartitions:
-            refused = {place: None if code is None else KafkaError(code) for place, code in answer.items()}
-            places = [RefusedPartition(*place, commit.offset, refused[place]) for place, commit in commits.items()]
-            return ConsumerGroupTopicPartitions(name, list(places))
+            places = [partition_outcome(place, c.offset, "", -1, answer[place]) for place, c in commits.items()]
+            return ConsumerGroupTopicPartitions(name, places)
 
         def alter() -> dict[str, Any]:
             return {name: self.cluster.coordinator(name).alter(commits)}
@@ -314,7 +319,8 @@ class SimAdminClient(SimClient):
         send(note, end - self.scheduler.now)
 
     def _allowed(self, kind: Any, name: str) -> list[Any]:
-        return [*(_OPERATIONS[operation] for operation in self.cluster.acl.allowed(kind, name)), *_ALWAYS]
+        operations = [*(_OPERATIONS[operation] for operation in self.cluster.acl.allowed(kind, name)), *_ALWAYS[kind]]
+        return [operation for operation in operations if kind == "topic" or operation != AclOperation.WRITE]
 
     def _node(self, number: int) -> Node:
         broker = self.cluster.brokers[number]

@@ -193,7 +193,7 @@ class SimClient:
             self._send_to_any("Metadata", lambda broker: broker.metadata(wanted), done, secs)
 
         answer: Metadata = self._ask(send, timeout)
-        self._views.update(answer.topics)
+        self._learn(answer.topics)
         return cast("ClusterMetadata", self._cluster_metadata(answer))
 
     def _cluster_metadata(self, answer: Metadata) -> Any:
@@ -218,10 +218,14 @@ class SimClient:
 
         def note(answer: Any) -> None:
             if not isinstance(answer, int):
-                self._views.update(answer.topics)
+                self._learn(answer.topics)
             done()
 
         self._send_to_any("Metadata", lambda broker: broker.metadata(topics), note)
+
+    def _learn(self, views: Mapping[str, TopicView | ErrorCode]) -> None:
+        """Take an answer to Metadata."""
+        self._views.update(views)
 
     def _leader(self, topic: str, partition: int) -> int | None:
         """The leader as far as this client knows."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from tests.simulation.kafka.broker import Batch, Place
+from tests.simulation.kafka.broker import Batch, Place, TopicView
 from tests.simulation.kafka.client import SimClient
 from tests.simulation.kafka.network import Done
 from tests.simulation.kafka.partition_log import ErrorCode, NewRecord
@@ -21,6 +21,8 @@ from tests.simulation.kafka.transactions import ProducerIdentity
 _ANY: Final = -1
 _CREATE_TIME: Final = 1
 """The type of timestamps that producers set."""
+_SEARCH_SECS: Final = 1.0
+"""Time between two questions for a topic that was missing (librdkafka's rd_kafka_topic_scan_all), in seconds."""
 _RETRIES: Final = len(RETRY_SECS)
 
 
@@ -45,6 +47,8 @@ class SimProducer(SimClient):
         self._queued_bytes = 0
         self._homeless: dict[str, list[UnsentRecord]] = {}
         """Records of topics whose partitions are not known yet."""
+        self._exists_since: dict[str, float] = {}
+        """Topics of which the client believes that they exist."""
         self._missing: set[str] = set()
         """Topics of which the client believes that they do not exist."""
         self._asked_at: dict[str, float] = {}
@@ -101,7 +105,7 @@ class SimProducer(SimClient):
         view = self._views.get(topic)
         refresh_secs = self._number("topic.metadata.refresh.interval.ms", 300_000) / 1000
         if topic in self._missing:
-            self.refresh(topic, partial(self._believe, topic))
+            self.refresh(topic, lambda: None)
             raise KafkaException(
                 KafkaError(KafkaError._UNKNOWN_TOPIC, "Unable to produce message: Local: Unknown topic")
             )
@@ -139,17 +143,41 @@ class SimProducer(SimClient):
         late = [record for record in records if is_hopeless or record.expires_at <= now]
         self.report(late, view if is_hopeless else KafkaError._MSG_TIMED_OUT)
         if is_hopeless and view == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._missing.add(topic)
+            self._miss(topic)
         left = [record for record in records if record not in late]
         if left:
             self._homeless[topic] = left
             secs = RETRY_SECS[min(tries, _RETRIES - 1)]
             self._host.call_later(secs, self.refresh, topic, partial(self._settle, topic, tries + 1, begun))
 
-    def _believe(self, topic: str) -> None:
-        """Metadata has come of a topic that was missing."""
-        if not isinstance(self._views.get(topic), int):
-            self._missing.discard(topic)
+    def _learn(self, views: Mapping[str, TopicView | ErrorCode]) -> None:
+        """Believe that a topic has gone only some time after it was there for the first time, as librdkafka does."""
+        now, patience = self.scheduler.now, self._number("topic.metadata.propagation.max.ms", 30_000) / 1000
+        for name, view in views.items():
+            if not isinstance(view, int):
+                self._exists_since.setdefault(name, now)
+                self._missing.discard(name)
+            elif view == KafkaError.UNKNOWN_TOPIC_OR_PART and name in self._exists_since:
+                if now < self._exists_since[name] + patience:
+                    continue
+                self._lose_topic(name)
+            self._views[name] = view
+
+    def _miss(self, topic: str) -> None:
+        self._missing.add(topic)
+        self._host.call_later(_SEARCH_SECS, self._search, topic)
+
+    def _search(self, topic: str) -> None:
+        if topic in self._missing:
+            self.refresh(topic, lambda: None)
+            self._host.call_later(_SEARCH_SECS, self._search, topic)
+
+    def _lose_topic(self, topic: str) -> None:
+        del self._exists_since[topic]
+        self._miss(topic)
+        waiting, _ = self._sender.take_all(in_flight=False, topic=topic)
+        self.report([record for record in waiting if record.has_choice], KafkaError.UNKNOWN_TOPIC_OR_PART)
+        self.report([record for record in waiting if not record.has_choice], KafkaError._UNKNOWN_PARTITION)
 
     def _place_late(self, record: UnsentRecord) -> None:
         try:

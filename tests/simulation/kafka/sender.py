@@ -50,12 +50,14 @@ _LEAST_WAIT_SECS: Final = 0.1
 class UnsentRecord:
     """A record on its way to Kafka."""
 
-    __slots__ = ("expires_at", "new", "on_delivery", "place", "size")
+    __slots__ = ("expires_at", "has_choice", "new", "on_delivery", "place", "size")
 
     def __init__(
         self, place: Place, new: NewRecord, on_delivery: Callable[[Any, Any], Any] | None, expires_at: float
     ) -> None:
         self.place = place
+        self.has_choice = place[1] < 0
+        """Whether its key chose the partition."""
         self.new = new
         self.on_delivery = on_delivery
         self.expires_at = expires_at
@@ -153,16 +155,18 @@ class Sender:
             self._pump(queue)
 
     def take_all(
-        self, *, in_queue: bool = True, in_flight: bool = True
+        self, *, in_queue: bool = True, in_flight: bool = True, topic: str | None = None
     ) -> tuple[list[UnsentRecord], list[UnsentRecord]]:
-        """Give up records: those that wait, and those on their way. They are not reported here."""
+        """Give up records, of one topic or of all: those that wait, and those on their way. They are not reported."""
         waiting: list[UnsentRecord] = []
         flying: list[UnsentRecord] = []
         for queue in self._queues.values():
+            if topic not in {None, queue.place[0]}:
+                continue
             if in_queue:
                 waiting += [*queue.repeated, *queue.waiting]
                 self._is_renewing |= bool(queue.repeated)
-                queue.repeated.clear()
+                queue.repeated = []
                 queue.waiting.clear()
             if in_flight and queue.in_flight:
                 flying += queue.in_flight

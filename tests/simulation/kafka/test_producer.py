@@ -155,12 +155,35 @@ def test_an_unknown_topic_fails_after_the_time_for_its_propagation() -> None:
             producer.produce("nothing", b"b")
         assert unknown.value.args[0].code() == KafkaError._UNKNOWN_TOPIC
         stage.cluster.create_topic("nothing")
-        producer.poll(1.0)
+        producer.poll(1.5)
         producer.produce("nothing", b"c", on_delivery=stage.note)
         producer.flush()
 
     stage.run(work)
     assert stage.reports == [(KafkaError.UNKNOWN_TOPIC_OR_PART, None, None), (None, 0, 0)]
+
+
+def test_a_topic_that_is_deleted_fails_its_records_and_is_found_again() -> None:
+    stage = Stage(topic_metadata_propagation_max_ms=2_000)
+
+    def work() -> None:
+        producer = stage.producer()
+        producer.produce("events", b"a", b"k", on_delivery=stage.note)
+        producer.flush()
+        stage.sleep(3)
+        stage.cluster.delete_topic("events")
+        producer.produce("events", b"b", b"k", on_delivery=stage.note)
+        producer.produce("events", b"c", partition=0, on_delivery=stage.note)
+        producer.flush()
+        stage.cluster.create_topic("events")
+        stage.sleep(2)
+        producer.produce("events", b"d", on_delivery=stage.note)
+        producer.flush()
+
+    stage.run(work)
+    failed = sorted(str(report[0]) for report in stage.reports[1:3])
+    assert failed == [str(KafkaError._UNKNOWN_PARTITION), str(KafkaError.UNKNOWN_TOPIC_OR_PART)]
+    assert stage.reports[3] == (None, 0, 0)
 
 
 def test_a_topic_that_may_not_be_written_fails_its_records_only() -> None:

@@ -17,7 +17,6 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "max.message.bytes": str(DEFAULT_MAX_BYTES),
     "message.timestamp.type": "CreateTime",
     "min.cleanable.dirty.ratio": "0.5",
-    "min.insync.replicas": "1",
     "retention.bytes": "-1",
     "retention.ms": str(7 * _DAY_MS),
     "segment.bytes": str(2**30),
@@ -25,6 +24,23 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "unclean.leader.election.enable": "false",
 }
 """Kafka's defaults, of its documentation ("Topic-Level Configs")."""
+
+
+_OF_CLUSTER: Final[Mapping[str, str]] = {"min.insync.replicas": "1"}
+"""Settings that a cluster has of its own: Kafka 4 keeps this one there."""
+_WORDS: Final = frozenset({"cleanup.policy", "compression.type", "message.timestamp.type"})
+"""Settings whose values are neither numbers nor truth values."""
+
+
+def is_valid(name: str, value: str) -> bool:
+    """Whether Kafka accepts a setting."""
+    if name in _WORDS or value in {"true", "false"}:
+        return True
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return name in DEFAULTS or name in _OF_CLUSTER
 
 
 def configuration_of(topic: Topic) -> dict[str, ConfigEntry]:
@@ -35,4 +51,8 @@ def configuration_of(topic: Topic) -> dict[str, ConfigEntry]:
         for name, value in DEFAULTS.items()
         if name not in own
     }
-    return own | others
+    cluster = {
+        name: ConfigEntry(name, value, ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG)
+        for name, value in _OF_CLUSTER.items()
+    }
+    return cluster | others | own
