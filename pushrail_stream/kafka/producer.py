@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Self, final
@@ -22,6 +23,8 @@ from pushrail_stream.settings.model import KafkaSettings
 FLUSH_SECS: Final = 5.0
 """Longest wait, at the end, for attempt records that Kafka has not acknowledged. No caller waits for them otherwise."""
 _POLL_SECS: Final = 0.1
+_PURGED_SECS: Final = 1.0
+"""Longest wait for the reports of purged records, in seconds: they come at once."""
 _ANY: Final = -1
 """librdkafka's number for the partition that the key chooses."""
 
@@ -78,12 +81,19 @@ class PolledProducer:
     def _end(self) -> None:
         self._stopping.set()
         self._thread.join()
-        # A fatal error that is met only now reaches no caller.
-        with suppress(KafkaException):
-            self._producer.flush(self.flush_secs)
+        self._wait(self.flush_secs)
         self._producer.purge()  # else librdkafka complains on stderr
-        with suppress(KafkaException):
-            self._producer.flush(1.0)  # the reports of purged records come at once
+        self._wait(_PURGED_SECS)
+
+    def _wait(self, secs: float) -> None:
+        """Wait for the reports of all records. A fatal error that is met only now reaches no caller.
+
+        `Producer.flush` would call back after such an error, which ends in a SystemError.
+        """
+        until = time.monotonic() + secs
+        while len(self._producer) and (left := until - time.monotonic()) > 0:
+            with suppress(KafkaException):
+                self._producer.poll(min(left, _POLL_SECS))
 
 
 @final

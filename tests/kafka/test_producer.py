@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from pushrail_stream.kafka.client_properties import copies_producer
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import KafkaSettings
-from tests.support.kafka.breakable import BreakableBroker
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.workers import until
 
 
@@ -56,3 +56,16 @@ async def test_records_left_at_the_end_count_as_lost(monkeypatch: pytest.MonkeyP
                 log.append(b"key", str(number).encode())
         assert log.lost == 100
         await until(lambda: served(log) and log.waiting == 0)
+
+
+async def test_a_fatal_error_that_comes_at_the_end_reaches_no_caller() -> None:
+    with BreakableBroker.start({"log": 1}) as broker:
+        async with KafkaLog(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:
+            log.append(b"key", b"first")
+            await until(lambda: log.waiting == 0)
+            log._stopping.set()  # as at the end, so that nothing is polled any more
+            await asyncio.to_thread(log._thread.join)
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            log.append(b"key", b"second")
+            await until(lambda: log.waiting > 1)
+        assert log.lost == 1
