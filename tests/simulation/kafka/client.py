@@ -60,6 +60,9 @@ class SimClient:
         self._changed = Condition(self.scheduler)
         """Notified when an event or an awaited answer has come."""
         self._next_statistics = self.scheduler.now
+        self._sent = 0
+        self._in_flight: dict[int, dict[int, Done]] = {}
+        """By broker the requests without an answer."""
 
     # Requests
 
@@ -75,10 +78,19 @@ class SimClient:
         secs = self._number("socket.timeout.ms", _SOCKET_MS) / 1000
         at = self.cluster.coordinator_broker(broker.key) if isinstance(broker, Coordinator) else broker
 
+        self._sent += 1
+        number = self._sent
+        if at is not None:
+            self._in_flight.setdefault(at, {})[number] = done
+
         def note(answer: Any) -> None:
             if at is not None:
+                if self._in_flight[at].pop(number, None) is None:
+                    return  # its connection was closed
                 self._note_link(at, answer)
             done(answer)
+            if at is not None and isinstance(answer, int) and answer == KafkaError._TIMED_OUT:
+                self._disconnect(at)
 
         self.cluster.network.request(self._host, broker, api, handle, note, secs if timeout is None else timeout)
 
@@ -116,6 +128,13 @@ class SimClient:
             self._changed.wait(until - self.scheduler.now)
 
     # Connections
+
+    def _disconnect(self, broker: int) -> None:
+        """A request got no answer in time: close the connection, as ``socket.max.fails=1`` says."""
+        waiting = self._in_flight[broker]
+        self._in_flight[broker] = {}
+        for done in waiting.values():
+            done(KafkaError._TRANSPORT)
 
     def _note_link(self, broker: int, answer: Any) -> None:
         link = self._links.setdefault(broker, Link())

@@ -465,3 +465,22 @@ def test_a_rebalance_waits_for_the_callback() -> None:
 
     stage.run(slow, newcomer)
     assert order[:3] == ["revoking", "revoked", "taken over"]
+
+
+def test_a_request_that_times_out_takes_its_connection_along() -> None:
+    """The answer to a join may take as long as a poll; a commit that gets none ends the wait for it."""
+    stage = staged("classic", **{"socket.timeout.ms": 3_000})
+    stage.fates["JoinGroup"] = [Fate(), Fate(is_request_lost=True)]
+    stage.fates["OffsetFetch"] = [Fate(is_answer_lost=True)]
+
+    def work() -> None:
+        member = Member(stage, stage.consumer())
+        member.subscribe()
+        member.poll(0.2)
+        with pytest.raises(KafkaException):
+            member.consumer.committed([TopicPartition(TOPIC, 0)], timeout=2)
+        member.poll(10)
+        assert member.owned == {0}
+        member.consumer.close()
+
+    stage.run(work)
