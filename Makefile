@@ -41,9 +41,10 @@ check: $(STAMP) ## Format, lint, types, layers and dependencies
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry .
 
+# With bytecode, as otherwise every process that runs tests, or that a test starts, compiles the package and the tests anew.
 test: $(STAMP) ## All tests with coverage; on a real Apache Kafka where Docker, or Java 17 and Maven, are there
 	@rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE COVERAGE_PROCESS_START=pyproject.toml $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=100
 

@@ -7,14 +7,18 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from coverage import Coverage
 
 from pushrail_stream.sandbox.broker import EmbeddedBroker
+from tests.support.botocore_models import share_models
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 from tests.support.kafka.policy import RealKafkaPolicy
+from tests.support.measured import MeasuredTests
 from tests.support.parallel import Turns, workerinput
 from tests.support.tools import UNCHECKED
 
@@ -32,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     policy = config.stash[_POLICY] = RealKafkaPolicy(config)
     config.pluginmanager.register(policy, "pushrail-real-kafka")
     config.pluginmanager.register(Turns(config), "pushrail-turns")
+    if (measurement := Coverage.current()) is not None:
+        config.pluginmanager.register(MeasuredTests(measurement, Path(__file__).parent), "pushrail-measured-tests")
     # Coverage measures the processes that run tests, which read this by now, and not the programs that tests start.
     if workerinput(config) is not None:
         os.environ.pop("COVERAGE_PROCESS_START", None)
@@ -116,6 +122,11 @@ def _no_aws_account() -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _botocore_reads_its_models_once() -> None:
+    share_models()
 
 
 @pytest.fixture(scope="session")

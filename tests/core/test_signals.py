@@ -6,8 +6,11 @@ from typing import Any, get_args
 
 import pytest
 
+from pushrail_stream.core.outcome import Outcome, Retryable, Throttled
+from pushrail_stream.core.retry import RetryInMemory
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, Signal
 from tests.core.test_copy import LETTER
+from tests.support.signals import attempted
 
 
 @pytest.mark.parametrize("kind", get_args(Signal))
@@ -27,3 +30,16 @@ def test_the_copy_in_a_signal_is_immutable() -> None:
 def test_a_documents_problem_is_a_line(kind: type[DocumentRefused | DocumentCaveat]) -> None:
     assert str(kind("acme.json", "auth.roleArn", "is required")) == "acme.json: auth.roleArn: is required"
     assert str(kind("acme.json", "", "is not UTF-8 text")) == "acme.json: is not UTF-8 text"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_ours"),
+    [
+        (Retryable("ExpiredToken", "", ours=True), True),
+        (Retryable("500", ""), False),
+        (Throttled("Throttled", ""), False),
+    ],
+)
+def test_an_attempt_knows_whether_we_are_at_fault(outcome: Outcome, *, is_ours: bool) -> None:
+    again = RetryInMemory(1.0, "retryable")
+    assert attempted((outcome, again), (outcome, again)).own_fault == (outcome if is_ours else None)

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,8 @@ from tests.support.records import (
     take_all,
 )
 from tests.support.virtual_time import run, virtual_loop
+
+pytestmark = pytest.mark.unmeasured
 
 DOCUMENTS: Final = (
     destination("one"),

@@ -230,6 +230,7 @@ async def test_an_enabled_destination_is_checked_at_once() -> None:
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
 
 
+@pytest.mark.unmeasured
 @in_virtual_time
 async def test_one_accounts_buses_are_checked_25_a_second() -> None:
     elsewhere = "arn:aws:events:us-east-1:999999999999:event-bus/x"

@@ -33,6 +33,7 @@ async def calls_made(reply: CallReply | None, per_second: float, burst: int) -> 
     return len(world.bus.calls)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("reply", FAILURES, ids=lambda reply: reply.code)
 @pytest.mark.parametrize(("per_second", "burst"), [(20, 1), (1, 1), (0.2, 1), (5, 10)])
 @in_virtual_time

@@ -135,6 +135,7 @@ async def test_progress_keeps_deliveries_on_their_tier() -> None:
         worker.check_all_committed()
 
 
+@pytest.mark.unmeasured
 @in_virtual_time
 async def test_a_long_queue_is_copied_rarely() -> None:
     world = World(destination(), answer=Tokens(per_second=1, at_once=5).answer)
