@@ -11,7 +11,7 @@ from confluent_kafka.admin import ClusterMetadata
 
 from tests.simulation.kafka.broker import EARLIEST, LATEST, Broker, TopicView
 from tests.simulation.kafka.client import RECONNECT_SECS, SimClient
-from tests.simulation.kafka.consumed import partition_outcome
+from tests.simulation.kafka.consumed import failure, partition_outcome
 from tests.simulation.kafka.network import Done
 from tests.simulation.kafka.partition_log import ErrorCode
 from tests.simulation.scheduler import Condition, SimThread
@@ -55,13 +55,18 @@ class AskingClient(SimClient):
             return super().list_topics(topic, timeout)
 
     def offsets_for_times(self, partitions: Sequence[TopicPartition], timeout: float = -1.0) -> list[TopicPartition]:
-        """The first offset of each time or later; -1 if there is none, and errors by partition."""
+        """The first offset of each time or later; -1 if there is none, and errors by partition.
+
+        Raises KafkaException when a partition does not exist or has no leader.
+        """
         with self._entered():
+            what = "Failed to get offsets"
+            leaders = [self._find_leader((wanted.topic, wanted.partition), timeout, what) for wanted in partitions]
             found = []
-            for wanted in partitions:
+            for wanted, leader in zip(partitions, leaders, strict=True):
                 place = (wanted.topic, wanted.partition)
                 try:
-                    offset, epoch = self._offset_at(place, wanted.offset, timeout)
+                    offset, epoch = self._offset_at(place, leader, wanted.offset, timeout)
                 except KafkaException as error:
                     found.append(partition_outcome(place, wanted.offset, "", -1, error.args[0].code()))
                 else:
@@ -70,13 +75,17 @@ class AskingClient(SimClient):
 
     def _bounds(self, place: tuple[str, int], timeout: float) -> tuple[int, int]:
         """The first offset and the end, from the leader. Raises KafkaException."""
-        first, _ = self._offset_at(place, EARLIEST, timeout)
-        end, _ = self._offset_at(place, LATEST, timeout)
+        what = "Failed to get watermark offsets"
+        leader = self._find_leader(place, timeout, what)
+        try:
+            first, _ = self._offset_at(place, leader, EARLIEST, timeout)
+            end, _ = self._offset_at(place, leader, LATEST, timeout)
+        except KafkaException as error:
+            raise failure(error.args[0].code(), what) from error
         return first, end
 
-    def _offset_at(self, place: tuple[str, int], at_ms: int, timeout: float) -> tuple[int, int]:
+    def _offset_at(self, place: tuple[str, int], leader: int, at_ms: int, timeout: float) -> tuple[int, int]:
         topic, partition = place
-        leader = self._find_leader(place, timeout)
 
         def handle(broker: Broker) -> tuple[int, int] | ErrorCode:
             return broker.list_offset(topic, partition, at_ms, committed_only=self._committed_only)
@@ -91,19 +100,19 @@ class AskingClient(SimClient):
             raise
         return found
 
-    def _find_leader(self, place: tuple[str, int], timeout: float) -> int:
+    def _find_leader(self, place: tuple[str, int], timeout: float, what: str) -> int:
         """The leader of a partition. Raises KafkaException when there is none in that time."""
         topic, partition = place
         end = self.scheduler.now + timeout if timeout >= 0 else float("inf")
         while (leader := self._leader(topic, partition)) is None:
             view = self._ask_about(topic, max(0.0, end - self.scheduler.now))
-            if isinstance(view, int):
-                raise KafkaException(KafkaError(view))
-            if partition >= len(view.leaders):
-                raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+            if isinstance(view, int) and view != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise failure(view, what)
+            if isinstance(view, int) or partition >= len(view.leaders):
+                raise failure(KafkaError._UNKNOWN_PARTITION, what)
             if self._leader(topic, partition) is None:
                 if self.scheduler.now + RECONNECT_SECS >= end:
-                    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+                    raise failure(KafkaError.LEADER_NOT_AVAILABLE, what)
                 self._pause(self.scheduler.now + RECONNECT_SECS)
         return leader
 

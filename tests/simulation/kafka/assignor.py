@@ -28,7 +28,7 @@ def share_out(
         if readers:
             shares[min(readers, key=lambda member: len(shares[member]))].append(place)
     _even_out(shares, subscriptions)
-    return shares
+    return {member: sorted(share) for member, share in shares.items()}
 
 
 def _even_out(shares: dict[str, list[Place]], subscriptions: Mapping[str, Sequence[str]]) -> None:

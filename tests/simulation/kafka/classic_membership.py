@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, final
+from collections.abc import Callable, Mapping
+from typing import Final, final
 
 from confluent_kafka import KafkaError
 
@@ -240,15 +240,12 @@ class ClassicMembership(Membership):
         self._lose_all()
 
     def _leave(self) -> None:
-        def end(_answer: Any = None) -> None:
-            self.is_over = True
-
         if self._profile.instance_id is None and self.member_id and self._link.is_up:
-            self._send_leave(end)
+            self._send_leave(self._note_end)
         else:
-            end()
+            self._note_end()
 
-    def _send_leave(self, done: Any) -> None:
+    def _send_leave(self, done: Callable[[object], None]) -> None:
         who = self.identity
         if who.member_id:
             self._link.send("LeaveGroup", lambda coordinator: coordinator.leave(who), done, self._profile.session_secs)

@@ -112,7 +112,7 @@ class Committer:
         error = next((code for code in reversed(list(errors.values())) if code is not None), None)
         if error is not None and error in _REPEATED and waiting.repeats < _REPEATS:
             waiting.repeats += 1
-            self._host.call_later(_REPEAT_SECS * 2**waiting.repeats, self._repeat, waiting)
+            self._host.call_later(_REPEAT_SECS * 2 ** (waiting.repeats - 1), self._repeat, waiting)
         elif error in _PUT_OFF and waiting.until is None:
             self._put_off(waiting, error)
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tests.simulation.kafka.partition_log import ErrorCode, LogRecord
 
@@ -81,3 +81,8 @@ def partition_outcome(
     outcome = PartitionOutcome(**named)
     outcome.error = KafkaError(error)
     return outcome
+
+
+def failure(code: ErrorCode, what: str) -> KafkaException:
+    """The exception of a call: it says which one failed."""
+    return KafkaException(KafkaError(code, f"{what}: {KafkaError(code).str()}"))

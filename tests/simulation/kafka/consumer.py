@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
-from confluent_kafka import OFFSET_INVALID, OFFSET_STORED, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, OFFSET_STORED, KafkaError, TopicPartition
 
 from tests.simulation.kafka.broker import Place
 from tests.simulation.kafka.classic_membership import ClassicMembership
 from tests.simulation.kafka.commits import Committer, Outcome
-from tests.simulation.kafka.consumed import partition_outcome
+from tests.simulation.kafka.consumed import failure, partition_outcome
 from tests.simulation.kafka.consumer_membership import ConsumerMembership
 from tests.simulation.kafka.coordinator_link import LOST, CoordinatorLink
 from tests.simulation.kafka.groups import Commit, FetchedCommits
@@ -140,7 +140,7 @@ class SimConsumer(ReadingClient):
     def _end_rebalance(self, then: Then) -> None:
         self._readers.release()
         then()
-        self._changed.notify_all()
+        self.wake()
 
     def tell_fatal(self, code: ErrorCode, why: str) -> None:
         """The client can do nothing any more."""
@@ -152,6 +152,10 @@ class SimConsumer(ReadingClient):
     def draw_id(self) -> str:
         """A member id, which the client makes in the consumer protocol."""
         return self.cluster.dice.randbytes(11).hex()
+
+    def wake(self) -> None:
+        """Let a call that waits look again."""
+        self._changed.notify_all()
 
     def secs_since_poll(self) -> float:
         """Time since the last poll; 0 during one."""
@@ -210,10 +214,7 @@ class SimConsumer(ReadingClient):
     # Commits.
 
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool = True) -> list[TopicPartition] | None:
-        """Commit; ``on_commit`` is told in a later poll. Waits for the outcome unless it is asynchronous.
-
-        Raises KafkaException when it waits and the commit fails.
-        """
+        """Commit, and tell ``on_commit`` the outcome in a later poll; or wait for it, and raise KafkaException."""
         with self._entered():
             commits = {place_of(p): Commit(p.offset, p.metadata or "", position_of(p).epoch) for p in offsets}
             commits = {place: commit for place, commit in commits.items() if commit.offset >= 0}
@@ -221,7 +222,8 @@ class SimConsumer(ReadingClient):
 
             def take(outcome: Outcome) -> None:
                 outcomes.append(outcome)
-                self._report(commits, outcome)
+                if asynchronous:
+                    self._report(commits, outcome)
                 self._changed.notify_all()
 
             if self._fatal is not None or not commits:
@@ -234,7 +236,7 @@ class SimConsumer(ReadingClient):
             while not outcomes:
                 self._changed.wait()
             if outcomes[0].error is not None:
-                raise KafkaException(KafkaError(outcomes[0].error))
+                raise failure(outcomes[0].error, "Commit failed")
             return self._results(commits, outcomes[0])
 
     def _report(self, commits: Mapping[Place, Commit], outcome: Outcome) -> None:
@@ -273,7 +275,8 @@ class SimConsumer(ReadingClient):
             loading += answer == KafkaError.COORDINATOR_LOAD_IN_PROGRESS
             is_passing = answer in LOST or (answer == KafkaError.COORDINATOR_LOAD_IN_PROGRESS and loading <= _REPEATS)
             if not is_passing or self.scheduler.now >= end:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT if answer in LOST else answer))
+                code = KafkaError._TIMED_OUT if answer in LOST else answer
+                raise failure(code, "Failed to get committed offsets")
             self._pause(min(end, self.scheduler.now + _AGAIN_SECS))
 
     def _ask_coordinator(self, places: Sequence[Place], end: float) -> FetchedCommits | ErrorCode:
@@ -318,7 +321,7 @@ class SimConsumer(ReadingClient):
                 self._membership.terminate()
                 self._serve_events()
                 while not self._has_left():
-                    self._changed.wait(1.0)
+                    self._changed.wait()
                     self._serve_events()
             self._link.is_closed = True
             self._stop()

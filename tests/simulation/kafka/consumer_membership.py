@@ -178,13 +178,10 @@ class ConsumerMembership(Membership):
         self._lose_all()
 
     def _leave(self) -> None:
-        def end(_answer: object = None) -> None:
-            self.is_over = True
-
         if self.generation > 0 and self._link.is_up:
-            self._send_leave(end)
+            self._send_leave(self._note_end)
         else:
-            end()
+            self._note_end()
 
     def _send_leave(self, done: Callable[[object], None]) -> None:
         epoch = LEAVE_EPOCH if self._profile.instance_id is None else PAUSE_EPOCH

@@ -51,6 +51,9 @@ class Application(Protocol):
     def draw_id(self) -> str:
         """A random id."""
 
+    def wake(self) -> None:
+        """Let a call that waits look again."""
+
     def secs_since_poll(self) -> float:
         """Time since the application has last polled; 0 while it does."""
 
@@ -175,6 +178,11 @@ class Membership(ABC):
         self._is_terminating = True
         if not self.is_rebalancing:
             self._end()
+
+    def _note_end(self, _answer: object = None) -> None:
+        """The coordinator knows, or cannot be told."""
+        self.is_over = True
+        self._application.wake()
 
     def _end(self) -> None:
         if self.assignment:

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, Message, TopicPartition
 
 from tests.simulation.kafka.asking_client import AskingClient
 from tests.simulation.kafka.broker import Broker, Place
-from tests.simulation.kafka.consumed import error_message, message_of, partition_outcome
+from tests.simulation.kafka.consumed import error_message, failure, message_of, partition_outcome
 from tests.simulation.kafka.known_topics import KnownTopics
 from tests.simulation.kafka.partition_log import ErrorCode
 from tests.simulation.kafka.positions import Position, Reader, Reading
@@ -190,7 +190,7 @@ class ReadingClient(AskingClient):
         with self._entered():
             reader = self._readers.assigned.get(place_of(partition))
             if reader is None:
-                raise KafkaException(KafkaError(KafkaError._STATE))
+                raise failure(KafkaError._STATE, f"Failed to seek to offset {partition.offset}")
             self._readers.seek(reader, position_of(partition))
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
@@ -212,15 +212,16 @@ class ReadingClient(AskingClient):
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = -1.0, *, cached: bool = False
     ) -> tuple[int, int]:
-        """The first offset and the end; ``cached``: as the newest answer to a fetch told. Raises KafkaException."""
+        """The first offset and the end; ``cached``: as the newest answer to a fetch told, negative without one.
+
+        Raises KafkaException.
+        """
         with self._entered():
             place = place_of(partition)
             if not cached:
                 return self._bounds(place, timeout)
             reader = self._readers.assigned.get(place)
-            if reader is None:
-                raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
-            return self._first_of(reader), reader.end
+            return (OFFSET_INVALID, OFFSET_INVALID) if reader is None else (self._first_of(reader), reader.end)
 
     def _first_of(self, reader: Reader) -> int:
         """The first offset. A fetch that waits would have been answered with a newer one every moment."""

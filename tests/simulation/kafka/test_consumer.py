@@ -484,3 +484,30 @@ def test_a_request_that_times_out_takes_its_connection_along() -> None:
         member.consumer.close()
 
     stage.run(work)
+
+
+def test_only_asynchronous_commits_are_reported() -> None:
+    stage = staged("classic", 2)
+    stage.coordinators.max_metadata_bytes = 10
+    told: list[tuple[str | None, list[str | None]]] = []
+
+    def note(error: Any, places: list[TopicPartition]) -> None:
+        texts = [None if place.error is None else place.error.str() for place in places]
+        told.append((None if error is None else error.str(), texts))
+
+    def work() -> None:
+        consumer = stage.consumer(on_commit=note)
+        both = [TopicPartition(TOPIC, 0, 4, "x" * 11), TopicPartition(TOPIC, 1, 5, "short")]
+        with pytest.raises(KafkaException) as failed:
+            consumer.commit(offsets=both, asynchronous=False)
+        assert failed.value.args[0].str() == "Commit failed: Broker: Offset metadata string too large"
+        with pytest.raises(KafkaException):
+            consumer.commit(offsets=[], asynchronous=False)
+        assert consumer.commit(offsets=both, asynchronous=True) is None
+        consumer.poll(1)
+        consumer.close()
+
+    stage.run(work)
+    text = "Broker: Offset metadata string too large"
+    assert told == [(text, [text, text])], "the partition that was committed has the error too"
+    assert stage.commits == {1: Commit(5, "short")}
