@@ -11,6 +11,11 @@ from tests.simulation.scheduler import Condition, Host, HostKilled
 
 Connect = Callable[[Host, Callable[[], asyncio.BaseProtocol], str, int], tuple[Any, asyncio.BaseProtocol]]
 """Makes a connection for a host: transport and protocol. Raises OSError."""
+_MOST_TURNS: Final = 10_000
+"""Turns of a loop at one virtual time, after which a moment passes. A real clock never stands still: code that is a
+rounding error too early comes back at once, and its next turn is later."""
+_MOST_CLOSINGS: Final = 50
+"""Times that a coroutine may wait for something more while it is closed."""
 _MIN_WAIT_SECS: Final = 0.000_001
 """Shortest wait in virtual seconds: a timer that is due a rounding error from now must not wait for zero seconds."""
 
@@ -29,6 +34,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._is_woken = False
         self._selector = self  # `BaseEventLoop._run_once` asks it
         self._listeners: list[_Listener] = []
+        self._turns = 0
+        self._turned_at = 0.0
         host.after_end.append(self._bury)
 
     def time(self) -> float:
@@ -40,17 +47,28 @@ class SimLoop(asyncio.BaseEventLoop):
             raise HostKilled(self.host.name)
         if not self._is_woken and (timeout is None or timeout > 0):
             self._woken.wait(None if timeout is None else max(timeout, _MIN_WAIT_SECS))
+        elif self._turns_without_time() > _MOST_TURNS:
+            self._woken.wait(_MIN_WAIT_SECS)
         self._is_woken = False
         return []
+
+    def _turns_without_time(self) -> int:
+        """Turns of the loop in succession at one virtual time."""
+        now = self.time()
+        self._turns = self._turns + 1 if now == self._turned_at else 0
+        self._turned_at = now
+        return self._turns
 
     def _bury(self) -> None:
         """Close the coroutines of a killed host, which would else end at some later moment."""
         for task in sorted(asyncio.all_tasks(self), key=lambda task: (len(task.get_name()), task.get_name())):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
-            # Its last steps raise anything: whatever they would do needs a host that lives.
-            with suppress(BaseException):
-                coroutine.close()
+            for _ in range(_MOST_CLOSINGS):
+                # Its last steps raise anything: whatever they would do needs a host that lives.
+                with suppress(BaseException):
+                    coroutine.close()
+                    break
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none: connections call `call_soon_threadsafe`."""

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import asyncio
+
+from tests.simulation.event_loop import SimLoop
+from tests.simulation.scheduler import START_SECS, Scheduler
+
+
+def test_time_passes_for_code_that_is_a_rounding_error_too_early() -> None:
+    scheduler = Scheduler()
+    host = scheduler.host("one")
+    turns = list[float]()
+
+    async def wait_for_a_later_time() -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while loop.time() <= due:
+            turns.append(loop.time())
+            await asyncio.sleep(0)
+
+    def run() -> None:
+        loop = SimLoop(host)
+        loop.run_until_complete(wait_for_a_later_time())
+        loop.close()
+
+    host.start(run)
+    scheduler.run(START_SECS + 1.0)
+    assert turns[0] == turns[-1] == START_SECS
+    assert len(host.threads) == 0
