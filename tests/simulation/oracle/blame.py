@@ -91,7 +91,8 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
     faults = {entry.fault for entry in call.entries if entry.key == event.idempotency_key} | {call.fault}
     if "ours" in faults:
         return f"the cause was ours in the call {call.request_id}"
-    if any(entry.event_id for entry in call.entries if entry.key == event.idempotency_key) and call.fault is None:
+    own = [entry for entry in call.entries if entry.key == event.idempotency_key]
+    if own and all(entry.event_id for entry in own) and call.fault is None:
         return f"the bus took it in the call {call.request_id}"
     if not faults & {"customer", "producer"}:
         return f"the cause could pass in the call {call.request_id}"

@@ -31,7 +31,8 @@ def find_untrue_copies(story: Deliveries) -> Iterator[Violation]:
 def find_unmarked_replays(story: Deliveries) -> Iterator[Violation]:
     """A violation for each replayed dead letter without a mark, and for each replay that begins with attempts."""
     topic = story.evidence.settings.topics.replays
-    marks = b"\n".join(one.record.value or b"" for one in story.evidence.on(topic))
+    noted = story.evidence.on(topic)
+    marks = b"\n".join(part or b"" for one in noted for part in (one.record.key, one.record.value))
     for copy in story.copies:
         name = copy.headers.replay
         if name is None or copy.is_dead or story.is_workers(copy.written):
