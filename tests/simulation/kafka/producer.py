@@ -192,7 +192,16 @@ class SimProducer(SimClient):
         return self._serve_events()
 
     def flush(self, timeout: float = -1) -> int:
-        """Wait until every record has its report, at most ``timeout`` seconds; the number of records without one."""
+        """Wait until every record has its report, at most ``timeout`` seconds; the number of records without one.
+
+        Raises SystemError when it meets a fatal error: the library calls back although an exception is set.
+        """
+        try:
+            return self._flush(timeout)
+        except KafkaException as error:
+            raise SystemError("a callback returned a result with an exception set") from error
+
+    def _flush(self, timeout: float) -> int:
         end = None if timeout < 0 else self.scheduler.now + timeout
         self._sender.flush()
         self._serve_events()
