@@ -11,7 +11,7 @@ from tests.simulation.scheduler import Condition, Host, HostKilled
 
 Connect = Callable[[Host, Callable[[], asyncio.BaseProtocol], str, int], tuple[Any, asyncio.BaseProtocol]]
 """Makes a connection for a host: transport and protocol. Raises OSError."""
-_MOST_TURNS: Final = 10_000
+_MOST_TURNS: Final = 100
 """Turns of a loop at one virtual time, after which a moment passes. A real clock never stands still: code that is a
 rounding error too early comes back at once, and its next turn is later."""
 _MOST_CLOSINGS: Final = 50
