@@ -18,8 +18,10 @@ from tests.simulation.aws.faults import CALL_ERRORS, Fault, Stage
 from tests.simulation.aws.kms import KmsService
 from tests.simulation.aws.reactions import Reaction, answered, hang, spoil
 from tests.simulation.aws.records import Api, Blame, Call
-from tests.simulation.aws.state import History, Scheduling, State
+from tests.simulation.aws.state import State
 from tests.simulation.aws.sts import StsService
+from tests.simulation.history import History
+from tests.simulation.scheduler import Scheduler
 
 DOMAIN: Final = ".sim"
 """Hosts are ``SERVICE.REGION.sim``."""
@@ -55,7 +57,7 @@ class _Received(NamedTuple):
 class Cloud:
     """AWS. ``history`` notes arrivals, calls and faults."""
 
-    def __init__(self, scheduler: Scheduling, dice: Random, history: History) -> None:
+    def __init__(self, scheduler: Scheduler, dice: Random, history: History) -> None:
         self.state = State(scheduler, dice, history)
         self.accounts = self.state.accounts
         self.faults = self.state.faults

@@ -12,27 +12,20 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from unittest import mock
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from tests.simulation.aws.blocking_http import install_blocking
 from tests.simulation.aws.cloud import Cloud
 from tests.simulation.aws.models import kept_models
 from tests.simulation.aws.records import Call
 from tests.simulation.aws.server import ServerSide
+from tests.simulation.scheduler import Host
 
 _GIVE_UP_SECS: Final = 127.0
 """Seconds after which a kernel gives up connecting (Linux, six repetitions)."""
-
-
-class Host(Protocol):
-    """The part of a simulated host that connections need."""
-
-    name: str
-    is_alive: bool
-    on_end: list[Callable[[], None]]
-    """Called when the host is killed."""
 
 
 class SimSocket:
@@ -49,10 +42,8 @@ class SimSocket:
 class SimTransport(asyncio.Transport):
     """The client's side of a connection."""
 
-    def __init__(
-        self, cloud: Cloud, name: str, host: Host | None, loop: asyncio.AbstractEventLoop, protocol: Any
-    ) -> None:
-        """``name``: the server's. ``host``: the client's; None for one that cannot be killed."""
+    def __init__(self, cloud: Cloud, name: str, host: Host, loop: asyncio.AbstractEventLoop, protocol: Any) -> None:
+        """``name``: the server's. ``host``: the client's."""
         super().__init__({"peername": (name, 0), "socket": None})
         self._loop = loop
         self._protocol = protocol
@@ -62,13 +53,12 @@ class SimTransport(asyncio.Transport):
         self._is_paused = False
         self._held: list[tuple[bytes, Call | None]] = []
         """What has arrived while reading was paused."""
-        if host is not None:
-            host.on_end.append(self._server.client_gone)
+        host.on_end.append(self._server.client_gone)
 
     @property
     def host_name(self) -> str:
         """The name of the client's host."""
-        return "" if self._host is None else self._host.name
+        return self._host.name
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes."""
@@ -133,7 +123,7 @@ class SimTransport(asyncio.Transport):
 
     def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
         """Call from the host's event loop, unless the host or its loop is gone."""
-        if (self._host is None or self._host.is_alive) and not self._loop.is_closed():
+        if self._host.is_alive and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *args)
 
     def _receive(self, data: bytes, call: Call | None) -> None:
@@ -158,7 +148,7 @@ class SimTransport(asyncio.Transport):
         self._protocol.connection_lost(None)
 
     def _forget_host(self) -> None:
-        if self._host is not None and self._server.client_gone in self._host.on_end:
+        if self._server.client_gone in self._host.on_end:
             self._host.on_end.remove(self._server.client_gone)
 
 
@@ -166,18 +156,18 @@ class Network:
     """Names and connections, for every host that reaches this cloud."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+        self.cloud = cloud
         self._names: dict[str, str] = {}
         """Names by address."""
 
     def now(self) -> float:
         """Virtual seconds."""
-        return self._cloud.state.scheduler.now
+        return self.cloud.state.scheduler.now
 
     async def resolve(self, name: str, port: int) -> list[ResolveResult]:
         """The address of a name. Raises ``OSError`` when the name is unknown or the name service fails."""
-        await asyncio.sleep(self._cloud.latency())
-        if self._cloud.connect_fault("resolve", name):
+        await asyncio.sleep(self.cloud.latency())
+        if self.cloud.connect_fault("resolve", name):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         known = [address for address, known_name in self._names.items() if known_name == name]
         address = known[0] if known else f"10.0.0.{len(self._names) + 1}"
@@ -187,29 +177,29 @@ class Network:
     async def connect(self, addr_infos: Sequence[Any], **_: Any) -> SimSocket:
         """A connected socket, in the place of ``aiohappyeyeballs.start_connection``. Raises ``OSError``."""
         address, port = addr_infos[0][4][:2]
-        fault = self._cloud.connect_fault("connect", self._names[address])
+        fault = self.cloud.connect_fault("connect", self._names[address])
         if fault == "connect_timeout":
             await asyncio.sleep(_GIVE_UP_SECS)
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        await asyncio.sleep(2 * self._cloud.latency())
+        await asyncio.sleep(2 * self.cloud.latency())
         if fault == "connection_refused":
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         return SimSocket(self._names[address], port)
 
     def open(
-        self, host: Host | None, protocol_factory: Callable[[], asyncio.BaseProtocol], name: str, port: int
+        self, host: Host, protocol_factory: Callable[[], asyncio.BaseProtocol], name: str, port: int
     ) -> tuple[SimTransport, asyncio.BaseProtocol]:
         """A transport with its protocol, for the running loop's ``create_connection`` to return."""
         del port
         protocol = protocol_factory()
-        transport = SimTransport(self._cloud, name, host, asyncio.get_running_loop(), protocol)
+        transport = SimTransport(self.cloud, name, host, asyncio.get_running_loop(), protocol)
         protocol.connection_made(transport)
         return transport, protocol
 
 
 @contextmanager
 def install(network: Network) -> Iterator[None]:
-    """Let every connection of aiohttp end in this network's cloud, until the block ends."""
+    """Let every connection of AWS's library end in this network's cloud, until the block ends."""
 
     class Resolver(AbstractResolver):
         def __init__(self, *_: Any, **__: Any) -> None:
@@ -226,6 +216,7 @@ def install(network: Network) -> Iterator[None]:
 
     with (
         kept_models(),
+        install_blocking(network.cloud),
         mock.patch("aiohttp.connector.DefaultResolver", Resolver),
         mock.patch("aiohttp.connector.aiohappyeyeballs.start_connection", network.connect),
         mock.patch("aiohttp.connector.monotonic", network.now),

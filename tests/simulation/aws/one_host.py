@@ -48,7 +48,7 @@ class OneHost:
         accounts.create_role(ROLE, "999999999999", ASSUME.external_id, BUS)
         accounts.create_customer_key(CUSTOMER_ARN, KEY, SECRET, BUS)
 
-    def run(self, story: Story, events: EventBridgeSettings = EVENTS) -> None:
+    def run(self, story: Story, events: EventBridgeSettings = EVENTS, environ: dict[str, str] | None = None) -> None:
         """Run a story on the host to its end. Raises what it raises."""
         is_over: list[bool] = []
 
@@ -60,7 +60,7 @@ class OneHost:
         with (
             simulated(self.scheduler, self.seed, kafka=None, connect=self.network.open),
             install(self.network),
-            mock.patch.dict(os.environ, environment()),
+            mock.patch.dict(os.environ, environment() if environ is None else environ),
         ):
             self.host.start(lambda: asyncio.run(main()))
             is_over_in_time = self.scheduler.run_until(lambda: bool(is_over) or not self.host.is_alive, _LONGEST_SECS)

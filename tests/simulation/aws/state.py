@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
 
 from tests.simulation.aws.accounts import Accounts
 from tests.simulation.aws.faults import Faults
 from tests.simulation.aws.quotas import Quotas
 from tests.simulation.aws.records import Arrival, Call
+from tests.simulation.history import History
+from tests.simulation.scheduler import Scheduler
 from tests.simulation.substitution import EPOCH
-
-
-class Timer(Protocol):
-    """Work that is due."""
-
-    def cancel(self) -> object:
-        """Do not do it."""
-
-
-class Scheduling(Protocol):
-    """The part of the scheduler that AWS needs."""
-
-    @property
-    def now(self) -> float:
-        """Virtual seconds."""
-
-    def call_later(self, secs: float, function: Callable[..., Any], *args: Any) -> Timer:
-        """Do something later."""
-
-
-class History(Protocol):
-    """The event log."""
-
-    def note(self, kind: str, **facts: Any) -> None:
-        """Note an observable event."""
-
-    def count_fault(self, kind: str) -> None:
-        """Count a fault that has fired."""
 
 
 class State:
     """Accounts, quotas and faults, and what has happened so far."""
 
-    def __init__(self, scheduler: Scheduling, dice: Random, history: History) -> None:
+    def __init__(self, scheduler: Scheduler, dice: Random, history: History) -> None:
         self.scheduler = scheduler
         self.dice = dice
         self.note = history.note
