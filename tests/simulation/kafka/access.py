@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from confluent_kafka import KafkaError
@@ -18,10 +19,13 @@ class AccessList:
 
     def __init__(self) -> None:
         self._denied: set[tuple[Resource, str, Operation]] = set()
+        self.on_denial: Callable[[Resource, str], None] = lambda _resource, _name: None
+        """Called when a right was withdrawn."""
 
     def deny(self, resource: Resource, name: str, operation: Operation) -> None:
         """Withdraw a right from now on."""
         self._denied.add((resource, name, operation))
+        self.on_denial(resource, name)
 
     def allow(self, resource: Resource, name: str, operation: Operation) -> None:
         """Undo `deny`."""

@@ -57,21 +57,30 @@ class AskingClient(SimClient):
     def offsets_for_times(self, partitions: Sequence[TopicPartition], timeout: float = -1.0) -> list[TopicPartition]:
         """The first offset of each time or later; -1 if there is none, and errors by partition.
 
-        Raises KafkaException when a partition does not exist or has no leader.
+        Raises KafkaException when no partition exists or has a leader.
         """
+        what = "Failed to get offsets"
         with self._entered():
-            what = "Failed to get offsets"
-            leaders = [self._find_leader((wanted.topic, wanted.partition), timeout, what) for wanted in partitions]
-            found = []
-            for wanted, leader in zip(partitions, leaders, strict=True):
-                place = (wanted.topic, wanted.partition)
+            leaders: list[int | KafkaException] = []
+            for wanted in partitions:
                 try:
-                    offset, epoch = self._offset_at(place, leader, wanted.offset, timeout)
+                    leaders.append(self._find_leader((wanted.topic, wanted.partition), timeout, what))
                 except KafkaException as error:
-                    found.append(partition_outcome(place, wanted.offset, "", -1, error.args[0].code()))
-                else:
-                    found.append(partition_outcome(place, offset if offset >= 0 else _NONE_FOUND, "", epoch))
-            return found
+                    leaders.append(error)
+            if leaders and isinstance(leaders[0], KafkaException) and not any(isinstance(one, int) for one in leaders):
+                raise leaders[0]
+            pairs = zip(partitions, leaders, strict=True)
+            return [self._look_up(wanted, leader, timeout) for wanted, leader in pairs]
+
+    def _look_up(self, wanted: TopicPartition, leader: int | KafkaException, timeout: float) -> TopicPartition:
+        place = (wanted.topic, wanted.partition)
+        try:
+            if isinstance(leader, KafkaException):
+                raise leader
+            offset, epoch = self._offset_at(place, leader, wanted.offset, timeout)
+        except KafkaException as error:
+            return partition_outcome(place, wanted.offset, "", -1, error.args[0].code())
+        return partition_outcome(place, offset if offset >= 0 else _NONE_FOUND, "", epoch)
 
     def _bounds(self, place: tuple[str, int], timeout: float) -> tuple[int, int]:
         """The first offset and the end, from the leader. Raises KafkaException."""
@@ -81,7 +90,10 @@ class AskingClient(SimClient):
             first, _ = self._offset_at(place, leader, EARLIEST, timeout)
             end, _ = self._offset_at(place, leader, LATEST, timeout)
         except KafkaException as error:
-            raise failure(error.args[0].code(), what) from error
+            is_alone = not any(map(self.cluster.is_up, self.cluster.brokers))
+            code = error.args[0].code()
+            is_down = code == KafkaError._TRANSPORT and is_alone
+            raise failure(KafkaError._ALL_BROKERS_DOWN if is_down else code, what) from error
         return first, end
 
     def _offset_at(self, place: tuple[str, int], leader: int, at_ms: int, timeout: float) -> tuple[int, int]:

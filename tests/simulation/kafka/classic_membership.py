@@ -41,6 +41,8 @@ class ClassicMembership(Membership):
     """The subscribed topics that exist, with their numbers of partitions, as of the last join."""
     _answer_is_due = False
     """Whether the answer to a join is awaited: no other one is sent meanwhile."""
+    _told: Mapping[str, ErrorCode] = {}
+    """Errors of topics that the application knows."""
 
     def serve(self) -> None:
         """As `Membership.serve`."""
@@ -250,7 +252,21 @@ class ClassicMembership(Membership):
         if who.member_id:
             self._link.send("LeaveGroup", lambda coordinator: coordinator.leave(who), done, self._profile.session_secs)
 
+    def _tell_missing_topics(self) -> None:
+        """Tell the application of subscribed topics that are not there, once each."""
+        errors = {
+            name: self._topics[name].error
+            for name in self.subscription
+            if self._topics[name].existence in {"gone", "refused"}
+        }
+        for name, code in errors.items():
+            if self._told.get(name) != code:
+                text = f"Subscribed topic not available: {name}: {KafkaError(code).str()}"
+                self._application.tell_error(code, text, name)
+        self._told = errors
+
     def _follow_topics(self) -> None:
+        self._tell_missing_topics()
         counts = self._existing()
         if self.join_state != "steady" or self._is_terminating or counts == self._counts:
             self.serve()

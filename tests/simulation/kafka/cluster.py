@@ -28,6 +28,7 @@ class Cluster:
         self.dice = dice
         self.cluster_id = self._new_id()
         self.acl = AccessList()
+        self.acl.on_denial = self._wake
         self.brokers = {n: Broker(n, scheduler, self.acl, self.live_brokers) for n in range(1, brokers + 1)}
         self.network = Network(scheduler, self)
         self.transactions = Transactions(scheduler)
@@ -133,6 +134,12 @@ class Cluster:
     def set_config(self, name: str, **config: str) -> None:
         """Change settings of a topic; underscores stand for dots."""
         self._topics[name].config |= {key.replace("_", "."): value for key, value in config.items()}
+
+    def _wake(self, resource: str, name: str) -> None:
+        """End the fetches that wait, as their next one would come within a moment."""
+        topic = self._topics.get(name) if resource == "topic" else None
+        for log in () if topic is None else topic.partitions:
+            log.wake()
 
     def _grow(self, topic: Topic, total: int, replication: int) -> None:
         order = list(self.brokers)

@@ -44,7 +44,7 @@ class SimConsumer(ReadingClient):
         self._fatal: ErrorCode | None = None
         self._starting: dict[Place, None] = {}
         """Assigned partitions whose committed offsets are awaited."""
-        self._link = CoordinatorLink(self._host, self, self.group_id)
+        self._link = CoordinatorLink(self._host, self, self.group_id, self._secs("reconnect.backoff.max.ms", 10_000))
         is_classic = properties.get("group.protocol", "classic") == "classic"
         membership = ClassicMembership if is_classic else ConsumerMembership
         profile = self._profile()
@@ -106,12 +106,16 @@ class SimConsumer(ReadingClient):
     def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these partitions too."""
         with self._entered():
+            if any(place_of(p) in self._readers.assigned or place_of(p) in self._starting for p in partitions):
+                raise failure(KafkaError._CONFLICT, "Incremental assign failed")
             self._has_followed = True
             self._add(partitions)
 
     def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these partitions no more."""
         with self._entered():
+            if any(place_of(p) not in self._readers.assigned and place_of(p) not in self._starting for p in partitions):
+                raise failure(KafkaError._INVALID_ARG, "Incremental unassign failed")
             self._has_followed = True
             self._remove(map(place_of, partitions))
 

@@ -174,7 +174,8 @@ class ConsumerMembership(Membership):
 
     def _exceed_polls(self) -> None:
         self._send_leave(lambda _answer: None)
-        self.generation = JOIN_EPOCH
+        self.generation = LEAVE_EPOCH
+        self._must_rejoin = self.is_rebalancing
         self._lose_all()
 
     def _leave(self) -> None:

@@ -38,10 +38,12 @@ class Sender(Protocol):
 class CoordinatorLink:
     """The connection to one group's coordinator."""
 
-    def __init__(self, host: Host, sender: Sender, group_id: str) -> None:
+    def __init__(self, host: Host, sender: Sender, group_id: str, reconnect_secs: float) -> None:
+        """``reconnect_secs``: longest time between two tries to reach a broker."""
         self._host = host
         self._sender = sender
         self.group_id = group_id
+        self._longest_secs = min(_LATEST_SECS, max(_SEARCH_SECS, reconnect_secs))
         self.state = "init"
         """As librdkafka's statistics show it; ``up`` when requests can be sent."""
         self.is_closed = False
@@ -100,7 +102,7 @@ class CoordinatorLink:
 
     def _search_again(self, answer: Any) -> None:
         self._failures = self._failures + 1 if isinstance(answer, int) else 0
-        self._host.call_later(min(_LATEST_SECS, _SEARCH_SECS * 2**self._failures), self._ask)
+        self._host.call_later(min(self._longest_secs, _SEARCH_SECS * 2**self._failures), self._ask)
 
     def _connect(self, answer: Any) -> None:
         if isinstance(answer, int):

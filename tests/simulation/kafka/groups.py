@@ -22,7 +22,7 @@ from tests.simulation.kafka.partition_log import ErrorCode
 ADMIN: Final = Identity("")
 """Who commits without being a member: tools, and consumers that join no group."""
 MAX_METADATA_BYTES: Final = 4096
-"""Kafka's default of ``offset.metadata.max.bytes``."""
+"""Kafka's default of ``offset.metadata.max.bytes``. Kafka 4.3 refuses metadata of this length."""
 FIRST_DELAY_SECS: Final = 3.0
 """Kafka's default of ``group.initial.rebalance.delay.ms``, in seconds."""
 
@@ -225,7 +225,7 @@ class GroupCoordinator:
         found = self._cluster.topic(topic)
         if found is None or number >= len(found.partitions):
             return KafkaError.UNKNOWN_TOPIC_OR_PART
-        if len(commit.metadata.encode()) > self._settings.max_metadata_bytes:
+        if len(commit.metadata.encode()) >= self._settings.max_metadata_bytes:
             return KafkaError.OFFSET_METADATA_TOO_LARGE
         return None
 

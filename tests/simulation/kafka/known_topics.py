@@ -61,19 +61,23 @@ class KnownTopic:
 class KnownTopics:
     """The topics that a consumer follows."""
 
-    def __init__(self, host: Host, refresh: Refresh, *, interval_secs: float, propagation_secs: float) -> None:
+    def __init__(
+        self, host: Host, refresh: Refresh, *, interval_secs: float, propagation_secs: float, reconnect_secs: float
+    ) -> None:
+        """``reconnect_secs``: longest time between two tries to reach a broker."""
         self._host = host
         self._refresh = refresh
         self._interval_secs = interval_secs
         self._propagation_secs = propagation_secs
+        self._longest_secs = min(_LATEST_SECS, reconnect_secs)
         self._topics: dict[str, KnownTopic] = {}
         self._timer: Timer | None = None
         self._is_asking = False
         self._failures = 0
         """Questions without an answer since the last answer."""
         self.is_closed = False
-        self.on_gone: Callable[[str, ErrorCode], None] = lambda _topic, _error: None
-        """Called when a topic is not there any more, or may not be seen."""
+        self.on_gone: Callable[[str, list[ErrorCode]], None] = lambda _topic, _errors: None
+        """Called when a topic is not there, or may not be seen, with the errors of its partitions."""
         self.on_epochs: Callable[[str, list[int]], None] = lambda _topic, _partitions: None
         """Called with partitions that have a newer leader epoch, or may have another leader."""
         self.on_answer: Callable[[], None] = lambda: None
@@ -101,7 +105,7 @@ class KnownTopics:
     def ask(self, secs: float | None = None) -> None:
         """Ask about all of them this much later, or earlier if that is planned already; soon unless told when."""
         if secs is None:
-            secs = min(_LATEST_SECS, _SOON_SECS * 2**self._failures)
+            secs = min(self._longest_secs, _SOON_SECS * 2**self._failures)
         due = self._host.scheduler.now + secs
         if self.is_closed or (self._timer is not None and not self._timer.cancelled and self._timer.at <= due):
             return
@@ -156,10 +160,11 @@ class KnownTopics:
                 self._lose(name, topic, Existence.GONE, view)
 
     def _lose(self, name: str, topic: KnownTopic, existence: Existence, error: ErrorCode) -> None:
+        has_vanished = existence == Existence.GONE and bool(topic.leaders)
         topic.error = error
         topic.leaders = []
         if topic.enter(existence, self._host.scheduler.now):
-            self.on_gone(name, error)
+            self.on_gone(name, [KafkaError._UNKNOWN_PARTITION, error] if has_vanished else [error])
 
     def _learn_partitions(self, name: str, topic: KnownTopic, view: TopicView) -> None:
         topic.enter(Existence.EXISTS, self._host.scheduler.now)

@@ -80,9 +80,7 @@ class Membership(ABC):
         """Whether the membership has ended, after `terminate`."""
         self._is_terminating = False
         self._polls_too_seldom = False
-        self._told: dict[str, ErrorCode] = {}
-        """Errors of topics that the application knows."""
-        topics.on_answer = self._take_metadata
+        topics.on_answer = self._follow_topics
 
     @property
     def identity(self) -> Identity:
@@ -215,20 +213,6 @@ class Membership(ABC):
             self.serve()
 
     # Topics.
-
-    def _take_metadata(self) -> None:
-        """Tell the application of subscribed topics that are not there, once each."""
-        errors = {
-            name: self._topics[name].error
-            for name in self.subscription
-            if self._topics[name].existence in {"gone", "refused"}
-        }
-        for name, code in errors.items():
-            if self._told.get(name) != code:
-                text = f"Subscribed topic not available: {name}: {KafkaError(code).str()}"
-                self._application.tell_error(code, text, name)
-        self._told = errors
-        self._follow_topics()
 
     def _follow_topics(self) -> None:
         """Act on the newest metadata."""

@@ -65,6 +65,8 @@ class Reader:
         self.is_held = False
         """Paused by the library, during a rebalance."""
         self.is_backing_off = False
+        self.has_failed = False
+        """Whether the policy is to give up, and has been followed: only a new assignment mends that."""
         self.told_end = OFFSET_INVALID
         self.last_error: ErrorCode | None = None
 
@@ -129,6 +131,7 @@ class Positions:
         reader.is_active = False
         policy = self._reading.reset
         if policy == "error":
+            reader.has_failed = True
             text = f"{why}: {KafkaError(error).str()}"
             self._add_error(reader, KafkaError._AUTO_OFFSET_RESET, at.offset, text)
         else:

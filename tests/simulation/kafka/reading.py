@@ -256,13 +256,6 @@ class Readers:
         self.queue.append(chunk)
         self._on_arrival()
 
-    def add_errors_of(self, topic: str, code: ErrorCode, why: str) -> None:
-        """Tell the application an error of each partition of a topic."""
-        for place, reader in self.assigned.items():
-            if place[0] == topic:
-                text = f"{topic} [{place[1]}]: {why} ({KafkaError(code).str()})"
-                self._add_error(reader, code, OFFSET_INVALID, text)
-
     def drop(self, chunk: Chunk) -> None:
         """The first chunk of the queue was taken, or is of no use any more."""
         self.queue.popleft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, Message, TopicPartition
@@ -50,6 +51,7 @@ class ReadingClient(AskingClient):
             self._refresh_views,
             interval_secs=self._secs("topic.metadata.refresh.interval.ms", 300_000),
             propagation_secs=self._secs("topic.metadata.propagation.max.ms", 30_000),
+            reconnect_secs=self._secs("reconnect.backoff.max.ms", 10_000),
         )
         self._topics.on_gone = self._tell_gone
         self._readers = Readers(
@@ -140,8 +142,18 @@ class ReadingClient(AskingClient):
         self._errors.append(error_message(code, text, topic, None if topic is None else 0, None))
         self._changed.notify_all()
 
-    def _tell_gone(self, topic: str, code: ErrorCode) -> None:
-        self._readers.add_errors_of(topic, code, "desired partition is no longer available")
+    def _tell_gone(self, topic: str, codes: Sequence[ErrorCode]) -> None:
+        """Tell `error_cb` of every partition, unless a rebalance takes it away before the next poll."""
+
+        def tell(reader: Reader) -> None:
+            callback = self._properties.get("error_cb")
+            if callback is not None and self._readers.assigned.get(reader.place) is reader and not reader.is_held:
+                for code in codes:
+                    callback(KafkaError(code, f"{topic} [{reader.place[1]}]: {KafkaError(code).str()}"))
+
+        for place, reader in self._readers.assigned.items():
+            if place[0] == topic:
+                self._add_event(partial(tell, reader))
 
     # Assignments.
 
@@ -189,7 +201,7 @@ class ReadingClient(AskingClient):
         """Read on there. Raises KafkaException when the partition is not being read."""
         with self._entered():
             reader = self._readers.assigned.get(place_of(partition))
-            if reader is None:
+            if reader is None or reader.has_failed:
                 raise failure(KafkaError._STATE, f"Failed to seek to offset {partition.offset}")
             self._readers.seek(reader, position_of(partition))
 

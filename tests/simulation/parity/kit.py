@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 PATIENCE_SECS: Final = 30.0
 """Longest wait of a story for a state that must come, on a busy machine. Only a failing story waits so long."""
 ResourceKind = Literal["topic", "group"]
+Operation = Literal["Read", "Write", "Describe"]
 
 
 class Elsewhere(Protocol):
@@ -98,8 +99,8 @@ class Kit(ABC):
         """Bring them back."""
 
     @abstractmethod
-    def deny(self, kind: ResourceKind, name: str, *operations: str) -> None:
-        """Withdraw rights, such as ``Read``, from all clients; returns when it is in force."""
+    def deny(self, kind: ResourceKind, name: str, *operations: Operation) -> None:
+        """Withdraw rights from all clients; returns when it is in force."""
 
     @abstractmethod
     def allow(self, kind: ResourceKind, name: str) -> None:

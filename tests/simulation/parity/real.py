@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tests.simulation.parity.kit import PATIENCE_SECS, Elsewhere, Kit, ResourceKind
+from tests.simulation.parity.kit import PATIENCE_SECS, Elsewhere, Kit, Operation, ResourceKind
 from tests.support.kafka import topics
 from tests.support.kafka.local import LocalKafka
 from tests.support.kafka.wire import write_raw
@@ -38,6 +38,11 @@ BROKER_SETTINGS: Final[Mapping[str, str]] = {
 """Settings of the broker beside `QUICK_SETTINGS`: rights that can be withdrawn, and quick compaction."""
 _ANSWER_SECS: Final = 20.0
 _KINDS: Final = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
+_OPERATIONS: Final[Mapping[Operation, AclOperation]] = {
+    "Read": AclOperation.READ,
+    "Write": AclOperation.WRITE,
+    "Describe": AclOperation.DESCRIBE,
+}
 _EVERYBODY: Final = "User:*"
 
 
@@ -114,12 +119,12 @@ class RealKit(Kit):
     def start_brokers(self) -> None:
         self._kafka.start()
 
-    def deny(self, kind: ResourceKind, name: str, *operations: str) -> None:
+    def deny(self, kind: ResourceKind, name: str, *operations: Operation) -> None:
         rules = [_rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)]
-        rules += [_rule(kind, name, _operation(one), AclPermissionType.DENY) for one in operations]
+        rules += [_rule(kind, name, _OPERATIONS[one], AclPermissionType.DENY) for one in operations]
         for done in self._admin.create_acls(rules).values():
             done.result(_ANSWER_SECS)
-        self._until(lambda: not self._rights(kind, name) & set(map(_operation, operations)))
+        self._until(lambda: not self._rights(kind, name) & {_OPERATIONS[one] for one in operations})
 
     def allow(self, kind: ResourceKind, name: str) -> None:
         before = self._rights(kind, name)
@@ -198,15 +203,6 @@ class _Process:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def _operation(name: str) -> AclOperation:
-    return {
-        "Read": AclOperation.READ,
-        "Write": AclOperation.WRITE,
-        "Describe": AclOperation.DESCRIBE,
-        "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
-    }[name]
 
 
 def _rule(kind: ResourceKind, name: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:

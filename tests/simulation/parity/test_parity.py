@@ -33,6 +33,7 @@ from difflib import unified_diff
 import pytest
 
 from tests.simulation.parity.recorded import recorded, recorded_stories
+from tests.simulation.parity.simulated import tell_simulated
 from tests.simulation.parity.stories import STORIES
 from tests.simulation.parity.telling import tell_really
 from tests.support.kafka.fixtures import LocalKafkaFactory
@@ -47,6 +48,12 @@ def differences(found: dict[str, list[str]]) -> str:
 def test_every_story_is_recorded() -> None:
     assert recorded_stories() == set(STORIES)
     assert len({story.tell for story in STORIES.values()}) >= 25
+
+
+@pytest.mark.parametrize("name", sorted(STORIES))
+def test_the_simulated_kafka_does_what_was_recorded(name: str) -> None:
+    if found := differences({name: tell_simulated(STORIES[name])}):
+        pytest.fail(found, pytrace=False)
 
 
 @pytest.mark.kafka

@@ -18,9 +18,9 @@ def commit(member: Reader, topic: str, offset: int, metadata: str = "", number: 
 
 
 def committed(reader: Reader, topic: str, number: int = 0) -> list[Any]:
-    """Offset, metadata and leader epoch of the group's commit."""
+    """Offset, metadata and leader epoch of the group's commit. No metadata are told as empty ones by some clients."""
     [place] = reader.consumer.committed(on(topic, [number]), timeout=10)
-    return [place.offset, place.metadata, place.leader_epoch]
+    return [place.offset, place.metadata or "", place.leader_epoch]
 
 
 def joined(kit: Kit, group: str, topic: str, count: int = 1, **properties: Any) -> Member:
@@ -152,17 +152,12 @@ def commits_of_those_who_left(kit: Kit) -> None:
     kit.note("member", commit(member, topic, 1))
     kit.note("not its partition", commit(member, topic, 1, number=7))
     kit.note("missing topic", commit(member, kit.unique("missing"), 1))
-    member.consumer.unsubscribe()
-    kit.until(lambda: member.has(0), member)
-    kit.meanwhile(1.0, member)
-    kit.note("diary", member.diary)
-    kit.note("after leaving", commit(member, topic, 2))
-    kit.note("read back", committed(member, topic)[0])
-    other = joined(kit, group, topic)
-    kit.note("while another is there", commit(member, topic, 3))
-    kit.note("read back", committed(other, topic)[0])
     member.close()
+    kit.note("diary", member.diary)
     kit.note("after closing", attempt(lambda: member.consumer.commit(offsets=on(topic, [0]), asynchronous=False)))
     kit.note("committed after closing", attempt(lambda: member.consumer.committed(on(topic, [0]), timeout=5)))
     kit.note("poll after closing", attempt(lambda: member.consumer.poll(0.1)))
+    kit.note("closing again", attempt(member.close))
+    other = joined(kit, group, topic)
+    kit.note("read back", committed(other, topic)[0])
     other.close()

@@ -167,14 +167,19 @@ def questions_about_missing_topics(kit: Kit) -> None:
     kit.note("bounds", attempt(lambda: ask(TopicPartition(missing, 0), timeout=5)))
     kit.note("bounds of a missing partition", attempt(lambda: ask(TopicPartition(topic, 9), timeout=5)))
     kit.note("committed", attempt(lambda: places(consumer.committed(on(missing, [0]), timeout=5))))
-    times = [TopicPartition(missing, 0, 1)]
-    kit.note("offsets for times", attempt(lambda: places(consumer.offsets_for_times(times, timeout=5))))
+    for what, times in (
+        ("a missing topic", [TopicPartition(missing, 0, 1)]),
+        ("a missing partition", [TopicPartition(topic, 9, 1)]),
+        ("with a known one", [TopicPartition(topic, 0, 1), TopicPartition(topic, 9, 1)]),
+    ):
+        kit.note(f"times of {what}", attempt(lambda: places(consumer.offsets_for_times(times, timeout=5))))  # noqa: B023
+    kit.note("events of questions", reader.events)
     consumer.assign([TopicPartition(missing, 0, 0)])
     kit.meanwhile(4.0, reader)
-    kit.note("errors of reading", reader.errors)
+    kit.note("reading", [reader.errors, reader.events])
     reader.errors.clear()
+    reader.events.clear()
     consumer.assign([TopicPartition(topic, 9, 0)])
     kit.meanwhile(4.0, reader)
-    kit.note("errors of reading a missing partition", reader.errors)
-    kit.note("events", reader.events)
+    kit.note("reading a missing partition", [reader.errors, reader.events])
     reader.close()
