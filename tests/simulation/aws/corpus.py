@@ -20,12 +20,13 @@ from tests.simulation.aws.records import Api
 Headers = tuple[tuple[str, str], ...]
 
 STATUSES: Final = (
-    200, 200, 200, 201, 202, 204, 206, 226, 299, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 407,
+    200, 200, 200, 100, 101, 103,
+    201, 202, 204, 206, 226, 299, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 407,
     408, 409, 411, 421, 425, 426, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 511, 520, 522, 530, 599, 600,
     700, 999,
 )  # fmt: skip
 """200 stands there three times: it tempts a client to believe. 413 is missing: it means the same from a proxy as from
-AWS, that the entry is too large."""
+AWS, that the entry is too large. After 100 and 103 a client waits for the answer itself, which never comes."""
 
 _JSON: Final = ("Content-Type", "application/x-amz-json-1.1")
 HEADERS: Final[Mapping[str, Headers]] = {
