@@ -61,6 +61,9 @@ class Witness:
         """Add what is known for certain only when the story has ended: aborted records, calls and log lines."""
         for record, written in self._in_log:
             written.is_readable &= not record.is_aborted
+        for name, topic in self._world.cluster.topics.items():
+            for log in topic.partitions:
+                self._evidence.log_ends[Partition(name, log.number), topic.id] = log.last_stable
         cloud = self._world.cloud
         self._evidence.calls += calls_of(cloud.calls, cloud.arrivals)
         for at, kind, facts in self._world.history.happenings:

@@ -73,6 +73,7 @@ class World:
         self.evidence.secrets.add(OUR_SECRET)
         for customer in self.customers.values():
             customer.open_account()
+        self.evidence.has_kafka_weather = any(kind.startswith("kafka.") for kind in self.plan.rates)
         set_weather(self, self.plan.rates)
 
     def schedule(self) -> None:

@@ -22,12 +22,12 @@ from pushrail_stream.operations.dead_letters import DeadLetterFilter
 from pushrail_stream.operations.destinations import known_destinations
 from pushrail_stream.operations.document_changes import require_keyring
 from pushrail_stream.operations.offsets import move_offsets, order_skip, parse_target
-from pushrail_stream.operations.replay import ReplayLimits, replay_dead_letters, replay_events
+from pushrail_stream.operations.replay import ReplayLimits, ReplayResult, replay_dead_letters, replay_events
 from pushrail_stream.operations.replay_selection import EventFilter
 from pushrail_stream.operations.retries import retry_now as begin_retries
 from pushrail_stream.operations.sealing_keys import generate_key, remove_keys, rotate_documents
 from pushrail_stream.operations.times import now_ms
-from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, Text
+from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, ReplayRun, Text
 from tests.simulation.people.registry import any_destination
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import between, chance, one_of
@@ -123,12 +123,13 @@ def run_check(world: World) -> None:
     settings, begun_at = world.settings, world.scheduler.now
     directory = known_destinations(settings).directory
     with check_deliveries(settings, directory, (0, now_ms() + _DAY_MS), Silent()) as result:
+        events = result.events
         found = tuple(
             CheckedDelivery(status, one.origin, one.destination)
             for status in STATUSES
             for one in result.deliveries(status)
         )
-    world.evidence.checks.append(CheckRun(begun_at, world.scheduler.now, found))
+    world.evidence.checks.append(CheckRun(begun_at, world.scheduler.now, found, events))
 
 
 @trouble(2.0, least="calm")
@@ -161,6 +162,7 @@ def search(world: World, *, destination: str) -> None:
 @trouble(2.0, destination=any_destination)
 def retry_now(world: World, *, destination: str) -> None:
     """An operator begins the waiting retries of a destination."""
+    world.evidence.retries_asked_for = True
     world.office.do("retry now", begin_retries, world.settings, destination)
 
 
@@ -170,8 +172,9 @@ def replay_letters(world: World, *, again: bool, limit: int | None) -> None:
 
     def replay() -> int:
         known, limits = known_destinations(world.settings), ReplayLimits(deliveries=limit)
-        wanted = DeadLetterFilter()
-        return replay_dead_letters(world.settings, known, wanted, limits, Silent(), again=again).chosen.total()
+        wanted, begun_at = DeadLetterFilter(), world.scheduler.now
+        result = replay_dead_letters(world.settings, known, wanted, limits, Silent(), again=again)
+        return _note_replay(world, begun_at, result)
 
     world.office.do("replay dlq", replay)
 
@@ -183,10 +186,18 @@ def replay_past_events(world: World, *, destination: str, back_secs: float) -> N
     def replay() -> int:
         until = now_ms()
         wanted = EventFilter(since_ms=until - round(1_000 * back_secs), until_ms=until, destination=destination)
-        known = known_destinations(world.settings)
-        return replay_events(world.settings, known, wanted, ReplayLimits(), Silent()).chosen.total()
+        known, begun_at = known_destinations(world.settings), world.scheduler.now
+        result = replay_events(world.settings, known, wanted, ReplayLimits(), Silent())
+        return _note_replay(world, begun_at, result)
 
     world.office.do("replay events", replay)
+
+
+def _note_replay(world: World, begun_at: float, result: ReplayResult) -> int:
+    """Tell the oracle of a replay that ended; the number of its deliveries."""
+    chosen = result.chosen.total()
+    world.evidence.replays.append(ReplayRun(begun_at, world.scheduler.now, result.replay_id, chosen))
+    return chosen
 
 
 @trouble(1.0, remove=chance(0.5))
