@@ -59,7 +59,8 @@ class SimClient:
         """Callbacks that `poll` will make."""
         self._changed = Condition(self.scheduler)
         """Notified when an event or an awaited answer has come."""
-        self._next_statistics = self.scheduler.now
+        self._statistics_secs = self._number("statistics.interval.ms", 0) / 1000
+        self._next_statistics = self.scheduler.now if self._statistics_secs else _FOREVER
         self._sent = 0
         self._in_flight: dict[int, dict[int, Done]] = {}
         """By broker the requests without an answer."""
@@ -170,7 +171,8 @@ class SimClient:
 
     def _serve_events(self) -> int:
         """Make the callbacks that are due; their number."""
-        self._serve_statistics()
+        if self.scheduler.now >= self._next_statistics:
+            self._serve_statistics()
         served = 0
         while self._events:
             served += 1
@@ -178,9 +180,9 @@ class SimClient:
         return served
 
     def _serve_statistics(self) -> None:
-        callback, interval_ms = self._properties.get("stats_cb"), self._number("statistics.interval.ms", 0)
-        if callback is not None and interval_ms and self.scheduler.now >= self._next_statistics:
-            self._next_statistics = self.scheduler.now + interval_ms / 1000
+        self._next_statistics = self.scheduler.now + self._statistics_secs
+        callback = self._properties.get("stats_cb")
+        if callback is not None:
             callback(orjson.dumps(self._statistics()).decode())
 
     def _statistics(self) -> dict[str, Any]:
