@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from types import CoroutineType
 from typing import Any, Final, final
 
 from tests.simulation.scheduler import Condition, Host, HostKilled
@@ -63,12 +63,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Close the coroutines of a killed host, which would else end at some later moment."""
         for task in sorted(asyncio.all_tasks(self), key=lambda task: (len(task.get_name()), task.get_name())):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine = task.get_coro()
-            for _ in range(_MOST_CLOSINGS):
-                # Its last steps raise anything: whatever they would do needs a host that lives.
-                with suppress(BaseException):
-                    coroutine.close()
-                    break
+            _close(task.get_coro())
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none: connections call `call_soon_threadsafe`."""
@@ -149,3 +144,17 @@ class _Listener:
 
     async def wait_closed(self) -> None:
         """It closes at once."""
+
+
+def _close(coroutine: Any) -> None:
+    """Close a coroutine, and first those that it waits for: one that waits again while it is closed stays open."""
+    for _ in range(_MOST_CLOSINGS):
+        if isinstance(coroutine.cr_await, CoroutineType):
+            _close(coroutine.cr_await)
+        try:
+            coroutine.close()
+        except RuntimeError:  # it waits for something more
+            continue
+        except BaseException:  # noqa: BLE001, S110 - its last steps raise anything: they would need a host that lives
+            pass
+        return

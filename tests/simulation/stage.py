@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.simulation.kafka.consumed import SimMessage
 from tests.simulation.kafka.consumer import SimConsumer
 from tests.simulation.kafka.groups import Coordinators
 from tests.simulation.kafka.producer import SimProducer
-from tests.simulation.people.customers import OUR_KEY, OUR_SECRET
+from tests.simulation.people.customers import CREDENTIALS
 from tests.simulation.plan import Plan
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.substitution import EPOCH, KafkaClients, simulated
@@ -28,13 +29,11 @@ from tests.simulation.witness import Witness
 from tests.simulation.world import World
 
 _ENVIRONMENT: Final = {
-    "AWS_ACCESS_KEY_ID": OUR_KEY,
-    "AWS_SECRET_ACCESS_KEY": OUR_SECRET,
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": "no-such-file",
-    "AWS_SHARED_CREDENTIALS_FILE": "no-such-file",
+    "AWS_SHARED_CREDENTIALS_FILE": CREDENTIALS,
 }
-"""The environment of all processes."""
+"""The environment of all processes, in which AWS's library finds our own key and nothing of this machine."""
 
 
 @contextmanager
@@ -56,6 +55,9 @@ def opened(plan: Plan) -> Iterator[World]:
 
     network = Network(cloud)
     with (
+        warnings.catch_warnings(
+            action="ignore", category=RuntimeWarning
+        ),  # a host was killed before it awaited something
         TemporaryDirectory() as folder,
         chdir(folder),
         patch.dict(os.environ, _ENVIRONMENT),

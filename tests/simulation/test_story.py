@@ -7,6 +7,9 @@ import pytest
 from tests.simulation.plan import Plan
 from tests.simulation.story import Story, play, read_plan, with_kinds
 
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+"""A host may be killed between the making of a coroutine and its first step."""
+
 
 def short(seed: int) -> Plan:
     """A calm story of which the first minute is played."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.settings.model import Settings
+from tests.simulation.aws.our_identity import OurIdentity
 from tests.simulation.history import History
 from tests.simulation.oracle.evidence import UNHEALED, Disturbance, DisturbanceKind, DocumentEdit, Evidence
-from tests.simulation.people.customers import OUR_KEY, OUR_SECRET, OUR_USER, Customer
+from tests.simulation.people.customers import CREDENTIALS, KMS_KEY, OUR_USER, Customer
 from tests.simulation.people.events import Sent
 from tests.simulation.people.fleet import Fleet
 from tests.simulation.people.operators import Office
@@ -69,12 +71,20 @@ class World:
         for topic in plan_topics(self.settings):
             count = self.plan.partitions if topic.holds_events else _RETRY_PARTITIONS
             self.cluster.create_topic(topic.name, 1 if topic.one_partition else count, {**topic.config, **_DURABLE})
-        self.cloud.accounts.create_our_key(OUR_USER, OUR_KEY, OUR_SECRET)
-        self.evidence.secrets.add(OUR_SECRET)
+        self.identity = OurIdentity(self.cloud.accounts, self.plan.dice("our key"), OUR_USER, Path(CREDENTIALS))
+        self.evidence.secrets.add(self.identity.secret)
+        self.cloud.kms.create_key(KMS_KEY)
         for customer in self.customers.values():
             customer.open_account()
         self.evidence.has_kafka_weather = any(kind.startswith("kafka.") for kind in self.plan.rates)
         set_weather(self, self.plan.rates)
+
+    def renew_own_key(self) -> None:
+        """Give our user a new key and every right, and put the key where workers find it."""
+        self.identity.create_key()
+        self.evidence.secrets.add(self.identity.secret)
+        self.identity.write()
+        self.identity.allow_roles()
 
     def schedule(self) -> None:
         """Let every trouble of the plan happen at its time."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.aws.faults import Fault
 from tests.simulation.aws.policies import PUT_EVENTS, deny
-from tests.simulation.people.customers import OUR_KEY, OUR_SECRET, OUR_USER
+from tests.simulation.people.customers import KMS_KEY
 from tests.simulation.people.drawing import EVENT_TYPES, REGIONS
 from tests.simulation.people.registry import any_destination
 from tests.simulation.people.troubles import trouble
-from tests.simulation.plan import Draw, Plan, between, chance, one_of
+from tests.simulation.plan import Draw, Plan, between, one_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -91,15 +92,27 @@ def lower_quota(world: World, *, destination: str, per_second: float, secs: floa
     )
 
 
-@trouble(1.0, secs=between(5, 200), delete=chance(0.5))
-def lose_own_credentials(world: World, *, secs: float, delete: bool) -> None:
-    """Our own key expires or is deleted; somebody renews it later."""
-    accounts = world.cloud.accounts
-    if delete:
-        accounts.delete_key(OUR_KEY)
-    else:
-        accounts.expire_key(OUR_KEY, world.wall_secs)
-    world.mend_later(secs, "our own key", partial(accounts.create_our_key, OUR_USER, OUR_KEY, OUR_SECRET))
+@trouble(1.0, how=one_of("expire", "revoke", "garble_file", "remove_file", "forbid_roles"), secs=between(5, 200))
+def lose_own_credentials(world: World, *, how: str, secs: float) -> None:
+    """Our own key or its file cannot be used, or may not assume roles; somebody makes a new one later."""
+    identity = world.identity
+    losses: dict[str, Callable[[], None]] = {
+        "expire": partial(identity.expire, world.wall_secs),
+        "revoke": identity.revoke,
+        "garble_file": identity.garble_file,
+        "remove_file": identity.remove_file,
+        "forbid_roles": identity.forbid_roles,
+    }
+    losses[how]()
+    world.mend_later(secs, "our own key", world.renew_own_key)
+
+
+@trouble(0.7, secs=between(10, 120))
+def disable_kms_key(world: World, *, secs: float) -> None:
+    """The KMS key that wraps sealed secrets is disabled by mistake."""
+    key = world.cloud.kms.keys[KMS_KEY]
+    key.enabled = False
+    world.mend_later(secs, "KMS key", partial(setattr, key, "enabled", True))
 
 
 _OUTAGES: Final[Draw] = one_of(

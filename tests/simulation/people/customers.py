@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 OUR_ACCOUNT: Final = "999999999999"
 """The vendor's own AWS account."""
 OUR_USER: Final = f"arn:aws:iam::{OUR_ACCOUNT}:user/pushrail-stream"
-OUR_KEY: Final = "AKIAOUROWNKEY00000001"
-OUR_SECRET: Final = "our/own/secret/access/key/0123456789abcd"
+CREDENTIALS: Final = "credentials"
+"""The file with our own key, in the story's own folder."""
+KMS_KEY: Final = f"arn:aws:kms:us-east-1:{OUR_ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 _SECRET_DIGITS: Final = 40
 
 

@@ -116,7 +116,7 @@ def draw_settings(dice: Random) -> dict[str, Any]:
             "session_policy": dice.random() < 0.7,
             "max_calls_per_second": dice.choice([2, 100]),
         },
-        "secrets": {"keyring": KEYRING},
+        "secrets": {"keyring": KEYRING, "kms_endpoint_url": "http://kms.us-east-1.sim"},
         "history": {"index": INDEX},
         "http": {"port": 0},
     }

@@ -25,6 +25,7 @@ from pushrail_stream.operations.document_plan import field_of, new_name, stored_
 from pushrail_stream.operations.sealing_keys import generate_key
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.sealing import Place
+from tests.simulation.people.customers import KMS_KEY
 from tests.simulation.people.drawing import EVENT_TYPES, VENDOR
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import Plan, between, one_of
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _SECRET: Final = "auth.secretAccessKey"
+_KMS_SHARE: Final = 0.2
+"""Part of the stories whose secrets are sealed under a KMS key."""
 _TRIES: Final = 20
 """Times that a patient operator repeats a command: an outage is over by then."""
 _PAUSE_SECS: Final = 10.0
@@ -71,7 +74,8 @@ def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
 
 def prepare_registry(world: World) -> None:
     """Make the keyring and put the documents of the plan, before the first worker starts."""
-    generate_key(world.settings, "key-1", None, is_dry_run=False)
+    kms = KMS_KEY if world.plan.dice("keyring").random() < _KMS_SHARE else None
+    generate_key(world.settings, "key-1", kms, is_dry_run=False)
     put(world, *world.customers.values())
 
 
