@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 import subprocess
@@ -36,8 +37,14 @@ SCRAPED = {"job", "instance"}
 """The labels that Prometheus adds itself."""
 
 
+@functools.cache
+def rule_file() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(RULES.read_text())
+    return found
+
+
 def rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    return [rule for group in rule_file()["groups"] for rule in group["rules"]]
 
 
 def alerts() -> dict[str, dict[str, Any]]:
