@@ -12,7 +12,7 @@ _DEADLINE_SECS: Final = 30.0
 
 def produce(bootstrap_servers: str, topic: str, values: list[bytes], *, partition: int = 0) -> None:
     """Write ``values`` to one partition and return when the broker has acknowledged them all."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": 0})
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "max.in.flight": 1, "log_level": 0})
     failed: list[object] = []
     for value in values:
         producer.produce(
