@@ -120,6 +120,11 @@ class Member(Reader):
         """Whether it owns so many partitions."""
         return len(self.owned) == count
 
+    @property
+    def moves(self) -> list[str]:
+        """The diary without rebalances that changed nothing: their number depends on who came first."""
+        return [entry for entry in self.diary if entry != "assign 0"]
+
     def numbers(self) -> list[int]:
         """The partitions that it owns."""
         return sorted(number for _, number in self.owned)

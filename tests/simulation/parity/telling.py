@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
@@ -32,13 +32,13 @@ class Told(NamedTuple):
     secs: float
 
 
-def tell_really(start: StartKafka, stories: Iterable[Story]) -> dict[str, Told]:
+def tell_really(start: StartKafka, stories: Collection[Story], *, at_once: int = _AT_ONCE) -> dict[str, Told]:
     """The notes of each story, by its name. A story that fails ends with a note that begins with FAILED."""
     together = [story for story in stories if not story.is_exclusive]
     alone = [story for story in stories if story.is_exclusive]
     with ThreadPoolExecutor(1) as other:
         rest = other.submit(_tell_all, start, alone, at_once=1)
-        return _tell_all(start, together, at_once=_AT_ONCE) | rest.result()
+        return _tell_all(start, together, at_once=at_once) | rest.result()
 
 
 def _tell_all(start: StartKafka, stories: list[Story], *, at_once: int) -> dict[str, Told]:

@@ -38,6 +38,9 @@ from tests.simulation.parity.stories import STORIES
 from tests.simulation.parity.telling import tell_really
 from tests.support.kafka.fixtures import LocalKafkaFactory
 
+MOST_DIFFERING = 5
+"""Stories that may be told once more: more than were seen to differ on a machine with six processes per processor."""
+
 
 def differences(found: dict[str, list[str]]) -> str:
     """What was not as recorded, for a reader."""
@@ -59,6 +62,10 @@ def test_the_simulated_kafka_does_what_was_recorded(name: str) -> None:
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_the_real_kafka_does_what_was_recorded(local_kafka_factory: LocalKafkaFactory) -> None:
-    told = tell_really(local_kafka_factory, list(STORIES.values()))
+    """A busy machine may bring events into another order: a story that differs is told once more, by itself."""
+    told = tell_really(local_kafka_factory, STORIES.values())
+    differing = [STORIES[name] for name, (notes, _) in told.items() if notes != recorded(name)]
+    assert len(differing) <= MOST_DIFFERING, [story.name for story in differing]
+    told |= tell_really(local_kafka_factory, differing, at_once=1)
     if found := differences({name: notes for name, (notes, _) in told.items()}):
         pytest.fail(found, pytrace=False)
