@@ -54,7 +54,7 @@ def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str
     seen = story.event_of_said(said)
     if seen is None:
         return "there is no such event"
-    if why := _wrong_event(seen, said.fields):
+    if why := _wrong_event(story, seen, said.fields):
         return why
     match said.get("status"):
         case "skipped":
@@ -67,13 +67,14 @@ def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str
             return f"its status is {other}"
 
 
-def _wrong_event(seen: EventSeen, fields: dict[str, Any]) -> str:
-    if isinstance(seen.event, Undecodable):
+def _wrong_event(story: Deliveries, seen: EventSeen, fields: dict[str, Any]) -> str:
+    event = story.sent_event(seen)
+    if event is None:
         return "" if fields.get("status") == "dead_lettered" else "the record is no canonical event"
     if fields.get("code") == STEPPED_OVER:
         return ""
     for name, attribute in _EVENT_FIELDS.items():
-        if fields.get(name) != (expected := getattr(seen.event, attribute)):
+        if fields.get(name) != (expected := getattr(event, attribute)):
             return f"{name} is {fields.get(name)!r}, and the event's is {expected!r}"
     return ""
 
@@ -107,7 +108,7 @@ def _wrong_call(story: Deliveries, calls: dict[str, Call], seen: EventSeen, said
     if said.get("batchSize") != len(call.entries):
         return f"the call {request_id} has {len(call.entries)} entries, not {said.get('batchSize')}"
     entry = call.entries[index]
-    if isinstance(seen.event, Undecodable) or entry.key != seen.event.idempotency_key:
+    if not story.is_entry_of(entry, seen):
         return f"the entry {index} of the call {request_id} is another event"
     return _wrong_result(call, entry, said) or _wrong_number(story, seen, said)
 

@@ -131,6 +131,6 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
         for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
         if seen.written.at <= call.at <= copy.written.at and not call.is_good
     ]
-    if failures and all(call.fault == "ours" for call in failures):
+    if failures and not story.clocks_jumped and all(call.fault == "ours" for call in failures):
         return "each of its calls failed for a cause of ours"
     return ""

@@ -16,7 +16,11 @@ def find_wrong_reports(story: Deliveries) -> Iterator[Violation]:
     for run in story.evidence.checks:
         for one in run.deliveries:
             seen = story.event_of(one.origin, run.ended_at)
-            if seen is not None and (why := _contradiction(story, run, one, seen)):
+            if (
+                seen is not None
+                and not story.is_ambiguous(one.origin)
+                and (why := _contradiction(story, run, one, seen))
+            ):
                 sentence = (
                     f"the check at {run.at:.3f} reports {position_of(one.origin)} to {one.destination} as "
                     f"{one.status}: {why}"

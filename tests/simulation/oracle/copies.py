@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pushrail_stream.core.event import Undecodable
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.record import NOT_UTF8
 from pushrail_stream.core.skips import CODE as STEPPED_OVER
@@ -68,8 +67,8 @@ def find_corrupt_arrivals(story: Deliveries) -> Iterator[Violation]:
 
 
 def _mistake(story: Deliveries, arrival: Arrival, twins: list[EventSeen]) -> str:
-    event = twins[0].event
-    if isinstance(event, Undecodable):
+    event = next((one for twin in twins if (one := story.sent_event(twin)) is not None), None)
+    if event is None:
         return "took a record that is no canonical event"
     owner = event.vendor, event.customer_external_id
     versions = [one for one in story.documents.possible(owner, 0.0, arrival.at) if one.bus == arrival.call.target]

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast, final
 import orjson
 
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers
+from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin
 from pushrail_stream.core.signals import OwnCredentialsFailed
 from tests.simulation.oracle.covers import first_covers
@@ -128,6 +128,10 @@ class Deliveries:
         right = [seen for seen in found if looks_right(seen)] if len(found) > 1 else []
         return next(reversed(right or found), None)
 
+    def is_ambiguous(self, origin: Origin) -> bool:
+        """Whether a position without a topic's id has had several records, so that traces of it may be of any."""
+        return len(self._at_place.get(origin[:3], ())) > 1
+
     def event_of_copy(self, copy: CopySeen) -> EventSeen | None:
         """The event that this is a copy of."""
         value = copy.written.record.value
@@ -177,7 +181,22 @@ class Deliveries:
 
     def is_entry_of(self, entry: Entry, seen: EventSeen) -> bool:
         """Whether an entry of a call is this event."""
-        return isinstance(seen.event, Event) and entry.key == seen.event.idempotency_key
+        event = self.sent_event(seen)
+        return event is not None and entry.key == event.idempotency_key
+
+    def sent_event(self, seen: EventSeen) -> Event | None:
+        """The event that a worker may send for a record; None when it is no canonical event.
+
+        Copies leave out headers whose names are not UTF-8, so the replay of such a record is a canonical event.
+        """
+        event, record = seen.event, seen.written.record
+        if isinstance(event, Undecodable) and any(one.headers.replay for one in self.copies_in(seen)):
+            event = decode(record.value, producer_headers(record.headers), self.evidence.settings.vendor)
+        return event if isinstance(event, Event) else None
+
+    def copies_in(self, seen: EventSeen) -> list[CopySeen]:
+        """The copies of an event for all destinations."""
+        return [copy for one in self.destinations_of(seen) for copy in self.copies_of(seen, one)]
 
     def arrivals_of(self, value: bytes, destination: str) -> list[Arrival]:
         """The arrivals of these bytes at the destination's bus, or at one that it shares."""

@@ -71,3 +71,12 @@ def test_no_event_is_left_out() -> None:
     ]
     told.evidence.written[-1].gone_at = 1_500.0
     assert wrong(told, ("delivered", first)) == []
+
+
+def test_a_position_with_several_records_is_not_judged() -> None:
+    """The attempts log tells no record of a truncated log from the one that took its offset."""
+    told, event = delivered()
+    event.gone_at = 1_500.0
+    second = told.event(1_501.0, 7)
+    second.record = second.record._replace(offset=0)
+    assert wrong(told, ("delivered", second)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.copies import find_corrupt_arrivals, find_unmarked_replays, find_untrue_copies
 from tests.simulation.oracle.evidence import ReplayRun, Violation
 from tests.simulation.oracle.told import BUS, CUSTOMER, ONE, TIER, WORKER, Told, delivered, event_value
@@ -148,3 +149,13 @@ def test_a_destination_gets_only_the_types_that_it_asks_for() -> None:
     event = told.event(1_000.0)
     told.call(1_001.0, event)
     assert len(arrivals(told)) == 1
+
+
+def test_a_replay_leaves_out_headers_without_a_name() -> None:
+    told, _ = delivered()
+    event = told.event(1_004.0, 7, headers=((NOT_UTF8, b"value"),))
+    told.call(1_005.0, event)
+    (found,) = arrivals(told)
+    assert "no canonical event" in found
+    told.copy(1_004.5, event, host="office", replay="rp-1", replay_count=1)
+    assert arrivals(told) == []
