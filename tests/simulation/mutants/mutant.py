@@ -78,8 +78,8 @@ class Mutant:
 
     name: str
     changes: tuple[Change, ...]
-    profile: str = "hostile"
-    """The profile of the stories that search for it."""
+    profile: str = "calm"
+    """The profile of the stories that search for it. Calm ones are short: `needs` brings the troubles that matter."""
     needs: tuple[str, ...] = ()
     """Kinds of troubles and faults without which it changes nothing. Every story that searches for it has them."""
 
@@ -93,7 +93,7 @@ class Mutant:
 
 
 def mutant(
-    name: str, target: str, old: str, new: str, *, profile: str = "hostile", needs: Sequence[str] = ()
+    name: str, target: str, old: str, new: str, *, profile: str = "calm", needs: Sequence[str] = ()
 ) -> Mutant:
     """A mutant of one change."""
     return Mutant(name, (Change(target, old, new),), profile, tuple(needs))
