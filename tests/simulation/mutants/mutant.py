@@ -92,8 +92,6 @@ class Mutant:
             yield
 
 
-def mutant(
-    name: str, target: str, old: str, new: str, *, profile: str = "calm", needs: Sequence[str] = ()
-) -> Mutant:
+def mutant(name: str, target: str, old: str, new: str, *, profile: str = "calm", needs: Sequence[str] = ()) -> Mutant:
     """A mutant of one change."""
     return Mutant(name, (Change(target, old, new),), profile, tuple(needs))
