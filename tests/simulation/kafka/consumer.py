@@ -221,7 +221,8 @@ class SimConsumer(ReadingClient):
         """Commit, and tell ``on_commit`` the outcome in a later poll; or wait for it, and raise KafkaException."""
         with self._entered():
             commits = {place_of(p): Commit(p.offset, p.metadata or "", position_of(p).epoch) for p in offsets}
-            commits = {place: commit for place, commit in commits.items() if commit.offset >= 0}
+            # The product keeps partitions in sets, whose order means nothing.
+            commits = {place: commit for place, commit in sorted(commits.items()) if commit.offset >= 0}
             outcomes: list[Outcome] = []
 
             def take(outcome: Outcome) -> None:

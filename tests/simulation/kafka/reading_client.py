@@ -218,7 +218,8 @@ class ReadingClient(AskingClient):
                 self._readers.resume(reader)
 
     def _known(self, partitions: Sequence[TopicPartition]) -> list[Reader]:
-        places = [place_of(partition) for partition in partitions]
+        # The product keeps partitions in sets, whose order means nothing.
+        places = sorted(place_of(partition) for partition in partitions)
         return [self._readers.assigned[place] for place in places if place in self._readers.assigned]
 
     def get_watermark_offsets(
