@@ -37,6 +37,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._turns = 0
         self._turned_at = 0.0
         host.after_end.append(self._bury)
+        if host.scheduler.running is not None:
+            host.scheduler.running.has_loop = True
 
     def time(self) -> float:
         return self.host.scheduler.now

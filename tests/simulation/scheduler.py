@@ -52,8 +52,8 @@ class Scheduler:
         """Virtual seconds."""
         self.running: SimThread | None = None
         """The simulated thread that runs; None while a call of the world runs."""
-        self.on_switch: Callable[[Host | None], None] = lambda _host: None
-        """Called before a thread or a call runs, when the host or the time has changed."""
+        self.running_host: Host | None = None
+        """The host whose thread or background work runs; None while a call of the world runs."""
         self.hosts: dict[str, Host] = {}
         self.steps = 0
         """Threads resumed and calls made so far."""
@@ -139,42 +139,49 @@ class Scheduler:
                 host.held_back.append(work)
                 return
         self.steps += 1
-        self.on_switch(host)
+        self.running_host = host
         work()
+        self.running_host = None
 
     def resume(self, thread: SimThread, *, woken: bool) -> None:
         """Continue a thread until it waits again or ends; called by the scheduler alone."""
-        context, thread.context = self._swap(thread.context), None
         before, self.running = self.running, thread
+        if thread.has_loop:
+            _restore(thread.context)
         try:
             thread.greenlet.switch(woken)
         finally:
             self.running = before
-            thread.context = self._swap(context)
+            if thread.has_loop:
+                thread.context = _save()
 
     def throw(self, thread: SimThread) -> None:
         """End a thread of a killed host."""
-        context, thread.context = self._swap(thread.context), None
         before, self.running = self.running, thread
+        _restore(thread.context)
         try:
             thread.greenlet.throw(HostKilled(thread.host.name))
         finally:
             self.running = before
-            self._swap(context)
-
-    @staticmethod
-    def _swap(context: ThreadContext | None) -> ThreadContext:
-        """Exchange the state that Python keeps per thread of the operating system."""
-        hooks = sys.get_asyncgen_hooks()
-        former = (asyncio._get_running_loop(), hooks.firstiter, hooks.finalizer)
-        loop, firstiter, finalizer = context or (None, None, None)
-        asyncio._set_running_loop(loop)
-        if (firstiter, finalizer) != (hooks.firstiter, hooks.finalizer):
-            sys.set_asyncgen_hooks(firstiter, finalizer)
-        return former
+            _save()
 
 
 ThreadContext = tuple[asyncio.AbstractEventLoop | None, Any, Any]
+"""The state that Python keeps per thread of the operating system: the running loop and the hooks of its generators."""
+_NO_LOOP: Final[ThreadContext] = (None, None, None)
+
+
+def _restore(context: ThreadContext) -> None:
+    asyncio._set_running_loop(context[0])
+    sys.set_asyncgen_hooks(context[1], context[2])
+
+
+def _save() -> ThreadContext:
+    """The present state. The scheduler's own, which has no loop, comes in its place."""
+    firstiter, finalizer = sys.get_asyncgen_hooks()
+    context = (asyncio._get_running_loop(), firstiter, finalizer)
+    _restore(_NO_LOOP)
+    return context
 
 
 @final
@@ -185,7 +192,9 @@ class SimThread:
         self.host = host
         self.name = name
         self.greenlet = greenlet(self._main, host.scheduler.main)
-        self.context: ThreadContext | None = None
+        self.has_loop = False
+        """Whether it has run an event loop."""
+        self.context = _NO_LOOP
         self.generation = 0
         """Number of the present wait, so that a late wake-up or time-out of an earlier one does nothing."""
         self.is_waiting = False

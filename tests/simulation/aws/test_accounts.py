@@ -182,7 +182,6 @@ def test_a_host_with_a_wrong_clock_is_told_so() -> None:
 
     async def story(us: EventBridge, cloud: Cloud) -> None:
         world.host.clock_offset = 3_600.0
-        world.scheduler.on_switch(world.host)
         first = (await put(us, GOOD_KEY)).outcomes(2)[0]
         assert isinstance(first, Retryable)
         assert first.message.startswith("Signature not yet current")
