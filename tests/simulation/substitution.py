@@ -57,8 +57,8 @@ _POLLS: Final = {
     pushrail_stream.kafka.documents: 1.0,
     pushrail_stream.kafka.fleet: 2.0,
 }
-"""Longest waits of an idle poll in virtual seconds, in place of 0.1 to 0.5: polls of idle clients were most of a story's
-steps. A poll ends when something comes, as before."""
+"""Longest waits of an idle poll in virtual seconds, in place of 0.1 to 0.5: most steps of a story were idle polls.
+A poll ends when something comes, as before."""
 
 
 class KafkaClients(NamedTuple):
