@@ -63,6 +63,21 @@ def test_aborted_and_damaged_records_cannot_be_read() -> None:
     ]  # fmt: skip
 
 
+def test_records_behind_an_open_transaction_are_readable_when_it_ends() -> None:
+    with opened(quiet_plan()) as world:
+        world.prepare()
+        log = world.cluster.topics[EVENTS].partitions[0]
+        append(world, b"before")
+        log.append([NewRecord(b"k", b"within")], producer=(7, 0), sequence=0, is_transactional=True)
+        append(world, b"after")
+        begun_at = world.scheduler.now
+        world.scheduler.run(begun_at + 5.0)
+        log.end_transaction((7, 0), is_committed=True)
+        append(world, b"later")
+        visible = [one.visible_at - begun_at for one in world.evidence.on(EVENTS)]
+    assert visible == [0.0, 5.0, 5.0, 5.0]
+
+
 def test_headers_without_a_name_in_utf8_are_seen_as_workers_see_them() -> None:
     with opened(quiet_plan()) as world:
         world.prepare()

@@ -6,6 +6,7 @@ It stands between the network and the brokers, and changes nothing.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, final
@@ -38,6 +39,8 @@ class Witness:
         self._of_log: dict[PartitionLog, dict[int, Written]] = {}
         """By log and offset."""
         self._in_log: list[tuple[LogRecord, Written]] = []
+        self._hidden: dict[PartitionLog, deque[Written]] = {}
+        """By log the records that an open transaction hides from consumers."""
         self._appended: list[Written] = []
         """The records that the present request has written, or had written before."""
 
@@ -50,6 +53,7 @@ class Witness:
             patch.object(cluster.network, "request", self._watched_requests(cluster)),
             patch.object(cluster, "delete_topic", self._watched_deletion(cluster)),
             patch.object(PartitionLog, "append", self._watched_append()),
+            patch.object(PartitionLog, "end_transaction", self._watched_end()),
             patch.object(PartitionLog, "append_unreadable", self._watched_unreadable()),
             patch.object(PartitionLog, "elect", self._watched_loss(PartitionLog.elect)),
             patch.object(PartitionLog, "remove_before", self._watched_loss(PartitionLog.remove_before)),
@@ -107,11 +111,28 @@ class Witness:
             base = append(log, records, **options)
             if log.end > before:
                 self._note_records(log, log.records[-len(records) :])
+                self._uncover(log)
             known = self._of_log.get(log, {})
             self._appended += [known[offset] for offset in range(base, base + len(records)) if offset in known]
             return base
 
         return watched
+
+    def _watched_end(self) -> Callable[..., None]:
+        end_transaction = PartitionLog.end_transaction
+
+        def watched(log: PartitionLog, *args: Any, **options: Any) -> None:
+            end_transaction(log, *args, **options)
+            self._uncover(log)
+
+        return watched
+
+    def _uncover(self, log: PartitionLog) -> None:
+        """Note the records that consumers can read from now on."""
+        hidden, now = self._hidden.setdefault(log, deque()), self._world.scheduler.now
+        while hidden and hidden[0].record.offset < log.last_stable:
+            written = hidden.popleft()
+            written.readable_at = now if written.at < now else None
 
     def _watched_unreadable(self) -> Callable[..., int]:
         append_unreadable = PartitionLog.append_unreadable
@@ -135,6 +156,7 @@ class Witness:
                 )
                 written = Written(now, seen, host, is_readable=record.unreadable is None)
                 known[offset] = written
+                self._hidden.setdefault(log, deque()).append(written)
                 self._evidence.written.append(written)
                 self._in_log.append((record, written))
             if log.topic == self._world.settings.topics.destinations and self._world.settings.registry.topic:

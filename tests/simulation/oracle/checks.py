@@ -77,7 +77,7 @@ def _find_left_out(story: Deliveries, run: CheckRun) -> Iterator[Violation]:
     named = {one.origin[:3] for one in run.deliveries}
     for seen in story.events:
         origin = seen.written.origin
-        is_there = seen.written.is_readable and seen.written.gone_at is None and seen.written.at < run.at
+        is_there = seen.written.is_readable and seen.written.gone_at is None and seen.written.visible_at < run.at
         if is_there and origin[:3] not in named:
             yield Violation(ASSERTION, f"the check at {run.at:.3f} leaves {position_of(origin)} out", run.at)
     most = sum(seen.written.at <= run.ended_at for seen in story.events)

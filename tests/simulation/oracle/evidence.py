@@ -44,6 +44,13 @@ class Written:
     """Whether a consumer can read it: not when its transaction was aborted, or its batch is damaged."""
     gone_at: float | None = None
     """The time at which Kafka lost or removed it."""
+    readable_at: float | None = None
+    """The time from which consumers could read it, when an open transaction before it had held it back."""
+
+    @property
+    def visible_at(self) -> float:
+        """The time from which consumers can read it."""
+        return self.at if self.readable_at is None else self.readable_at
 
     @property
     def origin(self) -> Origin:

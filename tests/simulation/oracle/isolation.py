@@ -29,7 +29,7 @@ def find_waits(story: Deliveries) -> Iterator[Violation]:
     for seen in story.events:
         if isinstance(seen.event, Undecodable) or not seen.written.is_readable or seen.written.gone_at is not None:
             continue
-        start = seen.written.at
+        start = seen.written.visible_at
         if start + most > evidence.ended_at or not calm.is_calm(start, start + most):
             continue
         owner = seen.event.vendor, seen.event.customer_external_id
@@ -56,7 +56,7 @@ def _failures(story: Deliveries) -> dict[str, list[float]]:
 
 
 def _waited(story: Deliveries, seen: EventSeen, destination: str, most: float) -> bool:
-    start, value = seen.written.at, seen.written.record.value or b""
+    start, value = seen.written.visible_at, seen.written.record.value or b""
     if any(start <= arrival.at <= start + most for arrival in story.arrivals_of(value, destination)):
         return False
     calls = story.calls_of.get(story.documents.group(destination), ())

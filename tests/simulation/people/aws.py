@@ -92,16 +92,15 @@ def lower_quota(world: World, *, destination: str, per_second: float, secs: floa
     )
 
 
-@trouble(1.0, how=one_of("expire", "revoke", "garble_file", "remove_file", "forbid_roles"), secs=between(5, 200))
+@trouble(1.0, how=one_of("expire", "revoke", "garble_file", "remove_file"), secs=between(5, 200))
 def lose_own_credentials(world: World, *, how: str, secs: float) -> None:
-    """Our own key or its file cannot be used, or may not assume roles; somebody makes a new one later."""
+    """Our own key or its file cannot be used; somebody makes a new one later."""
     identity = world.identity
     losses: dict[str, Callable[[], None]] = {
         "expire": partial(identity.expire, world.wall_secs),
         "revoke": identity.revoke,
         "garble_file": identity.garble_file,
         "remove_file": identity.remove_file,
-        "forbid_roles": identity.forbid_roles,
     }
     losses[how]()
     world.mend_later(secs, "our own key", world.renew_own_key)
