@@ -50,6 +50,8 @@ class Reader:
         """The number of the position."""
         self.next = NOWHERE
         """Where the next fetch begins; it may be logical."""
+        self.begun = NOWHERE
+        """Where fetching began since the last seek."""
         self.taken = NOWHERE
         """Behind the last record that the application got since the last seek."""
         self.first = OFFSET_INVALID
@@ -116,7 +118,7 @@ class Positions:
 
     def go_to(self, reader: Reader, position: Position) -> None:
         """Fetch there next; a logical offset is looked up first."""
-        reader.next = position
+        reader.next = reader.begun = position
         reader.told_end = OFFSET_INVALID
         if position.offset >= 0:
             reader.is_active = True

@@ -77,7 +77,7 @@ class Readers:
         if position.offset <= 0 or position.epoch < 0:
             self._positions.go_to(reader, position)
         else:
-            reader.next = position
+            reader.next = reader.begun = position
             reader.is_active = False
             self._positions.check(reader)
 
@@ -112,6 +112,8 @@ class Readers:
         self._begin_anew(reader)
         if reader.taken.offset != OFFSET_INVALID:
             reader.next = reader.taken
+        elif reader.is_active:
+            reader.next = reader.begun
 
     def _continue(self, reader: Reader) -> None:
         if reader.is_active:

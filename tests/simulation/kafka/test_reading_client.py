@@ -90,6 +90,24 @@ def test_a_pause_throws_away_what_was_fetched() -> None:
     stage.run(work)
 
 
+def test_a_pause_before_the_first_record_loses_none() -> None:
+    """librdkafka 2.16 begins again where fetching began, as its mock cluster shows."""
+    stage = ConsumerStage()
+    stage.append(range(5))
+
+    def work() -> None:
+        member = reader(stage)
+        stage.sleep(1.0)
+        member.consumer.pause([at(0)])
+        member.poll(1)
+        assert member.values == []
+        member.consumer.resume([at(0)])
+        member.poll(1)
+        assert member.values == ["0", "1", "2", "3", "4"]
+
+    stage.run(work)
+
+
 def test_a_paused_partition_can_be_moved() -> None:
     stage = ConsumerStage()
     stage.append(range(5))
