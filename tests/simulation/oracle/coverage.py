@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CommitFailed, PartitionsAssigned, PartitionsRevoked
+from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsAssigned, PartitionsRevoked
 from tests.simulation.oracle.commit_map import read_map
 from tests.simulation.oracle.covers import log_of
 from tests.simulation.oracle.evidence import Commit, Disturbance, Evidence, Written
@@ -20,6 +20,10 @@ _NOTICE_SECS: Final = 60.0
 """Longest time in seconds between a disturbance and its last effect: a session, a rejoin and a call."""
 _SESSION_SECS: Final = 120.0
 """Longest time in seconds for which a member that is told of its loss had lost its partitions before."""
+
+
+_REMEMBERED_SECS: Final = 600.0
+"""Longest time in seconds after a loss of records until a worker notices it."""
 
 
 class _Owner(NamedTuple):
@@ -39,12 +43,16 @@ class Coverage:
             self._commits[log_of(commit)].append(commit)
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
         self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
+        self._restarts: dict[Partition, list[float]] = defaultdict(list)
         for at, host, signal in evidence.signals:
             if isinstance(signal, PartitionsAssigned):
                 for partition, _ in signal.partitions:
                     self._owners[partition].append(_Owner(at, host))
             elif isinstance(signal, PartitionsRevoked) and signal.lost:
                 self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
+            elif isinstance(signal, PartitionRestarted):
+                if any(one.kind == "log" and at - _REMEMBERED_SECS <= one.until <= at for one in evidence.disturbances):
+                    self._restarts[signal.partition].append(at)
             elif isinstance(signal, CommitFailed):
                 self._losses.append(Disturbance(at - _NOTICE_SECS, at, "commit", host))
         workers = {call.host for call in evidence.calls} | {end.host for end in evidence.worker_ends}
@@ -78,6 +86,10 @@ class Coverage:
         return is_others and any(
             loss.kind in _STRAYING and loss.at <= at <= loss.until for loss in self._losses_of(host)
         )
+
+    def restarts_of(self, one: Written) -> list[float]:
+        """The times at which a worker read the record's partition again, because its log had lost records."""
+        return self._restarts.get(_partition_of(one), [])
 
     def concerns(self, one: Disturbance, written: Written) -> bool:
         """Whether a disturbance is about this record's partition."""

@@ -108,6 +108,9 @@ def _again(story: Deliveries, coverage: Coverage, written: Written, ends: int) -
     for one in story.evidence.disturbances:
         if one.kind in _RECORDS_AGAIN and one.until >= written.at and coverage.concerns(one, written):
             yield _Act(one.at, 0, ends, 0, f"read again {one.at:.3f} ({one.kind})")
+    for at in coverage.restarts_of(written):
+        if at > written.at:
+            yield _Act(at, 0, ends, 0, f"read again {at:.3f} (restarted)")
 
 
 def _reason(

@@ -7,7 +7,7 @@ from typing import Any
 from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.stats import WorkerStats
 from tests.simulation.oracle.accounting import find_imbalance
-from tests.simulation.oracle.evidence import WorkerEnd
+from tests.simulation.oracle.evidence import Disturbance, WorkerEnd
 from tests.simulation.oracle.told import WORKER, Told, delivered
 
 LEDGER = {"begun": 1, "delivered": 1, "dead_lettered": 0, "moved_to_retry": 0, "skipped": 0, "dropped": 0}
@@ -92,4 +92,12 @@ def test_a_garbled_answer_may_count_or_not() -> None:
     for taken in (0, 1):
         ledger = LEDGER | {"begun": taken, "delivered": taken}
         told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=ledger))
+    assert imbalance(told) == []
+
+
+def test_a_trouble_of_kafka_may_leave_copies_unwritten() -> None:
+    told, _ = delivered()
+    told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=LEDGER | {"begun": 2}))
+    assert len(imbalance(told)) == 1
+    told.evidence.disturbances.append(Disturbance(1_900.0, 1_950.0, "kafka"))
     assert imbalance(told) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CommitFailed, PartitionsRevoked
+from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsRevoked
 from tests.simulation.oracle.evidence import Disturbance, DisturbanceKind, SignalSeen, WorkerEnd, Written
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.told import EVENTS, TIER, WORKER, Told
@@ -149,6 +149,16 @@ def test_a_worker_whose_last_commit_failed_may_repeat() -> None:
     told, event = arrived()
     told.call(1_005.0, event, host="worker-2")
     told.evidence.signals.append(SignalSeen(1_003.0, WORKER, CommitFailed("the coordinator is away")))
+    assert repeats(told) == []
+
+
+def test_a_partition_that_lost_records_is_read_again() -> None:
+    told, event = arrived()
+    told.commit(1_002.0, 1)
+    told.call(1_005.0, event)
+    told.evidence.signals.append(SignalSeen(1_004.0, WORKER, PartitionRestarted(Partition(EVENTS, 0), "went_back", 7)))
+    assert len(repeats(told)) == 1
+    disturb(told, "log", 900.0, host="")
     assert repeats(told) == []
 
 

@@ -20,9 +20,9 @@ def find_wrong_steps(story: Deliveries) -> Iterator[Violation]:
     topics = story.evidence.retry_topics
     for seen in story.events:
         for destination in story.destinations_of(seen):
-            copies = [copy for copy in story.copies_of(seen, destination) if story.is_workers(copy.written)]
+            copies = story.copies_of(seen, destination)
             for copy in copies:
-                if why := _mistake(story, seen, copies, copy, topics):
+                if story.is_workers(copy.written) and (why := _mistake(story, seen, copies, copy, topics)):
                     at = position_of(copy.written.origin)
                     sentence = f"the copy at {at}, of {position_of(seen.written.origin)} to {destination}: {why}"
                     yield Violation(ASSERTION, sentence, copy.written.at)
