@@ -44,20 +44,26 @@ class Coverage:
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
         self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
         self._restarts: dict[Partition, list[float]] = defaultdict(list)
-        for at, host, signal in evidence.signals:
-            if isinstance(signal, PartitionsAssigned):
-                for partition, _ in signal.partitions:
-                    self._owners[partition].append(_Owner(at, host))
-            elif isinstance(signal, PartitionsRevoked) and signal.lost:
-                self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
-            elif isinstance(signal, PartitionRestarted):
-                if any(one.kind == "log" and at - _REMEMBERED_SECS <= one.until <= at for one in evidence.disturbances):
-                    self._restarts[signal.partition].append(at)
-            elif isinstance(signal, CommitFailed):
-                self._losses.append(Disturbance(at - _NOTICE_SECS, at, "commit", host))
+        self._read_signals(evidence)
         workers = {call.host for call in evidence.calls} | {end.host for end in evidence.worker_ends}
         self.hosts_of_commands = {one.host for one in evidence.written} - workers
         """Hosts that wrote records and never ran a worker: those of operators' commands."""
+
+    def _read_signals(self, evidence: Evidence) -> None:
+        lost_at = [one.until for one in evidence.disturbances if one.kind == "log"]
+        for at, host, signal in evidence.signals:
+            match signal:
+                case PartitionsAssigned(partitions):
+                    for partition, _ in partitions:
+                        self._owners[partition].append(_Owner(at, host))
+                case PartitionsRevoked(lost=True):
+                    self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
+                case PartitionRestarted(partition) if any(at - _REMEMBERED_SECS <= one <= at for one in lost_at):
+                    self._restarts[partition].append(at)
+                case CommitFailed():
+                    self._losses.append(Disturbance(at - _NOTICE_SECS, at, "commit", host))
+                case _:
+                    pass
 
     def covers(self, one: Written, at: float) -> bool:
         """Whether a worker that started at this moment would have known that this record was settled."""
