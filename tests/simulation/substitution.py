@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Final, NamedTuple, final
 
 import confluent_kafka
@@ -91,7 +92,15 @@ def simulated(scheduler: Scheduler, seed: int, *, kafka: KafkaClients | None, co
         gc.collect()
         gc.disable()  # finalizers would run at moments that depend on the process
         stack.callback(gc.enable)
+        put.attribute(sys, "unraisablehook", partial(_report_unraisable, scheduler, sys.unraisablehook))
         yield
+        gc.collect()
+
+
+def _report_unraisable(scheduler: Scheduler, report: Callable[[Any], None], error: Any) -> None:
+    """Report an exception of a finalizer, unless its host was killed: coroutines of a killed host end in any way."""
+    if scheduler.running_host is not None and scheduler.running_host.is_alive:
+        report(error)
 
 
 def _load_product() -> None:

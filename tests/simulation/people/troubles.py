@@ -56,13 +56,19 @@ def trouble(often: float, *, least: Profile = "rough", **draws: Draw) -> Callabl
     return declare
 
 
-def kinds_of(profile: Profile) -> list[Kind]:
-    """The kinds that stories of a profile may have."""
+def _declare_all() -> None:
+    """Import the modules with kinds: they import this one. A plan may come from JSON, before any kind was drawn."""
     for module in _MODULES:
         import_module(f"tests.simulation.people.{module}")
+
+
+def kinds_of(profile: Profile) -> list[Kind]:
+    """The kinds that stories of a profile may have."""
+    _declare_all()
     return [kind for kind in KINDS.values() if PROFILES.index(kind.least) <= PROFILES.index(profile)]
 
 
 def apply_trouble(world: Any, trouble: Trouble) -> None:
     """Let it happen now."""
+    _declare_all()
     KINDS[trouble.name].apply(world, **trouble.details)
