@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 from tests.support.builders import KEY_ID, SECRET, bus_arn
+from tests.support.kafka.topics import wait_until_there
 from tests.support.patience import PATIENCE_SECS
 
 PARTITIONS = 3
@@ -67,9 +67,8 @@ def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> Non
     else:
         create_topics(checked_kafka(settings), plans, 1, dry_run=False)
         admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
-        names = {plan.name for plan in plans}
-        while not names <= admin.list_topics(timeout=20).topics.keys():  # a broker learns of new topics a little later
-            time.sleep(0.05)
+        for plan in plans:
+            wait_until_there(admin, plan.name)
 
 
 def open_bus(bus: FaultBus, customers: Iterable[int]) -> None:

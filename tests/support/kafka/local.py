@@ -184,7 +184,6 @@ class LocalKafka:
 
     def _prepare(self) -> Path:
         """Choose the ports and return a new folder with the configuration and formatted storage."""
-        jars = distribution.ensure_jars()
         folder = self._folder = Path(tempfile.mkdtemp(prefix="pushrail-kafka-"))
         self._port, controller_port = free_ports(2)
         properties = {
@@ -202,9 +201,21 @@ class LocalKafka:
         config = folder / "server.properties"
         lines = "".join(f"{name}={value}\n" for name, value in properties.items())
         config.write_text(lines.replace("{client}", str(self._port)).replace("{controller}", str(controller_port)))
+        self._format(folder, config)
+        return folder
+
+    def _format(self, folder: Path, config: Path) -> None:
+        """Format the storage. Kafka's tool does it once per machine: a copy with ids of its own takes no JVM."""
+        jars = distribution.ensure_jars()
+        data, formatted = folder / "data", jars.with_name(f"{jars.name}-formatted")
+        if formatted.exists():
+            shutil.copytree(formatted, data)
+            ids = {"node.id": "1", "version": "1", "cluster.id": _new_id(), "directory.id": _new_id()}
+            (data / "meta.properties").write_text("".join(f"{name}={value}\n" for name, value in ids.items()))
+            return
         with (folder / "broker.log").open("ab") as log:
             done = subprocess.run(
-                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config)],
+                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _new_id(), "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -213,7 +224,11 @@ class LocalKafka:
             )
         if done.returncode != 0:
             raise LocalKafkaError(f"Kafka's storage could not be formatted:\n{self.log_tail()}")
-        return folder
+        unfinished = formatted.with_name(f"{formatted.name}.{folder.name}.part")
+        shutil.copytree(data, unfinished)
+        with contextlib.suppress(OSError):  # another process was quicker
+            unfinished.rename(formatted)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
     def _archive_classes(self, folder: Path) -> None:
         """Once per machine: let the JVM write down the classes it loaded; with that archive a start takes half as long.
@@ -290,8 +305,8 @@ class LocalKafka:
             process.wait()
 
 
-def _cluster_id() -> str:
-    """16 bytes in Kafka's base64, other ones for each cluster."""
+def _new_id() -> str:
+    """16 bytes in Kafka's base64, other ones each time."""
     return base64.urlsafe_b64encode(b"pushrail" + os.urandom(8)).decode().rstrip("=")
 
 

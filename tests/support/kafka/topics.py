@@ -30,7 +30,12 @@ def create_topic(
     admin = _admin(bootstrap_servers)  # held by name: a client that is dropped takes its answers along
     for done in admin.create_topics([new], operation_timeout=_ANSWER_SECS).values():
         done.result(_ANSWER_SECS)
-    while name not in admin.list_topics(timeout=_ANSWER_SECS).topics:  # a broker learns of new topics a little later
+    wait_until_there(admin, name)
+
+
+def wait_until_there(admin: AdminClient, name: str) -> None:
+    """Wait for a topic that was created: a broker learns of it a little later. Other topics are not looked at."""
+    while admin.list_topics(name, timeout=_ANSWER_SECS).topics[name].error is not None:
         time.sleep(0.05)
 
 
@@ -44,8 +49,9 @@ def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
         with contextlib.suppress(KafkaException, TimeoutError):
             done.result(_ANSWER_SECS)
             gone.add(name)
-    while gone and not gone.isdisjoint(admin.list_topics(timeout=_ANSWER_SECS).topics):
-        time.sleep(0.05)
+    for name in gone:
+        while admin.list_topics(name, timeout=_ANSWER_SECS).topics[name].error is None:
+            time.sleep(0.05)
 
 
 def recreate_topic(bootstrap_servers: str, name: str, *, partitions: int = 1) -> None:
