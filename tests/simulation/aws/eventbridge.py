@@ -32,6 +32,12 @@ class _Entry(NamedTuple):
         resources: list[str] = self.fields.get("Resources") or []
         return resources[_KEY_PLACE] if len(resources) > _KEY_PLACE else ""
 
+    def truth(self, blame: Blame, *, code: str = "", event_id: str = "", taken: bool = False) -> EntryTruth:
+        """What happened to it. An entry with an id is confirmed."""
+        resources = tuple(self.fields.get("Resources") or ())
+        detail = self.fields.get("Detail") or ""
+        return EntryTruth(self.bus, self.key, taken, bool(event_id), code, blame, event_id, detail, resources)
+
 
 def arn_of(name: str, region: str, account: str) -> str:
     """The ARN of a bus by its name or ARN, as an entry of this caller names it."""
@@ -76,9 +82,7 @@ class EventBridgeService:
         entries = read_entries(body)
         if not isinstance(entries, Refusal):
             found = [_Entry(one, arn_of(one.get("EventBusName") or "default", call.region, "")) for one in entries]
-            call.entries = [
-                EntryTruth(one.bus, one.key, taken=False, confirmed=False, code=call.code, blame=blame) for one in found
-            ]
+            call.entries = [one.truth(blame, code=call.code) for one in found]
 
     def describe_bus(self, body: bytes, call: Call, who: Credential) -> Answer:
         """Answer DescribeEventBus."""
@@ -109,16 +113,14 @@ class EventBridgeService:
         """Take one entry, and return its result."""
         refusal = self._refusal(entry, call, suspicious=suspicious, is_over=is_over)
         if refusal is not None:
-            call.entries.append(
-                EntryTruth(entry.bus, entry.key, False, False, refusal.code, ENTRY_ERRORS.get(refusal.code, "event"))
-            )
+            call.entries.append(entry.truth(ENTRY_ERRORS.get(refusal.code, "event"), code=refusal.code))
             return {"ErrorCode": refusal.code, "ErrorMessage": refusal.message}
         event_id = self._state.new_id()
         bus = self._bus(entry.bus)
         # An entry for a missing bus, and one with a long detail type, vanish without a word.
         vanishes = bus is None or len(entry.fields["DetailType"]) > MAX_DETAIL_TYPE
         blame: Blame = "" if not vanishes else "customer" if bus is None else "event"
-        call.entries.append(EntryTruth(entry.bus, entry.key, not vanishes, True, "", blame, event_id))
+        call.entries.append(entry.truth(blame, event_id=event_id, taken=not vanishes))
         if bus is not None and not vanishes:
             self._note_arrival(entry, bus, event_id, call)
         return {"EventId": event_id}
@@ -162,7 +164,7 @@ class EventBridgeService:
 
     def _refuse_all(self, found: list[_Entry], call: Call, blame: Blame, code: str, message: str) -> Answer:
         call.blame = blame
-        call.entries = [EntryTruth(one.bus, one.key, False, False, code, blame) for one in found]
+        call.entries = [one.truth(blame, code=code) for one in found]
         return self._refuse(call, 400, code, message)
 
     def _refuse(self, call: Call, status: int, code: str, message: str) -> Answer:

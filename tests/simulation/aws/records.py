@@ -48,6 +48,9 @@ class EntryTruth(NamedTuple):
     blame: Blame
     event_id: str = ""
     """The id by which AWS took the entry, whether or not it arrived at a bus; empty when it was refused."""
+    detail: str = ""
+    """As it was sent."""
+    resources: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -18,14 +18,13 @@ _CAUSES: Final[Mapping[records.Blame, Cause | None]] = {
 """The oracle's words for whose fault a failure is."""
 
 
-def calls_of(calls: Iterable[records.Call], arrivals: Iterable[records.Arrival]) -> list[Call]:
-    """All calls, in order. The texts of entries are those that arrived: nobody else has kept them."""
-    taken = {(arrival.call, arrival.place): arrival for arrival in arrivals}
-    return [_call(call, taken) for call in calls]
+def calls_of(calls: Iterable[records.Call]) -> list[Call]:
+    """All calls, in order."""
+    return [_call(call) for call in calls]
 
 
-def _call(call: records.Call, taken: Mapping[tuple[int, int], records.Arrival]) -> Call:
-    entries = tuple(_entry(one, taken.get((call.number, place))) for place, one in enumerate(call.entries))
+def _call(call: records.Call) -> Call:
+    entries = tuple(_entry(one) for one in call.entries)
     bus = call.entries[0].bus if call.entries else call.bus
     return Call(
         at=call.at,
@@ -42,7 +41,5 @@ def _call(call: records.Call, taken: Mapping[tuple[int, int], records.Arrival]) 
     )
 
 
-def _entry(one: records.EntryTruth, arrival: records.Arrival | None) -> Entry:
-    detail = b"" if arrival is None else arrival.detail.encode()
-    resources = ("", one.idempotency_key) if arrival is None else arrival.resources
-    return Entry(detail, resources, one.event_id or None, one.code, _CAUSES[one.blame])
+def _entry(one: records.EntryTruth) -> Entry:
+    return Entry(one.detail.encode(), one.resources, one.event_id or None, one.code, _CAUSES[one.blame])

@@ -85,8 +85,6 @@ class Deliveries:
         self.documents = Documents(evidence.edits)
         topics, vendor = evidence.settings.topics, evidence.settings.vendor
         self.events: list[EventSeen] = []
-        self._values: dict[str, list[bytes]] = defaultdict(list)
-        """By idempotency key the values of events."""
         self._event_at: dict[int, EventSeen] = {}
         self.copies: list[CopySeen] = []
         self.alien: list[tuple[Written, str]] = []
@@ -101,8 +99,6 @@ class Deliveries:
                 self.events.append(seen)
                 self._event_at[id(one)] = seen
                 self.by_value[record.value or b""].append(seen)
-                if isinstance(seen.event, Event) and record.value not in self._values[seen.event.idempotency_key]:
-                    self._values[seen.event.idempotency_key].append(seen.event.value)
             elif record.topic == topics.dlq or record.topic in topics.retry:
                 self._take_copy(one, is_dead=record.topic == topics.dlq)
             elif record.topic == topics.attempts and (fields := _read(record.value)) is not None:
@@ -275,10 +271,7 @@ class Deliveries:
         if group is None:
             self.strays.append((call, entry))
             return
-        # AWS confirms entries for a bus that does not exist, and forgets their texts.
-        details = [entry.detail] if entry.detail else self._values.get(entry.key, [])
-        for detail in details:
-            self.arrivals[detail, group].append(Arrival(call.at, call, entry, group))
+        self.arrivals[entry.detail, group].append(Arrival(call.at, call, entry, group))
 
 
 def _read(value: bytes | None) -> dict[str, Any] | None:

@@ -73,7 +73,6 @@ class Entry(NamedTuple):
     """One entry of a call to PutEvents, and the truth about it."""
 
     detail: bytes
-    """Empty when it reached no bus: nobody has kept the text."""
     resources: tuple[str, ...]
     event_id: str | None
     """The id that the bus gave it; None when the bus refused it."""

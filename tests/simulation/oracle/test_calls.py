@@ -9,56 +9,38 @@ from tests.simulation.oracle.evidence import Entry
 BUS = "arn:aws:events:us-east-1:123456789012:event-bus/one"
 
 
-def arrival(call: int, place: int) -> records.Arrival:
-    return records.Arrival(
-        "123456789012",
-        BUS,
-        1,
-        "id-1",
-        "key-1",
-        "pushrail.acme",
-        "order",
-        "{}",
-        ("acct", "key-1"),
-        "arn",
-        5.0,
-        call,
-        place,
-    )
-
-
-def test_entries_have_the_texts_that_arrived() -> None:
-    taken = records.EntryTruth(BUS, "key-1", True, True, "", "", "id-1")
-    refused = records.EntryTruth(BUS, "key-2", False, False, "InternalFailure", "aws")
+def test_entries_have_the_texts_that_were_sent() -> None:
+    taken = records.EntryTruth(BUS, "key-1", True, True, "", "", "id-1", "{}", ("acct", "key-1"))
+    refused = records.EntryTruth(BUS, "key-2", False, False, "InternalFailure", "aws", "", "[]", ("acct", "key-2"))
     call = records.Call(0, "PutEvents", "us-east-1", 5.0, host="worker-1", request_id="r", status=200)
     call.entries, call.answered_at = [refused, taken], 5.1
-    (found,) = calls_of([call], [arrival(0, 1)])
+    (found,) = calls_of([call])
     assert (found.at, found.host, found.target, found.request_id, found.answered_at) == (5.0, "worker-1", BUS, "r", 5.1)
     assert found.entries == (
-        Entry(b"", ("", "key-2"), None, "InternalFailure", "moment"),
+        Entry(b"[]", ("acct", "key-2"), None, "InternalFailure", "moment"),
         Entry(b"{}", ("acct", "key-1"), "id-1"),
     )
     assert not found.is_good
     assert found.is_clear
 
 
-def test_an_entry_that_vanished_was_taken_without_a_text() -> None:
+def test_an_entry_that_vanished_was_taken_all_the_same() -> None:
     call = records.Call(0, "PutEvents", "us-east-1", 5.0, status=200)
-    call.entries = [records.EntryTruth(BUS, "key-1", False, True, "", "customer", "id-1")]
-    (found,) = calls_of([call], [])
-    assert found.entries == (Entry(b"", ("", "key-1"), "id-1", "", "customer"),)
+    call.entries = [records.EntryTruth(BUS, "key-1", False, True, "", "customer", "id-1", "{}", ("acct", "key-1"))]
+    (found,) = calls_of([call])
+    assert found.entries == (Entry(b"{}", ("acct", "key-1"), "id-1", "", "customer"),)
 
 
 def test_a_garbled_answer_is_not_clear() -> None:
     call = records.Call(0, "PutEvents", "us-east-1", 5.0, status=200, fault="garbled_after long_request_id")
     call.answered_at = 5.1
-    assert not calls_of([call], [])[0].is_clear
+    assert not calls_of([call])[0].is_clear
 
 
 def test_other_calls_have_their_target() -> None:
     sign_in = records.Call(0, "AssumeRole", "us-east-1", 5.0, role="arn:role", status=403, blame="customer")
     question = records.Call(1, "DescribeEventBus", "us-east-1", 5.0, bus=BUS, role="arn:role")
-    found = calls_of([sign_in, question], [])
+    found = calls_of([sign_in, question])
     assert [(call.target, call.status, call.fault) for call in found] == [
         ("arn:role", 403, "customer"),
         (BUS, None, None),
