@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
+from urllib.parse import parse_qsl
 
 from tests.simulation.oracle.evidence import Violation
 from tests.simulation.oracle.verdict import judge
@@ -26,6 +27,11 @@ _LAST_EVENTS: Final = 3
 """Events for each customer after everything has settled: every healthy bus must get them."""
 _LAST_SECS: Final = 120.0
 """Longest time for the last events, for a check, and for the fleet to stop."""
+
+_NEEDED_TIMES: Final = 3
+"""Troubles of each kind that a mutant needs: in a short story one alone may come at a moment without effect."""
+_NEEDED_RATE: Final = 10.0
+"""Factor on the rate of a background fault that a mutant needs, because its stories have few requests."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,20 @@ read_plan = Plan.from_json
 
 
 def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
-    """The plan with these kinds of troubles and background faults at all events."""
+    """The plan with these kinds of troubles and background faults at all events, so that few seeds find a mutant.
+
+    A kind of troubles may fix some of its details, which are texts: ``recreate_topic?topic=pushrail.events``.
+    """
     dice, rates, troubles = plan.dice("needs"), dict(plan.rates), list(plan.troubles)
     kinds_of(plan.profile)
-    for name in kinds:
+    for kind in kinds:
+        name, _, fixed = kind.partition("?")
         if name in KINDS:
-            times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(3))
-            troubles += [KINDS[name].draw(dice, plan, at) for at in times]
+            times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(_NEEDED_TIMES))
+            drawn = [KINDS[name].draw(dice, plan, at) for at in times]
+            troubles += [replace(one, details={**one.details, **dict(parse_qsl(fixed))}) for one in drawn]
         else:
-            rates[name] = {**KAFKA_RATES, **AWS_RATES}[name]
+            rates[name] = _NEEDED_RATE * {**KAFKA_RATES, **AWS_RATES}[name]
     return replace(plan, rates=rates, troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)))
 
 

@@ -94,7 +94,7 @@ KAFKA: Final = (
         "kafka.documents:TopicDocuments._check_topic",
         "if self._watch.is_due() and self._watch.was_recreated():",
         "if False:",
-        needs=["recreate_topic"],
+        needs=["recreate_topic?topic=pushrail.destinations", "delete_destination"],
     ),
     mutant(
         "write the copies of a replay without its marks",

@@ -12,7 +12,7 @@ MUTANTS: Final = (
         "core.offsets:OffsetTracker._head",
         "self._span[0].offset if",
         "self._span[0].offset + 1 if",
-        needs=["kill_worker"],
+        needs=["kill_worker", "trouble_of_one_account", "regional_outage"],
     ),
     mutant(
         "commit before settlement",
@@ -32,14 +32,14 @@ MUTANTS: Final = (
         "core.offsets:PendingRecord.is_for_next_owner",
         "tracker.is_revoked and not self._is_shared",
         "tracker.is_revoked",
-        needs=["scale_fleet", "roll_fleet", "trouble_of_one_account"],
+        needs=["scale_fleet", "roll_fleet", "regional_outage"],
     ),
     mutant(
         "abandon the open records of a recreated topic",
         "core.offsets:PendingRecord.is_for_next_owner",
         "if tracker.is_replaced:",
         "if False:",
-        needs=["recreate_topic", "roll_fleet"],
+        needs=["recreate_topic?topic=pushrail.events", "scale_fleet", "regional_outage"],
     ),
     mutant(
         "lose the map of settled offsets",
@@ -60,7 +60,7 @@ MUTANTS: Final = (
         "core.commit:settled_in",
         "decode_settled(committed) if topic_of(committed) == topic else []",
         "decode_settled(committed)",
-        needs=["recreate_topic", "kill_worker", "lag_metadata", "trouble_of_one_account"],
+        needs=["recreate_topic?topic=pushrail.events", "kill_worker", "lag_metadata", "trouble_of_one_account"],
     ),
     mutant(
         "restore the map of another offset",
@@ -74,7 +74,7 @@ MUTANTS: Final = (
         "core.commit:was_recreated",
         "old.topic_id != new.topic_id",
         "False",
-        needs=["recreate_topic", "kill_worker"],
+        needs=["recreate_topic?topic=pushrail.events", "kill_worker"],
     ),
     mutant(
         "forget a retry in memory",
@@ -136,7 +136,7 @@ MUTANTS: Final = (
         "core.health:Health.clear",
         "self.suspension.end(now)",
         "None",
-        needs=["deny_by_policy"],
+        needs=["deny_by_policy", "delete_role"],
     ),
     Mutant(
         "ignore max age",

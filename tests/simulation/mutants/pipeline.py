@@ -79,14 +79,14 @@ MUTANTS: Final = (
         "pipeline.dispatcher:Dispatcher.drop_revoked",
         "abandoned += 1",
         "delivery.settle()",
-        needs=["scale_fleet", "roll_fleet", "trouble_of_one_account"],
+        needs=["scale_fleet", "roll_fleet", "regional_outage"],
     ),
     mutant(
         "keep the entries of revoked partitions",
         "pipeline.dispatcher:Dispatcher.drop_revoked",
         "delivery.pending.is_revoked",
         "False",
-        needs=["scale_fleet", "roll_fleet", "trouble_of_one_account"],
+        needs=["scale_fleet", "roll_fleet", "regional_outage"],
     ),
     mutant(
         "deliver by an old document",

@@ -10,6 +10,8 @@ from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.kafka import topic_ids
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants.mutant import Change, Mutant, StaleMutantError
+from tests.simulation.plan import as_profile
+from tests.simulation.story import draw_plan, with_kinds
 
 
 def codes(mutant: Mutant) -> list[CodeType]:
@@ -57,3 +59,10 @@ def test_imported_names_meet_the_fault() -> None:
     with mutant.applied():
         assert not is_noticed(old, new)
     assert is_noticed(old, new)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_needs_of_a_mutant_are_kinds_of_troubles_and_faults(mutant: Mutant) -> None:
+    plan = draw_plan(1, as_profile(mutant.profile))
+    needed = with_kinds(plan, mutant.needs)
+    assert len(needed.troubles) + len(needed.rates) >= len(plan.troubles) + len(plan.rates)

@@ -160,16 +160,18 @@ def write_unreadable_batch(world: World, *, partition: int, count: int, skip_sec
     world.mend_later(skip_secs, "unreadable batch", lambda: world.office.do("skip", skip_unreadable, world, at))
 
 
-@trouble(0.5, least="hostile", partition=number(0, 7), back=number(1, 40))
-def move_offset_back(world: World, *, partition: int, back: int) -> None:
-    """Another tool commits an older offset for the group, while its members run."""
+@trouble(0.5, least="hostile", partition=number(0, 7), back=number(1, 40), keep=chance(0.5))
+def move_offset_back(world: World, *, partition: int, back: int, keep: bool) -> None:
+    """Another tool commits an older offset for the group, while its members run. Some tools keep the metadata."""
     log = _log(world, EVENTS, partition)
     if log is not None:
         group = world.cluster.coordinator(world.settings.kafka.group_id)
         found = group.commits.get((EVENTS, log.number))
         if found is not None:
             world.disturb("operator")
-            group.move({(EVENTS, log.number): Commit(max(log.first, found.offset - back))})
+            group.move(
+                {(EVENTS, log.number): Commit(max(log.first, found.offset - back), found.metadata if keep else "")}
+            )
 
 
 @trouble(1.5)
