@@ -116,8 +116,13 @@ class Readers:
             reader.next = reader.begun
 
     def _continue(self, reader: Reader) -> None:
+        """Go on. An answer for the former number of the position is not taken, so it is asked for again."""
         if reader.is_active:
             self.fetch(reader)
+        elif reader.is_checking:
+            self._positions.check(reader)
+        elif not reader.has_failed:
+            self._positions.go_to(reader, reader.next)
 
     def _begin_anew(self, reader: Reader) -> None:
         """Throw away what was fetched ahead. The fetch on its way has to end before another one can begin."""

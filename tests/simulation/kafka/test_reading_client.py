@@ -108,6 +108,21 @@ def test_a_pause_before_the_first_record_loses_none() -> None:
     stage.run(work)
 
 
+def test_a_pause_while_the_offset_is_looked_up_loses_no_record() -> None:
+    stage = ConsumerStage()
+    stage.append(range(5))
+
+    def work() -> None:
+        member = reader(stage)
+        member.consumer.pause([at(0)])
+        stage.sleep(1.0)
+        member.consumer.resume([at(0)])
+        member.poll(1)
+        assert member.values == ["0", "1", "2", "3", "4"]
+
+    stage.run(work)
+
+
 def test_a_paused_partition_can_be_moved() -> None:
     stage = ConsumerStage()
     stage.append(range(5))
