@@ -74,6 +74,10 @@ T = TypeVar("T")
 class SimAdminClient(SimClient):
     """Answers come as futures, which the background of the host resolves."""
 
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        super().__init__(properties)
+        self._nodes: dict[int, Node] = {}
+
     def poll(self, timeout: float = -1) -> int:
         """Wait for events up to ``timeout`` seconds and make their callbacks; their number."""
         if not self._events and timeout != 0:
@@ -323,8 +327,10 @@ class SimAdminClient(SimClient):
         return [operation for operation in operations if kind == "topic" or operation != AclOperation.WRITE]
 
     def _node(self, number: int) -> Node:
-        broker = self.cluster.brokers[number]
-        return Node(number, broker.host, broker.port)
+        if number not in self._nodes:
+            broker = self.cluster.brokers[number]
+            self._nodes[number] = Node(number, broker.host, broker.port)
+        return self._nodes[number]
 
 
 def _refuse(futures: Mapping[Any, Future[Any]], code: ErrorCode) -> None:

@@ -194,7 +194,7 @@ class SimClient:
             "brokers": {
                 f"{self.cluster.brokers[number].host}:9092/{number}": {
                     "nodeid": number,
-                    "state": link.state,
+                    "state": link.state if self.cluster.is_up(number) else _LOST,
                     "rtt": {"avg": rtt},
                     "txerrs": 0,
                     "rxerrs": link.errors,
