@@ -42,7 +42,7 @@ def _bad_customers(story: Deliveries, at: float) -> int:
 def _find_flood(story: Deliveries, host: str, copies: list[CopySeen]) -> Iterator[Violation]:
     """A window in which a worker gave up twice as much as makes a flood, and did hardly anything else."""
     settings = story.evidence.settings.flood_guard
-    calls = [call for call in story.evidence.calls if call.host == host]
+    handled = _handled(story, host)
     first = 0
     for index, copy in enumerate(copies):
         until = copy.written.at
@@ -52,9 +52,20 @@ def _find_flood(story: Deliveries, host: str, copies: list[CopySeen]) -> Iterato
         others = index + 1 - first - max(of.values())
         if others <= 2 * settings.min_dead_letters or len(of) <= 2 * settings.min_customers:
             continue
-        since = copies[first].written.at - settings.window_secs / 2
-        good = sum(call.entries_taken for call in calls if since <= call.at <= until)
+        since = copies[first].written.at - settings.window_secs
+        good = sum(count for at, count in handled if since <= at <= until + settings.window_secs)
         if good * settings.share < (1 - settings.share) * others / 2:
             sentence = f"{host} wrote {index + 1 - first} dead letters of {len(of)} customers until {until:.3f}"
-            yield Violation(ASSERTION, f"{sentence}, and delivered {good} entries meanwhile", until)
+            yield Violation(ASSERTION, f"{sentence}, and handled {good} other records at about that time", until)
             return
+
+
+def _handled(story: Deliveries, host: str) -> list[tuple[float, int]]:
+    """The times at which a worker brought other records on, and their numbers."""
+    found = [(call.at, len(call.entries)) for call in story.evidence.calls if call.host == host]
+    for copy in story.copies:
+        if copy.written.host == host and not (copy.is_dead and copy.headers.reason in _COUNTED):
+            found.append((copy.written.at, 1))
+    return found + [
+        (said.written.at, 1) for said in story.attempts if said.written.host == host and said.get("status") == "skipped"
+    ]
