@@ -62,10 +62,7 @@ def _find_flood(story: Deliveries, host: str, copies: list[CopySeen]) -> Iterato
 
 def _handled(story: Deliveries, host: str) -> list[tuple[float, int]]:
     """The times at which a worker brought other records on, and their numbers."""
-    found = [(call.at, len(call.entries)) for call in story.evidence.calls if call.host == host]
-    for copy in story.copies:
-        if copy.written.host == host and not (copy.is_dead and copy.headers.reason in _COUNTED):
-            found.append((copy.written.at, 1))
-    return found + [
-        (said.written.at, 1) for said in story.attempts if said.written.host == host and said.get("status") == "skipped"
-    ]
+    calls = [(call.at, len(call.entries)) for call in story.evidence.calls if call.host == host]
+    written = [copy.written for copy in story.copies if not (copy.is_dead and copy.headers.reason in _COUNTED)]
+    written += [said.written for said in story.attempts if said.get("status") == "skipped"]
+    return calls + [(one.at, 1) for one in written if one.host == host]

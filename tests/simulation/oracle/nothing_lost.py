@@ -15,7 +15,8 @@ from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned,
 from tests.simulation.oracle.covers import stepped_over
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
-from tests.simulation.oracle.evidence import Violation, position_of
+from tests.simulation.oracle.evidence import Violation, Written, position_of
+from tests.simulation.oracle.settled import settle_secs
 
 ASSERTION: Final = "nothing accepted is lost"
 
@@ -25,7 +26,7 @@ def find_lost(story: Deliveries) -> Iterator[Violation]:
     left_out = stepped_over(story.evidence)
     end = story.evidence.ended_at
     for seen in story.events:
-        if not seen.written.is_readable or seen.written.gone_at is not None or id(seen.written) in left_out:
+        if id(seen.written) in left_out or not _is_owed(story, seen.written):
             continue
         if isinstance(seen.event, Undecodable):
             if not story.copies_of(seen, None):
@@ -38,6 +39,13 @@ def find_lost(story: Deliveries) -> Iterator[Violation]:
                 yield _lost(seen, destination)
         if not certain and not _ended_somewhere(story, seen, owner):
             yield _lost(seen, "any destination")
+
+
+def _is_owed(story: Deliveries, one: Written) -> bool:
+    """Whether an event must have ended by now. `settled` asks for those whose commits are late."""
+    is_over = story.covered_at(one) <= story.evidence.ended_at
+    is_over = is_over or one.at < story.evidence.ended_at - settle_secs(story.evidence)
+    return is_over and one.is_readable and one.gone_at is None
 
 
 def find_abandoned(story: Deliveries) -> Iterator[Violation]:

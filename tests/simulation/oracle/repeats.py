@@ -82,8 +82,8 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         elif (loss := _reason(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"
         sources = _sources(twins, copies, arrival.at)
-        stray = any(coverage.is_stray(one, arrival.at, arrival.call.host) for one in sources)
-        yield _Act(arrival.at, 1, int(stray), after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
+        stray = _is_stray(coverage, sources, arrival.at, arrival.call.host)
+        yield _Act(arrival.at, 1, stray, after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
 
 
 def _copy_acts(
@@ -96,7 +96,8 @@ def _copy_acts(
             after, why = 1, " (its acknowledgement was lost)"
         elif (loss := _reason(coverage, twins, copies, written.at, written.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"
-        yield _Act(written.at, int(copy.is_dead), 0, after, f"{kind} {written.at:.3f}{why}")
+        stray = _is_stray(coverage, _sources(twins, copies, written.at), written.at, written.host)
+        yield _Act(written.at, int(copy.is_dead), stray, after, f"{kind} {written.at:.3f} of {written.host}{why}")
     else:  # a replay: a command wrote it, and not a worker
         yield _Act(written.at, int(copy.is_dead), 1, 0, f"replayed {written.at:.3f}")
     if not copy.is_dead:
@@ -119,6 +120,11 @@ def _reason(
     """The disturbance after which a record that this can have come from was read again."""
     reasons = (coverage.repetition_of(one, at, host) for one in _sources(twins, copies, at))
     return next(filter(None, reasons), None)
+
+
+def _is_stray(coverage: Coverage, sources: list[Written], at: float, host: str) -> int:
+    """1 if its worker may not have known yet that another one has the record; else 0."""
+    return int(any(coverage.is_stray(one, at, host) for one in sources))
 
 
 def _sources(twins: list[EventSeen], copies: list[CopySeen], at: float) -> list[Written]:

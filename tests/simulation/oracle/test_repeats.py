@@ -152,6 +152,20 @@ def test_a_worker_whose_last_commit_failed_may_repeat() -> None:
     assert repeats(told) == []
 
 
+def test_a_frozen_worker_may_write_its_dead_letter_late() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    told.assign(999.0, WORKER)
+    told.assign(1_060.0, "worker-2")
+    told.copy(1_061.0, event, "blocked", host="worker-2")
+    told.copy(1_070.0, event, "blocked")
+    told.evidence.worker_ends += [WorkerEnd(9_000.0, name, name, "stopped") for name in (WORKER, "worker-2")]
+    assert len(repeats(told)) == 1
+    disturb(told, "paused", 1_001.0, 1_069.0)
+    assert repeats(told) == []
+
+
 def test_a_partition_that_lost_records_is_read_again() -> None:
     told, event = arrived()
     told.commit(1_002.0, 1)
