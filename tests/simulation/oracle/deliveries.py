@@ -137,8 +137,10 @@ class Deliveries:
         """The event that an attempts record is about."""
         key = said.get("idempotencyKey")
 
+        is_event = said.get("vendor") is not None
+
         def looks_right(seen: EventSeen) -> bool:
-            return isinstance(seen.event, Event) and seen.event.idempotency_key == key
+            return isinstance(seen.event, Event) is is_event and (not is_event or _key_of(seen) == key)
 
         return None if said.origin is None else self.event_of(said.origin, said.written.at, looks_right)
 
@@ -272,6 +274,10 @@ class Deliveries:
             self.strays.append((call, entry))
             return
         self.arrivals[entry.detail, group].append(Arrival(call.at, call, entry, group))
+
+
+def _key_of(seen: EventSeen) -> str | None:
+    return seen.event.idempotency_key if isinstance(seen.event, Event) else None
 
 
 def _read(value: bytes | None) -> dict[str, Any] | None:

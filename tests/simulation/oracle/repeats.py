@@ -3,6 +3,7 @@
 A delivery ends in one arrival or one dead letter. It may end once more for each of these:
 
 * Its answer was lost: the bus took the entry, and the worker never heard.
+* AWS took the entry for a bus that does not exist, and the worker knew that there is none.
 * The acknowledgement of a copy was lost: Kafka has the copy, and the worker writes it again.
 * It arrived, or was copied, while no commit covered the record that it came from, and then its worker was killed, was
   dropped by its group, or could not commit. The next owner of the partition reads that record again.
@@ -79,6 +80,8 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         after, why = 0, ""
         if not arrival.call.is_clear:
             after, why = 1, " (its answer was lost)"
+        elif arrival.entry.fault is not None:
+            after, why = 1, " (and vanished)"
         elif (loss := _reason(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"
         sources = _sources(twins, copies, arrival.at)

@@ -166,6 +166,15 @@ def test_a_frozen_worker_may_write_its_dead_letter_late() -> None:
     assert repeats(told) == []
 
 
+def test_an_entry_that_vanished_may_become_a_dead_letter() -> None:
+    told, event = arrived()
+    call = told.evidence.calls[0]
+    told.copy(1_001.2, event, "blocked")
+    assert len(repeats(told)) == 1
+    call.entries = (call.entries[0]._replace(fault="customer", detail=b""),)
+    assert repeats(told) == []
+
+
 def test_a_partition_that_lost_records_is_read_again() -> None:
     told, event = arrived()
     told.commit(1_002.0, 1)
