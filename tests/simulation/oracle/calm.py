@@ -13,6 +13,7 @@ from pushrail_stream.core.signals import (
     PartitionUnread,
 )
 from tests.simulation.oracle.evidence import Evidence
+from tests.simulation.oracle.periods import Periods
 
 RECOVERY_SECS: Final = 60.0
 """Time after a disturbance, in seconds, in which a backlog of the whole fleet may still be worked off."""
@@ -25,28 +26,29 @@ class Calm:
     """Knows the disturbed periods of a story."""
 
     def __init__(self, evidence: Evidence) -> None:
-        self._busy = [(one.at, one.until) for one in evidence.disturbances]
-        self._busy += [(end.at, end.at) for end in evidence.worker_ends]
+        busy = [(one.at, one.until) for one in evidence.disturbances]
+        busy += [(end.at, end.at) for end in evidence.worker_ends]
         begun = min((one.at for one in evidence.signals), default=0.0)
-        self._busy.append((0.0, begun + _BEGIN_SECS if evidence.signals else 0.0))
+        busy.append((0.0, begun + _BEGIN_SECS if evidence.signals else 0.0))
         if evidence.has_kafka_weather:
-            self._busy.append((0.0, evidence.healed_at))
+            busy.append((0.0, evidence.healed_at))
         unread: dict[object, float] = {}
         for at, host, signal in evidence.signals:
             match signal:
                 case PartitionsAssigned() | PartitionsRevoked() | PartitionRestarted():
-                    self._busy.append((at, at))
+                    busy.append((at, at))
                 case Flooded():
                     ends = [end.at for end in evidence.worker_ends if end.host == host and end.at >= at]
-                    self._busy.append((at, min(ends, default=evidence.ended_at)))
+                    busy.append((at, min(ends, default=evidence.ended_at)))
                 case PartitionUnread(partition):
                     unread.setdefault(partition, at - RECOVERY_SECS)
                 case OffsetsSkipped(partition) if partition in unread:
-                    self._busy.append((unread.pop(partition), at))
+                    busy.append((unread.pop(partition), at))
                 case _:
                     pass
-        self._busy += [(at, evidence.ended_at) for at in unread.values()]
+        busy += [(at, evidence.ended_at) for at in unread.values()]
+        self._disturbed = Periods((since, until + RECOVERY_SECS) for since, until in busy)
 
     def is_calm(self, since: float, until: float) -> bool:
         """Whether no disturbance was in this period, or shortly before it."""
-        return all(first > until or last + RECOVERY_SECS < since for first, last in self._busy)
+        return not self._disturbed.meet(since, until)

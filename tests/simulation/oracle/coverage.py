@@ -11,6 +11,7 @@ from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, Parti
 from tests.simulation.oracle.commit_map import read_map
 from tests.simulation.oracle.covers import log_of
 from tests.simulation.oracle.evidence import Commit, Disturbance, Evidence, Written
+from tests.simulation.oracle.periods import Periods
 
 _FORGETTING: Final = frozenset({"killed", "paused", "expelled", "failed", "kafka", "commit"})
 """Disturbances after which records that were not committed may be read again."""
@@ -44,6 +45,8 @@ class Coverage:
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
         self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
         self._restarts: dict[Partition, list[float]] = defaultdict(list)
+        self._of: dict[str, list[Disturbance]] = {}
+        self._straying: dict[str, Periods] = {}
         self._read_signals(evidence)
         workers = {call.host for call in evidence.calls} | {end.host for end in evidence.worker_ends}
         self.hosts_of_commands = {one.host for one in evidence.written} - workers
@@ -80,18 +83,19 @@ class Coverage:
         The partition got another owner before a commit covered the record, and that because of a disturbance.
         """
         owners = self._owners.get(_partition_of(one), [])
-        following = next((owner for owner in owners if owner.at > at), None)
+        index = bisect_right(owners, at, key=lambda owner: owner.at)
+        following = owners[index] if index < len(owners) else None
         if following is None or self.covers(one, following.at):
             return None
         return next((loss for loss in self._losses_of(host) if at <= loss.until and loss.at <= following.at), None)
 
     def is_stray(self, one: Written, at: float, host: str) -> bool:
         """Whether another worker owned the record's partition at this time, and a disturbance kept this one from it."""
-        owners = [owner for owner in self._owners.get(_partition_of(one), []) if owner.at <= at]
-        is_others = bool(owners) and owners[-1].host != host
-        return is_others and any(
-            loss.kind in _STRAYING and loss.at <= at <= loss.until for loss in self._losses_of(host)
-        )
+        owners = self._owners.get(_partition_of(one), [])
+        index = bisect_right(owners, at, key=lambda owner: owner.at)
+        is_others = index > 0 and owners[index - 1].host != host
+        self._losses_of(host)
+        return is_others and at in self._straying[host]
 
     def restarts_of(self, one: Written) -> list[float]:
         """The times at which a worker read the record's partition again, because its log had lost records."""
@@ -103,7 +107,12 @@ class Coverage:
 
     def _losses_of(self, host: str) -> list[Disturbance]:
         """The disturbances of this host and of all, until their last effect."""
-        return [one._replace(until=one.until + _NOTICE_SECS) for one in self._losses if one.host in {"", host}]
+        found = self._of.get(host)
+        if found is None:
+            losses = [one._replace(until=one.until + _NOTICE_SECS) for one in self._losses if one.host in {"", host}]
+            found = self._of[host] = losses
+            self._straying[host] = Periods((one.at, one.until) for one in losses if one.kind in _STRAYING)
+        return found
 
 
 def _partition_of(one: Written) -> Partition:

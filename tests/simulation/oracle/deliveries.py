@@ -20,6 +20,7 @@ from tests.simulation.oracle.covers import first_covers
 from tests.simulation.oracle.documents import STALE_SECS, Documents
 from tests.simulation.oracle.evidence import Call, Entry, Evidence, Written
 from tests.simulation.oracle.lossy_logs import lossy_logs
+from tests.simulation.oracle.periods import Periods
 
 PROMPT_SECS: Final = 30.0
 """Longest time in seconds until every worker has a new version of a document, when nothing is disturbed."""
@@ -163,11 +164,8 @@ class Deliveries:
 
     def stale_secs(self, at: float) -> float:
         """The longest time for which a worker may have acted on an older version of a document by this time."""
-        is_calm = not any(
-            one.at <= at and one.until >= at - STALE_SECS and one.kind in _STALENESS
-            for one in self.evidence.disturbances
-        )
-        return PROMPT_SECS if is_calm and not self.evidence.has_kafka_weather else STALE_SECS
+        is_calm = at not in self._stale and not self.evidence.has_kafka_weather
+        return PROMPT_SECS if is_calm else STALE_SECS
 
     def destinations_of(self, seen: EventSeen) -> list[str]:
         """The destinations for which there is a copy of this event."""
@@ -228,6 +226,9 @@ class Deliveries:
         self.covered_by = {id(one): commit for commit, one in first_covers(self.evidence)}
         """By `id` of a record the first commit that covered it."""
         self._lossy = lossy_logs(self.evidence)
+        self._lossy_of: dict[str | None, Periods] = {}
+        stale = [one for one in self.evidence.disturbances if one.kind in _STALENESS]
+        self._stale = Periods((one.at, one.until + STALE_SECS) for one in stale)
         self._index_hosts()
         self.had_own_fault = any(call.fault == "ours" for call in self.evidence.calls) or any(
             isinstance(seen.signal, OwnCredentialsFailed) for seen in self.evidence.signals
