@@ -103,8 +103,8 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
         return True
     if any(said.get("status") == "skipped" for said in story.said_about(seen, destination)):
         return True
-    if may_skip(seen, versions):
-        return _may_lack_skip(story, seen)
+    if may_skip(seen, versions) and _may_lack_skip(story, seen):
+        return True
     arrivals = len(story.arrivals_of(seen.event.value, destination))
     return arrivals >= _needed(story, seen, destination)
 
