@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The complete environment serves the sandbox too, where it is there.
 SANDBOX_STAMP := $(or $(wildcard $(STAMP)),$(VENV)/.installed-for-sandbox)
-# Processes that run tests. Most tests wait more than they compute, so there are two for each processor.
-JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 2 * (os.cpu_count() or 1)))')
+# Processes that run tests. Most tests wait twice as long as they compute, so there are three for each processor.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * (os.cpu_count() or 1)))')
 
 .PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos simulate simulate-mutants soak sandbox format metrics lock clean
 
