@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
@@ -122,8 +122,8 @@ class Member(Reader):
 
     @property
     def moves(self) -> list[str]:
-        """The diary without rebalances that changed nothing: their number depends on who came first."""
-        return [entry for entry in self.diary if entry != "assign 0"]
+        """As `moves_of`."""
+        return moves_of(self.diary)
 
     def numbers(self) -> list[int]:
         """The partitions that it owns."""
@@ -155,6 +155,29 @@ class Member(Reader):
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
         self.commits.append([error_of(error), [[p.partition, p.offset, error_of(p.error)] for p in partitions]])
+
+
+def live_elsewhere(consumer: Any, topic: str, say: Callable[[str], object]) -> NoReturn:
+    """Be a member, and tell every rebalance, until killed."""
+
+    def on_assign(_consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        say(f"assign {len(partitions)}")
+        consumer.incremental_assign(list(partitions))
+
+    def on_revoke(_consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        say(f"revoke {len(partitions)}")
+
+    def on_lost(_consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        say(f"lost {len(partitions)}")
+
+    consumer.subscribe([topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+    while True:
+        consumer.poll(0.1)
+
+
+def moves_of(diary: Sequence[str]) -> list[str]:
+    """A diary without rebalances that changed nothing: their number depends on who came first."""
+    return [entry for entry in diary if entry != "assign 0"]
 
 
 class Writer:

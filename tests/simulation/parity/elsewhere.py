@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import NoReturn
+from functools import partial
 
 from confluent_kafka import Consumer
 
-
-def main() -> NoReturn:
-    """Read until killed."""
-    consumer = Consumer(json.loads(sys.argv[1]))
-    consumer.subscribe([sys.argv[2]])
-    while True:
-        consumer.poll(0.1)
-
+from tests.simulation.parity.clients import live_elsewhere
 
 if __name__ == "__main__":
-    main()
+    live_elsewhere(Consumer(json.loads(sys.argv[1])), sys.argv[2], partial(print, flush=True))

@@ -25,6 +25,15 @@ class Elsewhere(Protocol):
     def kill(self) -> None:
         """End it without a farewell."""
 
+    def freeze(self) -> None:
+        """Let none of its threads run (SIGSTOP)."""
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+
+    def diary(self) -> list[str]:
+        """Its rebalances, as a member in the story keeps them. To be asked when it has been killed."""
+
 
 class Kit(ABC):
     """What a story can do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -198,11 +199,23 @@ class _Process:
 
     def __init__(self, properties: Mapping[str, Any], topic: str) -> None:
         command = [sys.executable, "-m", "tests.simulation.parity.elsewhere", json.dumps(dict(properties)), topic]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self._diary: list[str] = []
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            told, _ = self._process.communicate()
+            self._diary = told.splitlines()
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def diary(self) -> list[str]:
+        return self._diary
 
 
 def _rule(kind: ResourceKind, name: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, NoReturn, final
 
@@ -19,6 +19,7 @@ from tests.simulation.kafka.consumer_group import Timing
 from tests.simulation.kafka.groups import Coordinators
 from tests.simulation.kafka.partition_log import NewRecord, PartitionLog
 from tests.simulation.kafka.producer import SimProducer
+from tests.simulation.parity.clients import live_elsewhere
 from tests.simulation.parity.kit import Elsewhere, Kit, Operation, ResourceKind
 from tests.simulation.parity.stories import Story
 from tests.simulation.scheduler import Condition, Host, Scheduler, SimThread
@@ -121,19 +122,25 @@ class SimulatedKit(Kit):
 
     def start_elsewhere(self, properties: Mapping[str, Any], topic: str) -> Elsewhere:
         host = self._scheduler.host(self.unique("elsewhere"))
-        host.start(self._read, properties, topic)
-        return host
-
-    def _read(self, properties: Mapping[str, Any], topic: str) -> NoReturn:
-        consumer = self.consumer(properties)
-        consumer.subscribe([topic])
-        while True:
-            consumer.poll(0.1)
+        return _Elsewhere(host, lambda say: live_elsewhere(self.consumer(properties), topic, say))
 
     def _log(self, topic: str, partition: int = 0) -> PartitionLog:
         found = self.cluster.topic(topic)
         assert found is not None
         return found.partitions[partition]
+
+
+@final
+class _Elsewhere:
+    """A member on a host of its own."""
+
+    def __init__(self, host: Host, live: Callable[[Callable[[str], object]], NoReturn]) -> None:
+        self._diary: list[str] = []
+        self.kill, self.freeze, self.thaw = host.kill, host.pause, host.resume
+        host.start(live, self._diary.append)
+
+    def diary(self) -> list[str]:
+        return self._diary
 
 
 def tell_simulated(story: Story) -> list[str]:

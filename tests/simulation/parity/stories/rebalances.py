@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation.parity.clients import Member, group_properties, write
+from tests.simulation.parity.clients import Member, group_properties, moves_of, write
 from tests.simulation.parity.kit import Kit, attempt
 from tests.simulation.parity.stories.commits import commit, committed, joined
 from tests.simulation.parity.stories.registry import story
@@ -45,6 +45,24 @@ def a_member_is_killed(kit: Kit) -> None:
     _settled(kit, topic, one)
     kit.note("killed", one.moves)
     kit.note("it took a session", kit.now() - began > 1.5)
+    one.close()
+
+
+@story(groups=True)
+def a_member_is_frozen(kit: Kit) -> None:
+    """Longer than a session: its partitions are another member's meanwhile, and it learns that only afterwards."""
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4)
+    other = kit.start_elsewhere(group_properties(kit, group), topic)
+    _owns_two(kit, one)
+    other.freeze()
+    _settled(kit, topic, one)
+    kit.note("frozen", one.moves)
+    other.thaw()
+    _owns_two(kit, one)
+    kit.note("thawed", one.moves)
+    other.kill()
+    kit.note("the frozen one", moves_of(other.diary()))
     one.close()
 
 
