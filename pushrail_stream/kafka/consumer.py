@@ -14,16 +14,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.commit import Committable, was_recreated
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.client_properties import ConsumerProfile
@@ -79,6 +72,8 @@ class KafkaConsumer:
         self._identities = identities
         self._topics_now: Mapping[str, TopicIdentity] = {}
         """The identities of the topics whose records arrive, as far as they are known."""
+        self._met: dict[str, TopicIdentity] = {}
+        """The first identities of the topics that the present client has met."""
         self._commits = Commits()
         self._drain_secs = drain_secs
         self._profile = profile
@@ -128,6 +123,13 @@ class KafkaConsumer:
     # Everything below runs on the consumer's thread.
 
     def _main(self) -> None:
+        self._consume()
+        while not self._stopping.is_set():
+            self._consume()
+
+    def _consume(self) -> None:
+        """Consume with a new client until `stop`, or until a topic was recreated."""
+        self._met.clear()
         callbacks = {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
         with as_operator_error("kafka.client"):
             consumer = Consumer(self._profile.properties() | callbacks)
@@ -135,7 +137,7 @@ class KafkaConsumer:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not self._is_outdated():
                 self._step(consumer)
             self._give_back_all(consumer)
 
@@ -203,14 +205,19 @@ class KafkaConsumer:
         known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
         recreated = self._ask(self._assignment.recreated, known)
         begun = {
-            partition: topic
-            for partition, topic in recreated.items()
-            if self._seek(consumer, TopicPartition(*partition, OFFSET_BEGINNING))
+            p: topic for p, topic in recreated.items() if self._seek(consumer, TopicPartition(*p, OFFSET_BEGINNING))
         }
         if begun:
             self._commits.forget(begun)
             self._ask(self._assignment.restart, begun)
-        self._topics_now = known
+        self._topics_now, self._met = known, known | self._met
+
+    def _is_outdated(self) -> bool:
+        """Whether this client has met an earlier topic of a name.
+
+        librdkafka keeps its leader epochs. Those of the new topic begin at 0, so brokers may refuse every fetch.
+        """
+        return any(was_recreated(topic, self._topics_now.get(name)) for name, topic in self._met.items())
 
     def _report_readings(self, consumer: Consumer) -> None:
         """All polled records must have been accepted: never call it in a callback of a poll."""

@@ -48,7 +48,8 @@ class TopicDocuments:
         self._trouble = "nothing comes"
         properties = client_properties.reader(kafka, f"{kafka.group_id}.registry", {"fetch.wait.max.ms": fetch_wait_ms})
         # The events' consumer reports a broker that is away.
-        self._consumer = Consumer(properties | {"error_cb": self._note})
+        self._properties = properties | {"error_cb": self._note}
+        self._consumer = Consumer(self._properties)
         self._closing = threading.Event()
         self._started = False
         self._partitions: list[int] = []
@@ -109,6 +110,9 @@ class TopicDocuments:
         """Raise `TopicRecreated` when the topic was created again; the next call starts over."""
         if self._watch.is_due() and self._watch.was_recreated():
             self._started, self._partitions = False, []
+            # librdkafka keeps the leader epochs of the name: brokers may refuse every fetch from the new topic.
+            self._consumer.close()
+            self._consumer = Consumer(self._properties)
             raise TopicRecreated(
                 f"{self._topic} was deleted and created again: it is read from its beginning, and documents that it "
                 "does not hold stay in use until they are deleted or the worker starts again"

@@ -216,6 +216,19 @@ async def test_a_recreated_topic_is_read_from_0(real_kafka: str, own_topic: str)
         assert await read.changes() == [DocumentChange("c", None)]
 
 
+async def test_a_topic_recreated_after_elections_is_read(local_kafka_factory: LocalKafkaFactory) -> None:
+    kafka = local_kafka_factory()
+    topics.create_topic(kafka.bootstrap_servers, "documents")
+    kafka.restart()  # the partition gets a leader of a higher epoch
+    write(kafka.bootstrap_servers, "documents", [("a", b"old")])
+    async with documents(kafka.bootstrap_servers, "documents") as read:
+        assert len(await read.changes()) == 1
+        await asyncio.to_thread(topics.recreate_topic, kafka.bootstrap_servers, "documents")
+        write(kafka.bootstrap_servers, "documents", [("a", b"new")])
+        await until_recreated(read.changes)
+        assert await read.changes() == [DocumentChange("a", b"new")]
+
+
 async def test_a_recreated_topic_clears_the_store(real_kafka: str, own_topic: str) -> None:
     topic = own_topic
     write(real_kafka, topic, [("a", b"old"), ("b", b"old")])

@@ -16,8 +16,9 @@ from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus.faults import CallError, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
-from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.model import EventBridgeSettings, Settings
 from tests.support.builders import with_access_key
+from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.positions import (
     commit,
     place_of,
@@ -88,6 +89,24 @@ async def test_a_topic_recreated_while_read_is_whole(real_kafka: str, protocol: 
             now = await asyncio.to_thread(identity, settings, topic)
             await until(lambda: _topics_of_commits(settings) == {now})
         assert committed(settings) == ends(settings, topic)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_a_topic_recreated_after_elections_is_read(local_kafka_factory: LocalKafkaFactory, protocol: str) -> None:
+    """librdkafka keeps the leader epoch that it knows of the name, and brokers refuse fetches with a newer one."""
+    kafka = local_kafka_factory()
+    settings = with_kafka(settings_for(kafka.bootstrap_servers, "http://127.0.0.1:1"), group_protocol=protocol)
+    make_topics(settings)
+    kafka.restart()  # the partitions get leaders of higher epochs
+    async with FaultBus.serve() as bus:
+        settings = settings.model_copy(update={"eventbridge": EventBridgeSettings(endpoint_url=bus.url)})
+        open_bus(bus, [0])
+        async with running(settings, [with_access_key(0)]) as worker:
+            await produce(settings, records(range(10)))
+            await worker.settled(10)
+            await asyncio.to_thread(recreate, settings, settings.topics.events)
+            await produce(settings, records(range(1000, 1020)))
+            await until_all_arrived(bus, range(1000, 1020))
 
 
 def _topics_of_commits(settings: Settings) -> set[TopicIdentity | None]:
