@@ -92,7 +92,8 @@ class _Client:
             }
         )
 
-    def write(self, sent: Sent) -> None:
+    def write(self, sent: Sent) -> bool:
+        """Send a record; False when the client can send nothing any more."""
         headers: list[tuple[str, str | bytes | None]] = [*sent.headers]
         world = self._world
 
@@ -103,17 +104,29 @@ class _Client:
         world.note_sent(sent)
         try:
             self.producer.produce(EVENTS, sent.value, sent.key, headers=headers, on_delivery=report)
-        except (BufferError, KafkaException):
+            self.producer.poll(0)
+        except BufferError:
             world.history.note("not sent", key=sent.idempotency_key)
-        self.producer.poll(0)
+        except KafkaException as error:
+            world.history.note("not sent", key=sent.idempotency_key, code=error.args[0].name())
+            return not error.args[0].fatal()
+        return True
+
+    def finish(self, name: str) -> None:
+        """Wait until everything is sent. The library's flush raises a fatal error as a SystemError, too."""
+        try:
+            self.producer.flush(_WAIT_SECS)
+        except (KafkaException, SystemError) as error:
+            self._world.history.note("producer gave up", producer=name, error=str(error))
 
 
-def _send(world: World, dice: Random, _name: str, events: Iterator[Sent], pause: float) -> None:
+def _send(world: World, dice: Random, name: str, events: Iterator[Sent], pause: float) -> None:
     client = _Client(world, {})
     for sent in events:
         time.sleep(dice.expovariate(1 / pause))
-        client.write(sent)
-    client.producer.flush(_WAIT_SECS)
+        if not client.write(sent):
+            client = _Client(world, {})
+    client.finish(name)
 
 
 def _send_in_transactions(world: World, dice: Random, name: str, events: Iterator[Sent], pause: float) -> None:
