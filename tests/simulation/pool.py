@@ -60,9 +60,12 @@ class Pool:
             finally:
                 pool._stop()
 
-    def submit(self, task: Task, done: Callable[[Result], None]) -> None:
-        """Play the task when there is room, and call ``done`` with its result. It may submit further tasks."""
-        self._waiting.append((task, done))
+    def submit(self, task: Task, done: Callable[[Result], None], *, is_next: bool = False) -> None:
+        """Play the task when there is room, and call ``done`` with its result. It may submit further tasks.
+
+        ``is_next``: before all that wait.
+        """
+        (self._waiting.appendleft if is_next else self._waiting.append)((task, done))
 
     def run(self) -> None:
         """Play until nothing waits and nothing runs."""

@@ -50,12 +50,6 @@ KAFKA: Final = (
         needs=["elect_unclean", "kill_worker", "roll_fleet"],
     ),
     mutant(
-        "never shorten the metadata of a commit",
-        "kafka.consumer:KafkaConsumer._on_commit",
-        "self._ask(self._assignment.shorten_commits, [commit for _, commit in commits_of(too_large)])",
-        "pass",
-    ),
-    mutant(
         "never commit while running",
         "kafka.consumer:KafkaConsumer._commit",
         "if commits:",
@@ -67,13 +61,6 @@ KAFKA: Final = (
         "        **owned,\n",
         "        **owned,\n"
         '        **({"isolation.level": "read_uncommitted"} if "isolation.level" in owned else {}),\n',
-    ),
-    mutant(
-        "write copies that only the leader acknowledges",
-        "kafka.client_properties:_producer",
-        '"acks": "all", "enable.idempotence": True',
-        '"acks": "1", "enable.idempotence": False',
-        needs=["elect_unclean", "trouble_of_one_account"],
     ),
     mutant(
         "ignore the error in a delivery report",

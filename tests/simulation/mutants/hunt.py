@@ -73,7 +73,7 @@ class _Search:
         elif sound in self._hunt.sound:
             self._compare(result)
         else:
-            self._hunt.pool.submit(sound, lambda without: self._learn(without, result))
+            self._hunt.pool.submit(sound, lambda without: self._learn(without, result), is_next=True)
 
     def _learn(self, without: Result, result: Result) -> None:
         self._hunt.sound[without.task] = without
