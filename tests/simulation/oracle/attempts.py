@@ -69,8 +69,10 @@ def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str
 
 def _wrong_event(story: Deliveries, seen: EventSeen, fields: dict[str, Any]) -> str:
     event = story.sent_event(seen)
+    if isinstance(seen.event, Undecodable) and fields.get("status") == "dead_lettered":
+        return ""  # it names what could be read of the record
     if event is None:
-        return "" if fields.get("status") == "dead_lettered" else "the record is no canonical event"
+        return "the record is no canonical event"
     if fields.get("code") == STEPPED_OVER:
         return ""
     for name, attribute in _EVENT_FIELDS.items():

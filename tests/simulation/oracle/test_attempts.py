@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.attempts import find_unrecorded, find_untrue_attempts
 from tests.simulation.oracle.evidence import WorkerEnd, Written
 from tests.simulation.oracle.told import BUS, Told, delivered
@@ -125,6 +126,16 @@ def test_a_skip_has_its_reason(document: dict[str, object], reason: str, is_true
     event = told.event(1_000.0)
     told.attempt(1_001.0, event, status="skipped", attempt=0, reason=reason)
     assert (untrue(told) == []) is is_true
+
+
+def test_the_dead_letter_of_a_record_with_unreadable_headers_needs_no_vendor() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0, headers=((NOT_UTF8, b"x"), ("pushrail-vendor", b"acme")))
+    told.copy(1_001.0, event, "undecodable", None)
+    fields = {"destinationId": None, "vendor": None, "attempt": 0, "code": "headers"}
+    told.attempt(1_002.0, event, status="dead_lettered", reason="undecodable", **fields)
+    assert untrue(told) == []
 
 
 def unrecorded(told: Told) -> list[str]:
