@@ -99,7 +99,7 @@ def _went_on(story: Deliveries, seen: EventSeen, destination: str) -> bool:
 
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:
     assert not isinstance(seen.event, Undecodable)
-    if any(copy.is_dead for copy in story.copies_of(seen, destination)):
+    if any(copy.is_dead or _kafka_lost(story, copy.written) for copy in story.copies_of(seen, destination)):
         return True
     if any(said.get("status") == "skipped" for said in story.said_about(seen, destination)):
         return True
@@ -107,6 +107,11 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
         return True
     arrivals = len(story.arrivals_of(seen.event.value, destination))
     return arrivals >= _needed(story, seen, destination)
+
+
+def _kafka_lost(story: Deliveries, one: Written) -> bool:
+    """Whether Kafka lost a copy before a commit covered it, as in an unclean election."""
+    return one.gone_at is not None and one.gone_at <= story.covered_at(one)
 
 
 def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:

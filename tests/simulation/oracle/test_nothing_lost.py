@@ -35,6 +35,13 @@ def test_a_retry_copy_is_no_end() -> None:
     assert len(lost(told)) == 1
 
 
+def test_a_retry_copy_that_kafka_lost_is_excused() -> None:
+    told, _ = delivered()
+    told.copy(1_004.0, told.event(1_003.0, 7))
+    told.evidence.written[-1].gone_at = 1_005.0
+    assert lost(told) == []
+
+
 def test_a_record_that_is_no_event_must_be_in_the_dlq() -> None:
     told, _ = delivered()
     event = told.event(1_003.0, value=b"{}")
