@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pushrail_stream.core.record import NOT_UTF8
@@ -133,7 +135,7 @@ def test_the_dead_letter_of_a_record_with_unreadable_headers_needs_no_vendor() -
     told.document()
     event = told.event(1_000.0, headers=((NOT_UTF8, b"x"), ("pushrail-vendor", b"acme")))
     told.copy(1_001.0, event, "undecodable", None)
-    fields = {"destinationId": None, "vendor": None, "attempt": 0, "code": "headers"}
+    fields: dict[str, Any] = {"destinationId": None, "vendor": None, "attempt": 0, "code": "headers"}
     told.attempt(1_002.0, event, status="dead_lettered", reason="undecodable", **fields)
     assert untrue(told) == []
 
