@@ -8,7 +8,7 @@ from typing import Final, final
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.assignor import Place, share_out
-from tests.simulation.kafka.classic_group import NO_GENERATION, Assignment, Joined, Joining, Synced
+from tests.simulation.kafka.classic_member import NO_GENERATION, Assignment, Joined, Joining, Synced
 from tests.simulation.kafka.membership import Membership
 from tests.simulation.kafka.partition_log import ErrorCode
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, final
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.assignor import Place
-from tests.simulation.kafka.classic_group import Identity
+from tests.simulation.kafka.classic_member import Identity
 from tests.simulation.kafka.coordinator_link import CoordinatorLink
 from tests.simulation.kafka.groups import Commit, CommitAnswer
 from tests.simulation.kafka.partition_log import ErrorCode

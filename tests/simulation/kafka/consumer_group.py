@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, final
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.assignor import Place, share_out
-from tests.simulation.kafka.classic_group import Identity
+from tests.simulation.kafka.classic_member import Identity
 from tests.simulation.kafka.partition_log import ErrorCode
 from tests.simulation.kafka.world import Timer, World
 

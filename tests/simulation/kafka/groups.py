@@ -13,7 +13,8 @@ from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.access import Operation
 from tests.simulation.kafka.assignor import Place
-from tests.simulation.kafka.classic_group import Assignment, ClassicGroup, Identity, Joined, Joining, Synced
+from tests.simulation.kafka.classic_group import ClassicGroup
+from tests.simulation.kafka.classic_member import Assignment, Identity, Joined, Joining, Synced
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.consumer_group import Beat, BeatAnswer, ConsumerGroup, Timing
 from tests.simulation.kafka.network import Later

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.assignor import Place
-from tests.simulation.kafka.classic_group import NO_GENERATION, Identity
+from tests.simulation.kafka.classic_member import NO_GENERATION, Identity
 from tests.simulation.kafka.coordinator_link import CoordinatorLink
 from tests.simulation.kafka.known_topics import KnownTopics
 from tests.simulation.kafka.partition_log import ErrorCode

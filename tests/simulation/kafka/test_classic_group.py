@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from tests.simulation.kafka.classic_group import ClassicGroup, Identity, Joined, Joining, State, Synced
+from tests.simulation.kafka.classic_group import ClassicGroup
+from tests.simulation.kafka.classic_member import Identity, Joined, Joining, State, Synced
 from tests.simulation.kafka.fake_world import FakeWorld
 from tests.simulation.kafka.network import Later
 

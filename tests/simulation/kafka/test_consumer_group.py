@@ -3,7 +3,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.assignor import Place
-from tests.simulation.kafka.classic_group import Identity
+from tests.simulation.kafka.classic_member import Identity
 from tests.simulation.kafka.consumer_group import LEAVE_EPOCH, PAUSE_EPOCH, Beat, ConsumerGroup, Timing
 from tests.simulation.kafka.fake_world import FakeWorld
 

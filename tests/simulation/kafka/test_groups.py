@@ -4,7 +4,7 @@ import random
 
 from confluent_kafka import KafkaError
 
-from tests.simulation.kafka.classic_group import Identity, Joined, Joining
+from tests.simulation.kafka.classic_member import Identity, Joined, Joining
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.consumer_group import Beat
 from tests.simulation.kafka.fake_world import FakeWorld
