@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, Protocol, final
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaError
 
@@ -93,28 +93,28 @@ class Chunk:
 SendToLeader = Callable[[int, str, Callable[[Broker], Any], Callable[[Any], None]], None]
 
 
+class Fetching(Protocol):
+    """Fetches and their queue; `Readers` in the consumer."""
+
+    def fetch(self, reader: Reader) -> None: ...
+
+    def begin_anew(self, reader: Reader) -> None: ...
+
+    def add_error(self, reader: Reader, code: ErrorCode, offset: int, text: str) -> None: ...
+
+
 @final
 class Positions:
     """Decides where each partition's next fetch begins."""
 
     def __init__(
-        self,
-        host: Host,
-        reading: Reading,
-        topics: KnownTopics,
-        send: SendToLeader,
-        *,
-        fetch: Callable[[Reader], None],
-        begin_anew: Callable[[Reader], None],
-        add_error: Callable[[Reader, ErrorCode, int, str], None],
+        self, host: Host, reading: Reading, topics: KnownTopics, send: SendToLeader, fetching: Fetching
     ) -> None:
         self._host = host
         self._reading = reading
         self._topics = topics
         self._send = send
-        self._fetch = fetch
-        self._begin_anew = begin_anew
-        self._add_error = add_error
+        self._fetching = fetching
 
     def go_to(self, reader: Reader, position: Position) -> None:
         """Fetch there next; a logical offset is looked up first."""
@@ -122,7 +122,7 @@ class Positions:
         reader.told_end = OFFSET_INVALID
         if position.offset >= 0:
             reader.is_active = True
-            self._fetch(reader)
+            self._fetching.fetch(reader)
         elif position.offset == OFFSET_INVALID:
             self.reset(reader, position, KafkaError._NO_OFFSET, "no previously committed offset available")
         else:
@@ -135,7 +135,7 @@ class Positions:
         if policy == "error":
             reader.has_failed = True
             text = f"{why}: {KafkaError(error).str()}"
-            self._add_error(reader, KafkaError._AUTO_OFFSET_RESET, at.offset, text)
+            self._fetching.add_error(reader, KafkaError._AUTO_OFFSET_RESET, at.offset, text)
         else:
             self._look_up(reader, OFFSET_BEGINNING if policy == "earliest" else OFFSET_END)
 
@@ -154,7 +154,9 @@ class Positions:
             if isinstance(answer, tuple):
                 self.go_to(reader, Position(*answer))
             elif answer == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                self._add_error(reader, answer, logical, f"Failed to query logical offset: {KafkaError(answer).str()}")
+                self._fetching.add_error(
+                    reader, answer, logical, f"Failed to query logical offset: {KafkaError(answer).str()}"
+                )
                 self._later(reader, self._look_up, logical)
             else:
                 self._topics.ask()
@@ -219,7 +221,7 @@ class Positions:
             )
         elif end >= position.offset:
             reader.is_active = True
-            self._fetch(reader)
+            self._fetching.fetch(reader)
         elif self._reading.reset == "error":
             self.reset(
                 reader,
@@ -229,5 +231,5 @@ class Positions:
             )
         else:
             reader.taken = NOWHERE
-            self._begin_anew(reader)
+            self._fetching.begin_anew(reader)
             self.go_to(reader, Position(end, epoch))

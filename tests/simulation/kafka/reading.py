@@ -44,9 +44,7 @@ class Readers:
         self._send = send
         self._on_arrival = on_arrival
         self.assigned: dict[Place, Reader] = {}
-        self._positions = Positions(
-            host, reading, topics, send, fetch=self.fetch, begin_anew=self._begin_anew, add_error=self._add_error
-        )
+        self._positions = Positions(host, reading, topics, send, self)
         self.queue = deque[Chunk]()
         self._queued_bytes = 0
         self._lacks_room = False
@@ -66,12 +64,12 @@ class Readers:
         for place in places:
             reader = self.assigned.pop(place, None)
             if reader is not None:
-                self._begin_anew(reader)
+                self.begin_anew(reader)
                 self._topics.forget_epochs(*place)
 
     def seek(self, reader: Reader, position: Position) -> None:
         """Go on there. An offset with a leader epoch is checked first."""
-        self._begin_anew(reader)
+        self.begin_anew(reader)
         reader.taken = NOWHERE
         reader.is_checking = False
         if position.offset <= 0 or position.epoch < 0:
@@ -90,7 +88,7 @@ class Readers:
         """Undo `pause`."""
         if reader.is_paused:
             reader.is_paused = False
-            self._begin_anew(reader)
+            self.begin_anew(reader)
             self._continue(reader)
 
     def hold(self) -> None:
@@ -105,11 +103,11 @@ class Readers:
         for reader in self.assigned.values():
             if reader.is_held:
                 reader.is_held = False
-                self._begin_anew(reader)
+                self.begin_anew(reader)
                 self._continue(reader)
 
     def _rewind(self, reader: Reader) -> None:
-        self._begin_anew(reader)
+        self.begin_anew(reader)
         if reader.taken.offset != OFFSET_INVALID:
             reader.next = reader.taken
         elif reader.is_active:
@@ -124,7 +122,7 @@ class Readers:
         elif not reader.has_failed:
             self._positions.go_to(reader, reader.next)
 
-    def _begin_anew(self, reader: Reader) -> None:
+    def begin_anew(self, reader: Reader) -> None:
         """Throw away what was fetched ahead. The fetch on its way has to end before another one can begin."""
         reader.number += 1
         if any(chunk.reader is reader for chunk in self.queue):
@@ -217,7 +215,7 @@ class Readers:
         if fetched.unreadable is not None:
             code = fetched.unreadable.unreadable or KafkaError._BAD_MSG
             text = f"Fetch failed: {KafkaError(code).str()}"
-            self._add_error(reader, code, fetched.unreadable.offset, text)
+            self.add_error(reader, code, fetched.unreadable.offset, text)
             self._back_off(reader, self._reading.error_backoff_secs)
             return
         self._tell_end(reader, fetched)
@@ -228,7 +226,7 @@ class Readers:
         is_empty = not fetched.records and fetched.unreadable is None
         if self._reading.tells_end and is_empty and end == reader.next.offset != reader.told_end:
             reader.told_end = end
-            self._add_error(reader, KafkaError._PARTITION_EOF, end, "Fetch reached end of partition")
+            self.add_error(reader, KafkaError._PARTITION_EOF, end, "Fetch reached end of partition")
 
     def _take_error(self, reader: Reader, error: ErrorCode) -> None:
         if error == KafkaError.OFFSET_OUT_OF_RANGE:
@@ -242,9 +240,9 @@ class Readers:
             backoff_secs = max(1.0, 10 * backoff_secs)
             if reader.last_error != error:
                 reader.last_error = error
-                self._add_error(reader, error, reader.next.offset, f"Fetch failed: {KafkaError(error).str()}")
+                self.add_error(reader, error, reader.next.offset, f"Fetch failed: {KafkaError(error).str()}")
         elif error not in {KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT}:
-            self._add_error(reader, error, reader.next.offset, f"Fetch failed: {KafkaError(error).str()}")
+            self.add_error(reader, error, reader.next.offset, f"Fetch failed: {KafkaError(error).str()}")
         self._back_off(reader, backoff_secs)
 
     def _back_off(self, reader: Reader, secs: float) -> None:
@@ -257,7 +255,8 @@ class Readers:
 
     # The queue.
 
-    def _add_error(self, reader: Reader, code: ErrorCode, offset: int, text: str) -> None:
+    def add_error(self, reader: Reader, code: ErrorCode, offset: int, text: str) -> None:
+        """Bring an error to the application in place of the records that are next."""
         chunk = Chunk(reader, (), reader.next, 0)
         chunk.error = (code, offset, text)
         self.queue.append(chunk)
