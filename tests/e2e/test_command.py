@@ -15,7 +15,7 @@ from tests.support.builders import SECRET, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.patience import PATIENCE_SECS
 from tests.support.worker_process import FAILED, REFUSED, WORKERS, call, worker, write_world
-from tests.support.workers import committed, ends, make_topics, open_bus, outside, produce, running, settings_for
+from tests.support.workers import committed, ends, make_topics, open_bus, outside, produce, running, settings_for, until
 
 pytestmark = pytest.mark.kafka
 
@@ -142,5 +142,7 @@ async def test_a_worker_survives_a_broker_restart(local_kafka_factory: LocalKafk
             await produce(settings, second)
             async with asyncio.timeout(PATIENCE_SECS):
                 await bus.wait_for_arrivals(180)
+            # The group's coordinator may come back after the topic's leader, and a stop would not wait for it.
+            await until(lambda: sum(committed(settings).values()) == 180)
         assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in [*first, *second]}
         assert sum(committed(settings).values()) == 180
