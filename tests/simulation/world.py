@@ -67,7 +67,7 @@ class World:
         return self.scheduler.now - self._begun_at
 
     def prepare(self) -> None:
-        """Make the topics and the customers' accounts, and turn on the background faults."""
+        """Make the topics and the customers' accounts."""
         for topic in plan_topics(self.settings):
             count = self.plan.partitions if topic.holds_events else _RETRY_PARTITIONS
             self.cluster.create_topic(topic.name, 1 if topic.one_partition else count, {**topic.config, **_DURABLE})
@@ -77,7 +77,6 @@ class World:
         for customer in self.customers.values():
             customer.open_account()
         self.evidence.has_kafka_weather = any(kind.startswith("kafka.") for kind in self.plan.rates)
-        set_weather(self, self.plan.rates)
 
     def renew_own_key(self) -> None:
         """Give our user a new key and every right, and put the key where workers find it."""
@@ -87,8 +86,9 @@ class World:
         self.identity.allow_roles()
 
     def schedule(self) -> None:
-        """Let every trouble of the plan happen at its time."""
+        """Let every trouble of the plan happen at its time, and turn on the background faults."""
         self._begun_at = self.scheduler.now
+        set_weather(self, self.plan.rates)
         for trouble in self.plan.troubles:
             self.scheduler.call_later(trouble.at, self._apply, trouble)
 
@@ -104,7 +104,7 @@ class World:
         """Do something that belongs to a trouble later, unless the world has healed by then."""
 
         def do() -> None:
-            if self.evidence.healed_at == UNHEALED:
+            if not self.has_healed:
                 work()
 
         self.later(secs, do)
@@ -133,6 +133,11 @@ class World:
         self.restore_documents()
         self.evidence.healed_at = self.scheduler.now
         self.history.note("healed")
+
+    @property
+    def has_healed(self) -> bool:
+        """Whether the last fault is over."""
+        return self.evidence.healed_at != UNHEALED
 
     @property
     def wall_secs(self) -> float:

@@ -84,5 +84,8 @@ def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
     ]
     if not calls or copy.headers.replay is not None or story.clocks_jumped or any(one.fault == "ours" for one in calls):
         return False
+    moves = (one.at for one in story.evidence.disturbances if one.kind in {"operator", "log"})
+    if any(calls[0].at <= at <= copy.written.at for at in moves):
+        return False  # the record was read again, and its delivery began again
     most = settings.delivery.max_age_secs + max(settings.topics.retry.values()) + _EXPIRY_SECS
     return copy.written.at - calls[0].at > most and not story.had_own_fault
