@@ -168,3 +168,13 @@ def test_a_retry_goes_on_with_the_number_of_its_copy() -> None:
     told.evidence.written.pop()
     told.attempt(1_014.0, event, call, attempt=1, trigger="retry")
     assert untrue(told) == ["its number is 1, and no copy has 0 attempts"]
+
+
+def test_a_record_that_is_no_event_is_dead_lettered_before_its_replay() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, 7, headers=((NOT_UTF8, b"value"),))
+    told.copy(1_003.1, event, "undecodable", None)
+    told.copy(1_100.0, event, host="office", replay="rp-1", replay_count=1)
+    undecodable = {"status": "dead_lettered", "attempt": 0, "reason": "undecodable", "vendor": None}
+    told.attempt(1_003.2, event, destinationId=None, **undecodable)
+    assert untrue(told) == []
