@@ -175,6 +175,5 @@ def test_a_record_that_is_no_event_is_dead_lettered_before_its_replay() -> None:
     event = told.event(1_003.0, 7, headers=((NOT_UTF8, b"value"),))
     told.copy(1_003.1, event, "undecodable", None)
     told.copy(1_100.0, event, host="office", replay="rp-1", replay_count=1)
-    undecodable = {"status": "dead_lettered", "attempt": 0, "reason": "undecodable", "vendor": None}
-    told.attempt(1_003.2, event, destinationId=None, **undecodable)
+    told.attempt(1_003.2, event, destinationId=None, status="dead_lettered", attempt=0, vendor=None)
     assert untrue(told) == []
