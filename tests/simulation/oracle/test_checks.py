@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.oracle.checks import find_wrong_reports
 from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, Written
-from tests.simulation.oracle.told import ONE, TIER, Told, delivered
+from tests.simulation.oracle.told import EVENTS, ONE, TIER, Told, delivered
 
 
 def wrong(told: Told, *statuses: tuple[str, Written]) -> list[str]:
@@ -80,3 +80,12 @@ def test_a_position_with_several_records_is_not_judged() -> None:
     second = told.event(1_501.0, 7)
     second.record = second.record._replace(offset=0)
     assert wrong(told, ("delivered", second)) == []
+
+
+def test_a_record_of_an_older_topic_says_nothing_of_the_new_one() -> None:
+    told, first = delivered()
+    event = told.event(1_003.0, 7)
+    origin = {"topic": EVENTS, "partition": 0, "offset": 1, "topicId": "deleted"}
+    told.commit(1_004.0, 2)
+    told.attempt(1_003.5, event, status="dead_lettered", attempt=0, origin=origin)
+    assert wrong(told, ("delivered", first), ("missing", event)) == []
