@@ -69,6 +69,26 @@ def a_truncation_passes_a_reader(kit: Kit) -> None:
         reader.close()
 
 
+@story(exclusive=True)
+def a_topic_is_recreated_after_elections(kit: Kit) -> None:
+    """A client keeps the leader epochs of the name: brokers refuse its fetches, and only a new client reads on."""
+    topic = kit.new_topic()
+    kit.stop_brokers()
+    kit.start_brokers()
+    write(kit, topic, *"ab")
+    reader = Reader(kit)
+    kit.note("before", reader.read(topic, 2))
+    kit.delete_topic(topic)
+    kit.create_again(topic)
+    write(kit, topic, *"cdef")
+    kit.meanwhile(5.0, reader)
+    kit.note("the same client", reader.got[2:])
+    another = Reader(kit)
+    kit.note("a new client", another.read(topic, 4))
+    for one in (reader, another):
+        one.close()
+
+
 @story(groups=True, exclusive=True)
 def all_brokers_are_away(kit: Kit) -> None:
     topic, group = kit.new_topic(), kit.unique("group")
