@@ -112,6 +112,8 @@ class Member(Reader):
         self.owned: set[tuple[str, int]] = set()
         self.commits: list[Any] = []
         """What came to ``on_commit``."""
+        self.at_revoke: Callable[[Sequence[TopicPartition]], object] = lambda _partitions: None
+        """Called while partitions are revoked."""
         self.consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -147,6 +149,7 @@ class Member(Reader):
 
     def _on_revoke(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
         self.diary.append(f"revoke {len(partitions)}")
+        self.at_revoke(partitions)
         self.owned -= {(p.topic, p.partition) for p in partitions}
 
     def _on_lost(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:

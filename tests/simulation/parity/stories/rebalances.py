@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from confluent_kafka import TopicPartition
+
 from tests.simulation.parity.clients import Member, group_properties, moves_of, write
-from tests.simulation.parity.kit import Kit, attempt
+from tests.simulation.parity.kit import Kit, attempt, places
 from tests.simulation.parity.stories.commits import commit, committed, joined
 from tests.simulation.parity.stories.registry import story
 
@@ -46,6 +50,48 @@ def a_member_is_killed(kit: Kit) -> None:
     kit.note("killed", one.moves)
     kit.note("it took a session", kit.now() - began > 1.5)
     one.close()
+
+
+@story(groups=True)
+def commits_are_made_in_the_callback(kit: Kit) -> None:
+    """While partitions are revoked, as the engine does it: for another member, and at the end."""
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4)
+    outcomes: list[object] = []
+
+    def at_revoke(partitions: Sequence[TopicPartition]) -> None:
+        offsets = [TopicPartition(topic, p.partition, 7, "last") for p in partitions]
+        answer = attempt(lambda: places(one.consumer.commit(offsets=offsets, asynchronous=False)))
+        outcomes.append(sorted(answer.values()) if isinstance(answer, dict) else answer)
+
+    one.at_revoke = at_revoke
+    two = Member(kit, group, topic)
+    _settled(kit, topic, one, two)
+    kit.note("for another member", outcomes)
+    kit.note("the other finds", [committed(two, topic, number) for number in two.numbers()])
+    kit.note("kept ones", [committed(one, topic, number)[0] for number in one.numbers()])
+    outcomes.clear()
+    one.close()
+    kit.note("at the end", outcomes)
+    _settled(kit, topic, two)
+    kit.note("all", [committed(two, topic, number)[0] for number in range(4)])
+    two.close()
+
+
+@story(groups=True)
+def commits_during_a_rebalance(kit: Kit) -> None:
+    """Another member has joined, and this one has not polled since: it does not know yet."""
+    topic, group = kit.new_topic(partitions=4), kit.unique("group")
+    one = joined(kit, group, topic, 4)
+    two = Member(kit, group, topic)
+    kit.meanwhile(2.5, two)
+    kit.note("not polled", [commit(one, topic, 1, number=number) for number in range(4)])
+    _settled(kit, topic, one, two)
+    kit.note("own one", [*commit(one, topic, 2, number=one.numbers()[0]).values()])
+    kit.note("one of the other", [*commit(one, topic, 3, number=two.numbers()[0]).values()])
+    kit.note("it is", committed(two, topic, two.numbers()[0])[0])
+    one.close()
+    two.close()
 
 
 @story(groups=True)
