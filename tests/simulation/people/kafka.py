@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError
 from pushrail_stream.core.record import Origin
 from tests.simulation.kafka.groups import Commit
 from tests.simulation.people.operators import skip_unreadable
+from tests.simulation.people.registry import patiently
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import Draw, Plan, between, chance, number, one_of
 
@@ -161,7 +162,8 @@ def write_unreadable_batch(world: World, *, partition: int, count: int, skip_sec
     first = log.append_unreadable(count, KafkaError._BAD_COMPRESSION, world.now_ms)
     world.disturb("log", skip_secs)
     at = Origin(EVENTS, log.number, first)
-    world.mend_later(skip_secs, "unreadable batch", lambda: world.office.do("skip", skip_unreadable, world, at))
+    skip = partial(skip_unreadable, world, at)
+    world.mend_later(skip_secs, "unreadable batch", lambda: world.office.do("skip", patiently, skip))
 
 
 @trouble(0.5, least="hostile", partition=number(0, 7), back=number(1, 40), keep=chance(0.5))
