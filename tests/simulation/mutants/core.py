@@ -46,14 +46,14 @@ MUTANTS: Final = (
         "core.offsets:OffsetTracker.committable",
         "[*settled, *self._settled_above(self._next)]",
         "[]",
-        needs=["kill_worker", "trouble_of_one_account"],
+        needs=["kill_worker", "trouble_of_one_account", "regional_outage"],
     ),
     mutant(
         "shift the map of settled offsets by one",
         "core.commit:_unpack",
         "head + i for i",
         "head + i + 1 for i",
-        needs=["kill_worker", "trouble_of_one_account"],
+        needs=["kill_worker", "trouble_of_one_account", "regional_outage"],
     ),
     mutant(
         "restore the map of another topic",
