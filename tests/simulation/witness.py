@@ -147,6 +147,9 @@ class Witness:
     def _note_records(self, log: PartitionLog, records: Sequence[LogRecord]) -> None:
         topic_id, now = self._topic_id(log), self._world.scheduler.now
         host = "" if self._host.startswith(_PRODUCERS) else self._host
+        current = self._world.cluster.topic(log.topic)
+        # Brokers that lag behind write to a deleted topic for a moment: nothing will read that.
+        gone_at = None if current is not None and log in current.partitions else now
         known = self._of_log.setdefault(log, {})
         for record in records:
             headers = tuple((name if isinstance(name, str) else NOT_UTF8, value) for name, value in record.headers)
@@ -154,7 +157,7 @@ class Witness:
                 seen = Record(
                     log.topic, log.number, offset, record.key, record.value, headers, record.timestamp_ms, topic_id
                 )
-                written = Written(now, seen, host, is_readable=record.unreadable is None)
+                written = Written(now, seen, host, is_readable=record.unreadable is None, gone_at=gone_at)
                 known[offset] = written
                 self._hidden.setdefault(log, deque()).append(written)
                 self._evidence.written.append(written)
