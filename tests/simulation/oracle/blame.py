@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable
+from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable, decode
+from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.retry import fault_of
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
@@ -50,28 +51,36 @@ def find_hopeless_retries(story: Deliveries) -> Iterator[Violation]:
 
 
 def _contradiction(story: Deliveries, calls: dict[str, Call], copy: CopySeen, seen: EventSeen) -> str:
-    reason = copy.headers.reason
+    reason, event = copy.headers.reason, _event(story, copy, seen)
     if reason == "undecodable":
-        return _undecodable(copy, seen)
-    if isinstance(seen.event, Undecodable):
+        return _undecodable(copy, event)
+    if isinstance(event, Undecodable):
         return "the record is no canonical event"
     match reason:
         case "oversize":
-            return _oversize(seen.event)
+            return _oversize(event)
         case "suspended":
             return _suspended(story, copy)
         case "expired":
             return _expired(story, copy, seen)
         case _:
-            return _refused(story, calls, copy, seen.event)
+            return _refused(story, calls, copy, event)
 
 
-def _undecodable(copy: CopySeen, seen: EventSeen) -> str:
-    if isinstance(seen.event, Event):
+def _event(story: Deliveries, copy: CopySeen, seen: EventSeen) -> Event | Undecodable:
+    """The event that the worker had: a replay's is the copy, which leaves out headers whose names are not UTF-8."""
+    record = copy.written.record
+    if copy.headers.replay is None:
+        return seen.event
+    return decode(record.value, producer_headers(record.headers), story.evidence.settings.vendor)
+
+
+def _undecodable(copy: CopySeen, event: Event | Undecodable) -> str:
+    if isinstance(event, Event):
         return "the record is a canonical event"
-    is_ours = seen.event.field == VENDOR_SETTING
+    is_ours = event.field == VENDOR_SETTING
     if is_ours != (copy.headers.error_code == VENDOR_SETTING):
-        return f"the broken rule is {seen.event.field}"
+        return f"the broken rule is {event.field}"
     return ""
 
 

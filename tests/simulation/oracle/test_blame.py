@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pushrail_stream.core.event import VENDOR_SETTING
+from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
 from tests.simulation.oracle.evidence import Written
 from tests.simulation.oracle.told import Told, event_value
@@ -164,3 +165,23 @@ def test_a_bad_edit_leaves_running_workers_their_last_good_version() -> None:
     assert wrong(told) == [], "the worker began after the edit"
     told.call(600.0, told.event(599.0, 9))
     assert len(wrong(told)) == 1
+
+
+def test_a_replayed_letter_is_judged_by_its_copy() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0, headers=((NOT_UTF8, b""),))
+    told.refused(1_001.0, event)
+    told.copy(1_002.0, event, "suspended", error_code="AccessDenied")
+    (found,) = wrong(told)
+    assert found.endswith("the record is no canonical event")
+    replayed = Told()
+    replayed.document()
+    event = replayed.event(1_000.0, headers=((NOT_UTF8, b""),))
+    replayed.refused(1_001.0, event)
+    replayed.copy(1_002.0, event, "suspended", error_code="AccessDenied", replay="replay-1")
+    assert wrong(replayed) == []
+    bad = replayed.event(1_001.0, value=b"{}")
+    replayed.copy(1_002.0, bad, "suspended", error_code="AccessDenied", replay="replay-1")
+    (found,) = wrong(replayed)
+    assert found.endswith("the record is no canonical event")
