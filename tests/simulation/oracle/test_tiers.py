@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pushrail_stream.core.record import Record
+from pushrail_stream.core.text import format_rfc3339
 from tests.simulation.oracle.evidence import Disturbance, Written
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
 from tests.simulation.oracle.told import EPOCH_MS, ONE, TIER, WORKER, Told
@@ -98,3 +99,16 @@ def test_a_retry_waits_until_it_is_due() -> None:
     told.evidence.disturbances.append(Disturbance(900.0, 901.0, "clock", WORKER))
     assert early(told) == []
     assert told.story.destinations_of(told.story.event_in(event)) == [ONE]
+
+
+def test_a_retry_need_not_wait_longer_because_kafka_took_its_copy_late() -> None:
+    told, event = world()
+    call = told.call(1_036.0, event)
+    told.copy(1_035.0, event, failed_at_ms=EPOCH_MS + 1_010_000)
+    told.attempt(1_036.2, event, call, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_036_000))
+    assert early(told) == []
+    hasty, event = world()
+    call = hasty.call(1_016.0, event)
+    hasty.copy(1_015.0, event, failed_at_ms=EPOCH_MS + 1_010_000)
+    hasty.attempt(1_016.2, event, call, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_016_000))
+    assert len(early(hasty)) == 1

@@ -76,11 +76,12 @@ class Told:
         is_dead = reason not in {"retryable", "throttled", "held"}
         host, acknowledged = more.pop("host", WORKER), more.pop("acknowledged_at", at)
         origin: Origin = more.pop("origin", event.origin)
+        failed_at_ms: int = more.pop("failed_at_ms", EPOCH_MS + round(1000 * at))
         headers = DeliveryHeaders(
             origin=origin,
             attempts=1,
             reason=reason,
-            failed_at_ms=EPOCH_MS + round(1000 * at),
+            failed_at_ms=failed_at_ms,
             destination=destination,
             **more,
         )
@@ -126,7 +127,7 @@ class Told:
         signal = PartitionsAssigned(((Partition(topic, 0), None),))
         self.evidence.signals.append(SignalSeen(at, host, signal))
 
-    def attempt(self, at: float, event: Written, call: Call | None = None, **fields: Any) -> Written:
+    def attempt(self, at: float, /, event: Written, call: Call | None = None, **fields: Any) -> Written:
         """A worker writes an attempts record: of a delivered entry when there is a call."""
         self._number += 1
         origin = event.origin
