@@ -9,7 +9,7 @@ from pushrail_stream.core.record import Partition
 from tests.simulation.oracle.commit_map import read_map
 from tests.simulation.oracle.evidence import Commit, Evidence, Written
 
-_Log = tuple[Partition, str | None]
+Log = tuple[Partition, str | None]
 """One partition of one topic, by the topic's id: a topic that was created again is another one."""
 
 
@@ -24,12 +24,12 @@ def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
     A record that was lost before a commit covered it has none.
     """
     wanted = {evidence.settings.topics.events, *evidence.retry_topics}
-    waiting: dict[_Log, list[Written]] = defaultdict(list)
+    waiting: dict[Log, list[Written]] = defaultdict(list)
     for one in evidence.written:
         if one.record.topic in wanted:
             waiting[Partition(one.record.topic, one.record.partition), one.record.topic_id].append(one)
-    uncovered: dict[_Log, dict[int, Written]] = defaultdict(dict)
-    begun: dict[_Log, int] = defaultdict(int)
+    uncovered: dict[Log, dict[int, Written]] = defaultdict(dict)
+    begun: dict[Log, int] = defaultdict(int)
     for commit in evidence.commits:
         log = log_of(commit)
         records, open_ones = waiting[log], uncovered[log]
@@ -44,6 +44,6 @@ def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
                 yield commit, one
 
 
-def log_of(commit: Commit) -> _Log:
+def log_of(commit: Commit) -> Log:
     """The log that a commit is about: its metadata names the topic; a tool's does not."""
     return commit.partition, read_map(commit.committable).topic_id or commit.topic_id

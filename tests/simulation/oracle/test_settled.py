@@ -89,6 +89,16 @@ def test_the_last_commit_is_at_the_end_of_the_log() -> None:
     assert unfinished(told) == ["pushrail.events/0 is committed at 1, and its end is 2"]
 
 
+def test_a_move_behind_a_worker_that_keeps_its_partition_is_no_lag() -> None:
+    told = healed()
+    told.assign(900.0, WORKER)
+    told.evidence.log_ends[Partition(EVENTS, 0), "id-of-events"] = 1
+    told.commit(1_500.0, 0, host="")
+    assert unfinished(told) == []
+    told.assign(1_600.0)
+    assert unfinished(told) == ["pushrail.events/0 is committed at 0, and its end is 1"]
+
+
 def test_a_suspension_may_last_until_the_next_probe() -> None:
     told = healed()
     report(told, 2_100.0, "suspended")
