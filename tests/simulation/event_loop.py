@@ -33,7 +33,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._woken = Condition(host.scheduler)
         self._is_woken = False
         self._selector = self  # `BaseEventLoop._run_once` asks it
-        self._listeners: list[_Listener] = []
+        self.listeners: list[_Listener] = []
+        """The servers of the host, in the order of their opening."""
         self._turns = 0
         self._turned_at = 0.0
         host.after_end.append(self._bury)
@@ -120,8 +121,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, **_options: Any
     ) -> Any:
         """A listener that the world can connect to through `listeners`."""
-        listener = _Listener(protocol_factory, host, port or 20_000 + len(self._listeners))
-        self._listeners.append(listener)
+        listener = _Listener(protocol_factory, host, port or 20_000 + len(self.listeners))
+        self.listeners.append(listener)
         return listener
 
 

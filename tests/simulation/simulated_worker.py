@@ -16,7 +16,9 @@ from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
+from tests.simulation.event_loop import SimLoop
 from tests.simulation.history import History
+from tests.simulation.ops_page import get_page
 from tests.simulation.scheduler import Host, SimThread
 
 Ended = Literal["stopped", "refused", "failed", "killed"]
@@ -65,7 +67,7 @@ class SimWorker:
         self._observers = observers
         self._ended = ended
         self._stop: Callable[[], object] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: SimLoop | None = None
         host.on_thread_error = self._fail
         host.on_end.append(lambda: self._finish("killed"))
 
@@ -78,6 +80,11 @@ class SimWorker:
         """Send SIGTERM: the worker drains and ends."""
         self._history.note("worker asked to stop", host=self.host.name)
         self.host.call_later(0, self._on_sigterm)
+
+    def get_page(self, path: str, take: Callable[[bytes], None]) -> None:
+        """Get a page of the running worker's ops server. ``take`` gets the answer, if the process lives to send it."""
+        if self._loop is not None and not self._loop.is_closed():
+            get_page(self._loop, path, take)
 
     @property
     def is_running(self) -> bool:
@@ -104,7 +111,7 @@ class SimWorker:
     async def _main(self) -> Ledger:
         task = asyncio.current_task()
         assert task is not None
-        self._loop, self._stop = asyncio.get_running_loop(), task.cancel
+        self._loop, self._stop = cast("SimLoop", asyncio.get_running_loop()), task.cancel
         log = open_log("info", stream=cast("TextIO", _Lines(self.host, self._history)), as_json=True)
         async with open_registry(self._settings, self._environ) as (catalog, updater):
             return await run_worker(

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from tests.simulation.oracle.evidence import Violation
 from tests.simulation.oracle.verdict import judge
 from tests.simulation.people import drawing
+from tests.simulation.people.monitoring import watch_pages
 from tests.simulation.people.operators import run_check
 from tests.simulation.people.producers import produce_events
 from tests.simulation.people.registry import prepare_registry
@@ -84,6 +85,7 @@ def play(plan: Plan) -> Outcome:
         _prepare(world)
         world.schedule()
         world.fleet.scale(plan.workers)
+        watch_pages(world)
         world.scheduler.run(world.scheduler.now + plan.secs)
         world.heal()
         _settle(world)

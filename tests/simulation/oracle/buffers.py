@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
@@ -9,11 +10,13 @@ from typing import Final
 from pushrail_stream.observe.worker_record import WorkerRecord
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES
 from tests.simulation.oracle.deliveries import Deliveries
-from tests.simulation.oracle.evidence import Call, Violation
+from tests.simulation.oracle.evidence import METRICS_PAGE, Call, Violation
 
 ASSERTION: Final = "buffers and calls stay within the settings"
 ONE_POLL: Final = 1_000
 """Records that a worker may have beyond its limit: those of the poll that reached it."""
+BUFFERED_BYTES: Final = re.compile(r'^pushrail_buffered_bytes\{of="events"\} (\S+)$', re.MULTILINE)
+"""The line of a metrics page with the bytes of the events that a worker keeps."""
 _RATE_WINDOW_SECS: Final = 10.0
 """Time in seconds in which calls are counted. The ways of the calls differ by less than a tenth of it."""
 
@@ -29,6 +32,7 @@ def find_excess(story: Deliveries) -> Iterator[Violation]:
             yield Violation(
                 ASSERTION, f"worker {state.id} held {held} events at {one.at:.3f}; its limit is {most}", one.at
             )
+    yield from _find_too_many_bytes(story)
     for call in evidence.calls:
         if call.api == "PutEvents" and len(call.entries) > min(MAX_ENTRIES, evidence.settings.delivery.max_entries):
             yield Violation(ASSERTION, f"the call {call.request_id} had {len(call.entries)} entries", call.at)
@@ -39,6 +43,20 @@ def find_excess(story: Deliveries) -> Iterator[Violation]:
     for (host, group), calls in of.items():
         yield from _find_crowd(story, host, group, calls)
         yield from _find_haste(story, host, group, calls)
+
+
+def _find_too_many_bytes(story: Deliveries) -> Iterator[Violation]:
+    """Metrics pages that tell of more bytes than the settings allow, and one poll of the largest events beside them."""
+    evidence = story.evidence
+    most = evidence.settings.limits.max_buffered_mib * 2**20
+    sizes = sorted((len(one.record.value or b"") for one in evidence.on(evidence.settings.topics.events)), reverse=True)
+    one_poll = sum(sizes[:ONE_POLL])
+    for page in evidence.texts:
+        if page.where == METRICS_PAGE and (found := BUFFERED_BYTES.search(page.text)) is not None:
+            held = float(found[1])
+            if held > most + one_poll:
+                sentence = f"{page.host} held {held:.0f} bytes of events at {page.at:.3f}; its limit is {most}"
+                yield Violation(ASSERTION, sentence, page.at)
 
 
 def _find_crowd(story: Deliveries, host: str, group: str, calls: list[Call]) -> Iterator[Violation]:

@@ -17,8 +17,9 @@ from pushrail_stream.settings.model import Settings
 
 UNHEALED: Final = float("inf")
 """Time at which the world heals, while that is unknown."""
-
-
+METRICS_PAGE: Final = "metrics page"
+STATUS_PAGE: Final = "status page"
+"""Places of a `Text`."""
 Cause = Fault | Literal["moment"]
 """The party that caused a failure; ``moment``: it may pass by itself."""
 

@@ -6,6 +6,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.stats import PartitionStats, WorkerStats
 from tests.simulation.oracle.buffers import ONE_POLL, find_excess
+from tests.simulation.oracle.evidence import METRICS_PAGE, Text
 from tests.simulation.oracle.told import EVENTS, WORKER, Told, delivered
 
 
@@ -26,6 +27,15 @@ def test_a_buffer_may_exceed_its_limit_by_one_poll() -> None:
     assert excess(told) == []
     report(told, 101 + ONE_POLL)
     assert excess(told) == ["worker w held 1101 events at 1003.000; its limit is 100"]
+
+
+def test_bytes_may_exceed_their_limit_by_one_poll() -> None:
+    told, event = delivered(limits={"max_buffered_mib": 1})
+    most = 2**20 + len(event.record.value or b"")
+    for held in (most, most + 1):
+        page = f'pushrail_buffered_bytes{{of="events"}} {held}\npushrail_buffered_bytes{{of="retries"}} 9999999\n'
+        told.evidence.texts.append(Text(1_003.0, WORKER, METRICS_PAGE, page))
+    assert excess(told) == [f"worker-1 held {most + 1} bytes of events at 1003.000; its limit is 1048576"]
 
 
 def test_a_call_is_not_larger_than_the_setting() -> None:

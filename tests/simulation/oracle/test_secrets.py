@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.simulation.oracle.evidence import Text
+import pytest
+
+from tests.simulation.oracle.evidence import METRICS_PAGE, STATUS_PAGE, Text
 from tests.simulation.oracle.secrets import find_secrets
 from tests.simulation.oracle.told import DLQ, WORKER, Told, delivered
 
@@ -25,6 +27,13 @@ def test_a_secret_in_a_text_is_found_and_not_told() -> None:
     told.evidence.texts.append(Text(1_000.0, WORKER, "log", f"refused ({SECRET})"))
     (found,) = secrets(told)
     assert found == "log of worker-1 at 1000.000 has a secret: refused (***)"
+
+
+@pytest.mark.parametrize("where", [METRICS_PAGE, STATUS_PAGE])
+def test_a_secret_on_a_page_is_found(where: str) -> None:
+    told, _ = delivered()
+    told.evidence.texts.append(Text(1_000.0, WORKER, where, f"<td>{SECRET}</td>"))
+    assert secrets(told) == [f"{where} of worker-1 at 1000.000 has a secret: <td>***</td>"]
 
 
 def test_a_secret_in_an_error_is_found() -> None:
