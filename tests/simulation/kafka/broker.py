@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from tests.simulation.kafka.access import AccessList, Operation
 from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.partition_log import NO_PRODUCER, AppendRefused, ErrorCode, Fetched, NewRecord, PartitionLog
-from tests.simulation.kafka.world import World
+from tests.simulation.scheduler import Scheduler
 
 Place = tuple[str, int]
 """A topic's name and the number of a partition."""
@@ -90,7 +90,7 @@ class Broker:
     """Answers as a broker does that has heard of changes up to some moment."""
 
     def __init__(
-        self, number: int, scheduler: World, acl: AccessList, live_brokers: Callable[[], Sequence[int]]
+        self, number: int, scheduler: Scheduler, acl: AccessList, live_brokers: Callable[[], Sequence[int]]
     ) -> None:
         self.id = number
         self.host = f"kafka-{number}"

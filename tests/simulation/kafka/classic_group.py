@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError
 from tests.simulation.kafka.classic_member import Assignment, Identity, Joined, Joining, Member, State, Synced
 from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.kafka.world import Timer, World
+from tests.simulation.scheduler import Scheduler, Timer
 
 
 @final
@@ -22,7 +22,7 @@ class ClassicGroup:
     """The members of one group, and the rounds in which they share the partitions out."""
 
     def __init__(
-        self, world: World, new_id: Callable[[str], str], is_here: Callable[[], bool], first_delay_secs: float
+        self, world: Scheduler, new_id: Callable[[str], str], is_here: Callable[[], bool], first_delay_secs: float
     ) -> None:
         """``is_here``: whether the coordinator runs. ``first_delay_secs``: ``group.initial.rebalance.delay.ms``."""
         self._world = world

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, final
 from tests.simulation.kafka.assignor import Place
 from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.kafka.world import Timer
+from tests.simulation.scheduler import Timer
 
 NO_GENERATION: Final = -1
 

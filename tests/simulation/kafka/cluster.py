@@ -13,7 +13,7 @@ from tests.simulation.kafka.broker import Broker, Topic, TopicView
 from tests.simulation.kafka.network import Network
 from tests.simulation.kafka.partition_log import PartitionLog
 from tests.simulation.kafka.transactions import Transactions
-from tests.simulation.kafka.world import World
+from tests.simulation.scheduler import Scheduler
 
 FAILOVER_SECS: Final = 1.0
 """Default of the time until the controller notices that a broker is down, in seconds."""
@@ -23,7 +23,7 @@ _ID_BYTES: Final = 16
 class Cluster:
     """A Kafka cluster. All that a client may know of it comes through ``brokers``."""
 
-    def __init__(self, scheduler: World, dice: random.Random, brokers: int = 3) -> None:
+    def __init__(self, scheduler: Scheduler, dice: random.Random, brokers: int = 3) -> None:
         self.scheduler = scheduler
         self.dice = dice
         self.cluster_id = self._new_id()

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError
 from tests.simulation.kafka.assignor import Place, share_out
 from tests.simulation.kafka.classic_member import Identity
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.kafka.world import Timer, World
+from tests.simulation.scheduler import Scheduler, Timer
 
 JOIN_EPOCH: Final = 0
 LEAVE_EPOCH: Final = -1
@@ -94,7 +94,7 @@ class Member:
 class ConsumerGroup:
     """The members of one group and the assignment that they move to."""
 
-    def __init__(self, world: World, partitions_of: Topics, is_here: Callable[[], bool], timing: Timing) -> None:
+    def __init__(self, world: Scheduler, partitions_of: Topics, is_here: Callable[[], bool], timing: Timing) -> None:
         """``is_here``: whether the coordinator runs."""
         self._world = world
         self._is_here = is_here

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.kafka.world import ClientHost, Timer, World
+from tests.simulation.scheduler import Host, Scheduler, Timer
 
 LATENCY_SECS: Final = 0.0005
 """Time of a request and of an answer, each, between hosts of one data center, in seconds."""
@@ -75,12 +75,12 @@ class Brokers(Protocol):
     def is_loading(self, key: str) -> bool: ...
 
 
-Faults = Callable[[str, ClientHost, int], Fate]
+Faults = Callable[[str, Host, int], Fate]
 Done = Callable[[Any], None]
 """Called with the answer, or with the code of an error. Answers are never integers."""
 
 
-def no_faults(_api: str, _host: ClientHost, _broker: int) -> Fate:
+def no_faults(_api: str, _host: Host, _broker: int) -> Fate:
     """A network without faults."""
     return Fate()
 
@@ -88,7 +88,7 @@ def no_faults(_api: str, _host: ClientHost, _broker: int) -> Fate:
 class Network:
     """Brings requests to brokers and answers back."""
 
-    def __init__(self, scheduler: World, brokers: Brokers) -> None:
+    def __init__(self, scheduler: Scheduler, brokers: Brokers) -> None:
         self._scheduler = scheduler
         self._brokers = brokers
         self.faults: Faults = no_faults
@@ -101,17 +101,17 @@ class Network:
         self._on_their_way: dict[int, dict[_Request, None]] = {}
         """By broker the requests without an answer, in the order in which they were sent."""
 
-    def cut(self, host: ClientHost, broker: int) -> None:
+    def cut(self, host: Host, broker: int) -> None:
         """Lose everything between this host and this broker, without a word to either."""
         self._cut.add((host.name, broker))
 
-    def mend(self, host: ClientHost, broker: int) -> None:
+    def mend(self, host: Host, broker: int) -> None:
         """Undo `cut`."""
         self._cut.discard((host.name, broker))
 
     def request(
         self,
-        host: ClientHost,
+        host: Host,
         broker: int | Coordinator,
         api: str,
         handle: Callable[[], Any],
@@ -137,7 +137,7 @@ class Network:
         for request in list(self._on_their_way.pop(broker, {})):
             request.close()
 
-    def is_cut(self, host: ClientHost, broker: int) -> bool:
+    def is_cut(self, host: Host, broker: int) -> bool:
         """Whether nothing passes between them."""
         return (host.name, broker) in self._cut
 
@@ -146,7 +146,7 @@ class _Request:
     """One request on its way, until the client has an answer."""
 
     def __init__(
-        self, network: Network, host: ClientHost, broker: int, api: str, done: Done, coordinated: str | None
+        self, network: Network, host: Host, broker: int, api: str, done: Done, coordinated: str | None
     ) -> None:
         self._network = network
         self._host = host

@@ -7,8 +7,8 @@ from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.classic_group import ClassicGroup
 from tests.simulation.kafka.classic_member import Identity, Joined, Joining, State, Synced
-from tests.simulation.kafka.fake_world import FakeWorld
 from tests.simulation.kafka.network import Later
+from tests.simulation.scheduler import Scheduler
 
 SESSION_SECS = 10.0
 POLL_SECS = 300.0
@@ -18,7 +18,7 @@ class Members:
     """Clients of one group, and the answers that they got."""
 
     def __init__(self, first_delay_secs: float = 0.0) -> None:
-        self.world = FakeWorld()
+        self.world = Scheduler()
         self.is_here = True
         self.made = 0
         self.group = ClassicGroup(self.world, self._new_id, lambda: self.is_here, first_delay_secs)
@@ -94,9 +94,9 @@ def test_a_join_waits_for_the_other_members() -> None:
 def test_the_first_round_waits_for_others_that_start() -> None:
     members = Members(first_delay_secs=3.0)
     answers = [members.join(), members.join()]
-    members.world.run(2.9)
+    members.world.run(members.world.now + 2.9)
     assert answers == [[], []]
-    members.world.run(0.2)
+    members.world.run(members.world.now + 0.2)
     assert [len(answer) for answer in answers] == [1, 1]
 
 
@@ -121,7 +121,7 @@ def test_a_silent_member_is_removed() -> None:
     members = Members()
     first, second = members.pair()
     for _ in range(3):
-        members.world.run(SESSION_SECS / 2)
+        members.world.run(members.world.now + SESSION_SECS / 2)
         error = members.group.heartbeat(who(first))
     assert error == KafkaError.REBALANCE_IN_PROGRESS
     assert list(members.group.members) == [first.member_id]
@@ -132,7 +132,7 @@ def test_a_commit_keeps_the_session() -> None:
     members = Members()
     first, second = members.pair()
     for _ in range(4):
-        members.world.run(SESSION_SECS / 2)
+        members.world.run(members.world.now + SESSION_SECS / 2)
         assert members.group.refuse_commit(who(first)) is None
         assert members.group.refuse_commit(who(second)) is None
 
@@ -143,7 +143,7 @@ def test_a_member_that_does_not_rejoin_is_left_out() -> None:
     members.join()
     waiting = members.join(first.member_id, owned=1)
     for _ in range(int(POLL_SECS / SESSION_SECS * 2) + 1):  # the second one's heartbeats go on, and it never joins
-        members.world.run(SESSION_SECS / 2)
+        members.world.run(members.world.now + SESSION_SECS / 2)
         members.group.heartbeat(who(second))
     [joined] = waiting
     assert joined.generation == first.generation + 1
@@ -188,7 +188,7 @@ def test_a_name_that_is_taken_ends_the_former_join() -> None:
     first = members.join(instance_id="pod-1")
     second = members.join(instance_id="pod-1")
     assert [answer.error for answer in first] == [KafkaError.FENCED_INSTANCE_ID]
-    members.world.run(4.0)
+    members.world.run(members.world.now + 4.0)
     assert second[0].error is None
 
 
@@ -207,9 +207,9 @@ def test_silence_counts_only_while_the_coordinator_runs() -> None:
     members = Members()
     first, second = members.pair()
     members.is_here = False
-    members.world.run(10 * SESSION_SECS)
+    members.world.run(members.world.now + 10 * SESSION_SECS)
     members.is_here = True
-    members.world.run(SESSION_SECS / 2)
+    members.world.run(members.world.now + SESSION_SECS / 2)
     assert list(members.group.members) == [first.member_id, second.member_id]
-    members.world.run(2 * SESSION_SECS)
+    members.world.run(members.world.now + 2 * SESSION_SECS)
     assert list(members.group.members) == []

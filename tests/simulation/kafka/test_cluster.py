@@ -6,15 +6,15 @@ from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.broker import EARLIEST, LATEST, Batch, Broker, FetchPlace
 from tests.simulation.kafka.cluster import Cluster
-from tests.simulation.kafka.fake_world import FakeWorld
 from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.partition_log import NewRecord
+from tests.simulation.scheduler import Scheduler
 
 RECORD = NewRecord(b"k", b"v")
 PLACE = ("events", 0)
 
 
-def cluster(world: FakeWorld) -> Cluster:
+def cluster(world: Scheduler) -> Cluster:
     return Cluster(world, random.Random(1))
 
 
@@ -27,7 +27,7 @@ def leader(kafka: Cluster, topic: str = "events") -> Broker:
 
 
 def test_a_record_is_written_and_read_at_the_leader_only() -> None:
-    kafka = cluster(FakeWorld())
+    kafka = cluster(Scheduler())
     kafka.create_topic("events")
     at = leader(kafka)
     assert at.produce(*PLACE, Batch([RECORD])).base == 0
@@ -40,7 +40,7 @@ def test_a_record_is_written_and_read_at_the_leader_only() -> None:
 
 
 def test_a_fetch_waits_for_records_or_for_its_time() -> None:
-    world = FakeWorld()
+    world = Scheduler()
     kafka = cluster(world)
     kafka.create_topic("events")
     at = leader(kafka)
@@ -49,21 +49,21 @@ def test_a_fetch_waits_for_records_or_for_its_time() -> None:
         later = at.fetch({PLACE: FetchPlace(len(answers))}, committed_only=True, max_wait=5.0)
         assert isinstance(later, Later)
         later.when_given(lambda found: answers.append((world.now, found[PLACE].next_offset)))
-        world.run(1.0)
+        world.run(world.now + 1.0)
         if len(answers) == 0:
             at.produce(*PLACE, Batch([RECORD]))
-        world.run(9.0)
+        world.run(world.now + 9.0)
     assert answers == [(1_001.0, 1), (1_015.0, 1)]
 
 
 def test_a_broker_that_dies_is_replaced_after_a_moment() -> None:
-    world = FakeWorld()
+    world = Scheduler()
     kafka = cluster(world)
     kafka.create_topic("events")
     old = leader(kafka)
     kafka.stop_broker(old.id)
     assert leader(kafka) is old
-    world.run(2.0)
+    world.run(world.now + 2.0)
     new = leader(kafka)
     assert new is not old
     assert new.produce(*PLACE, Batch([RECORD])).base == 0
@@ -71,19 +71,19 @@ def test_a_broker_that_dies_is_replaced_after_a_moment() -> None:
 
 
 def test_a_partition_without_live_replicas_has_no_leader_until_one_comes_back() -> None:
-    world = FakeWorld()
+    world = Scheduler()
     kafka = cluster(world)
     log = kafka.create_topic("events").partitions[0]
     for number in log.replicas:
         kafka.stop_broker(number)
-    world.run(2.0)
+    world.run(world.now + 2.0)
     assert log.leader is None
     kafka.start_broker(2)
     assert log.leader == 2
 
 
 def test_a_topic_that_is_created_again_has_another_id_and_begins_at_zero() -> None:
-    kafka = cluster(FakeWorld())
+    kafka = cluster(Scheduler())
     old = kafka.create_topic("events")
     leader(kafka).produce(*PLACE, Batch([RECORD]))
     kafka.delete_topic("events")
@@ -94,19 +94,19 @@ def test_a_topic_that_is_created_again_has_another_id_and_begins_at_zero() -> No
 
 
 def test_a_broker_that_lags_behind_knows_the_old_topic() -> None:
-    world = FakeWorld()
+    world = Scheduler()
     kafka = cluster(world)
     old = kafka.create_topic("events")
     kafka.lag_of = lambda broker: 3.0 if broker == 2 else 0.0
     kafka.delete_topic("events")
     new = kafka.create_topic("events")
     assert (kafka.brokers[1].view["events"].topic, kafka.brokers[2].view["events"].topic) == (new, old)
-    world.run(3.0)
+    world.run(world.now + 3.0)
     assert kafka.brokers[2].view["events"].topic is new
 
 
 def test_rights_are_withdrawn_from_one_topic() -> None:
-    kafka = cluster(FakeWorld())
+    kafka = cluster(Scheduler())
     kafka.create_topic("events")
     kafka.create_topic("other")
     kafka.acl.deny("topic", "events", "Read")
@@ -121,7 +121,7 @@ def test_rights_are_withdrawn_from_one_topic() -> None:
 
 
 def test_a_batch_above_the_topics_limit_is_refused() -> None:
-    kafka = cluster(FakeWorld())
+    kafka = cluster(Scheduler())
     kafka.create_topic("events", config={"max.message.bytes": "1000"})
     large = NewRecord(b"k", b"x" * 1_000)
     assert leader(kafka).produce(*PLACE, Batch([large])).error == KafkaError.MSG_SIZE_TOO_LARGE
@@ -130,16 +130,16 @@ def test_a_batch_above_the_topics_limit_is_refused() -> None:
 
 
 def test_too_few_replicas_in_sync_refuse_a_batch() -> None:
-    world = FakeWorld()
+    world = Scheduler()
     kafka = cluster(world)
     kafka.create_topic("events", config={"min.insync.replicas": "3"})
     kafka.stop_broker(3)
-    world.run(2.0)
+    world.run(world.now + 2.0)
     assert leader(kafka).produce(*PLACE, Batch([RECORD])).error == KafkaError.NOT_ENOUGH_REPLICAS
 
 
 def test_partitions_are_added() -> None:
-    kafka = cluster(FakeWorld())
+    kafka = cluster(Scheduler())
     kafka.create_topic("events")
     kafka.add_partitions("events", 3)
     assert [log.leader for log in kafka.topics["events"].partitions] == [1, 2, 3]
@@ -147,15 +147,15 @@ def test_partitions_are_added() -> None:
 
 
 def test_a_coordinator_moves_and_loads_for_a_moment() -> None:
-    world = FakeWorld()
+    world = Scheduler()
     kafka = cluster(world)
     kafka.load_secs = 2.0
     first = kafka.coordinator_broker("group")
     assert first is not None
     assert not kafka.is_loading("group")
     kafka.stop_broker(first)
-    world.run(1.5)
+    world.run(world.now + 1.5)
     assert kafka.coordinator_broker("group") not in {None, first}
     assert kafka.is_loading("group")
-    world.run(2.0)
+    world.run(world.now + 2.0)
     assert not kafka.is_loading("group")

@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 from tests.simulation.kafka.assignor import Place
 from tests.simulation.kafka.classic_member import Identity
 from tests.simulation.kafka.consumer_group import LEAVE_EPOCH, PAUSE_EPOCH, Beat, ConsumerGroup, Timing
-from tests.simulation.kafka.fake_world import FakeWorld
+from tests.simulation.scheduler import Scheduler
 
 SESSION_SECS = 45.0
 
@@ -51,7 +51,7 @@ class Client:
 
 class Groups:
     def __init__(self, partitions: int = 4) -> None:
-        self.world = FakeWorld()
+        self.world = Scheduler()
         self.partitions = partitions
         self.group = ConsumerGroup(self.world, self._partitions_of, lambda: True, Timing())
 
@@ -108,9 +108,9 @@ def test_a_silent_member_is_removed() -> None:
     groups = Groups()
     first, second = groups.client("a"), groups.client("b")
     first.settle()
-    groups.world.run(SESSION_SECS - 1)
+    groups.world.run(groups.world.now + SESSION_SECS - 1)
     second.settle()
-    groups.world.run(2)
+    groups.world.run(groups.world.now + 2)
     second.settle()
     assert len(second.owned) == 4
     assert first.beat() == KafkaError.UNKNOWN_MEMBER_ID
@@ -124,7 +124,7 @@ def test_a_member_that_gives_nothing_back_is_removed() -> None:
     for _ in range(31):  # the rebalance time-out is 300 s
         first.beat(owned=first.owned)
         second.beat()
-        groups.world.run(10.0)
+        groups.world.run(groups.world.now + 10.0)
     assert first.beat() == KafkaError.UNKNOWN_MEMBER_ID
     second.settle()
     assert len(second.owned) == 4

@@ -7,17 +7,17 @@ from confluent_kafka import KafkaError
 from tests.simulation.kafka.classic_member import Identity, Joined, Joining
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.consumer_group import Beat
-from tests.simulation.kafka.fake_world import FakeWorld
 from tests.simulation.kafka.groups import ADMIN, Commit, Coordinators, GroupDescription
 from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.test_classic_group import collected
+from tests.simulation.scheduler import Scheduler
 
 PLACE = ("events", 0)
 
 
 class World:
     def __init__(self) -> None:
-        self.world = FakeWorld()
+        self.world = Scheduler()
         self.cluster = Cluster(self.world, random.Random(1))
         self.cluster.coordinators = self.coordinators = Coordinators(self.cluster)
         self.coordinators.first_delay_secs = 0.0
@@ -108,7 +108,7 @@ def test_a_new_coordinator_loads_and_knows_the_members() -> None:
     world.cluster.load_secs = 3.0
     world.cluster.move_coordinator("g")
     assert world.group.heartbeat(who) == (KafkaError.COORDINATOR_LOAD_IN_PROGRESS,)
-    world.world.run(4.0)
+    world.world.run(world.world.now + 4.0)
     assert world.group.heartbeat(who) == (None,)
 
 

@@ -7,16 +7,16 @@ import pytest
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.cluster import Cluster
-from tests.simulation.kafka.fake_world import FakeHost, FakeWorld
 from tests.simulation.kafka.network import Coordinator, Fate, Later
+from tests.simulation.scheduler import Scheduler
 
 
 class Client:
     """A client that sends one kind of request, and notes when which answer came."""
 
     def __init__(self, fate: Fate | None = None) -> None:
-        self.world = FakeWorld()
-        self.host = FakeHost(self.world)
+        self.world = Scheduler()
+        self.host = self.world.host("worker-1")
         self.cluster = Cluster(self.world, random.Random(1))
         self.faults: list[str] = []
         self.cluster.network.count_fault = self.faults.append
@@ -38,7 +38,7 @@ class Client:
 def test_an_answer_comes_after_the_latency_of_both_ways() -> None:
     client = Client(Fate(0.1, 0.2))
     client.send()
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert client.answers == [(0.3, "yes")]
 
 
@@ -56,7 +56,7 @@ def test_a_fault_is_seen_by_the_client_and_counted(
 ) -> None:
     client = Client(fate)
     client.send()
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert (client.handled, client.answers, client.faults) == (handled, [answer], [fault])
 
 
@@ -64,17 +64,17 @@ def test_a_broker_that_is_down_refuses_connections() -> None:
     client = Client()
     client.cluster.stop_broker(1)
     client.send()
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert (client.handled, client.answers) == (0, [(0.001, KafkaError._TRANSPORT)])
 
 
 def test_a_broker_that_dies_closes_the_connections_of_those_who_wait() -> None:
     client = Client()
     client.send(answer=Later())
-    client.world.run(1.0)
+    client.world.run(client.world.now + 1.0)
     client.cluster.stop_broker(1)
     client.cluster.start_broker(1)
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert client.answers == [(1.001, KafkaError._TRANSPORT)]
 
 
@@ -83,10 +83,10 @@ def test_nothing_passes_a_cut_until_it_is_mended() -> None:
     client.cluster.network.cut(client.host, 1)
     client.send()
     client.send(2)
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     client.cluster.network.mend(client.host, 1)
     client.send()
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert client.answers == [(0.001, "yes"), (5.0, KafkaError._TIMED_OUT), (10.001, "yes")]
 
 
@@ -94,10 +94,10 @@ def test_a_later_answer_comes_when_it_is_given() -> None:
     client = Client()
     later = Later()
     client.send(answer=later)
-    client.world.run(1.0)
+    client.world.run(client.world.now + 1.0)
     later.give("now")
     later.give("again")
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert client.answers == [(1.0, "now")]
 
 
@@ -105,7 +105,7 @@ def test_a_killed_host_hears_nothing() -> None:
     client = Client()
     client.send()
     client.host.is_alive = False
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert (client.handled, client.answers) == (1, [])
 
 
@@ -114,11 +114,11 @@ def test_a_coordinator_that_moved_is_not_the_coordinator() -> None:
     client.cluster.load_secs = 2.0
     client.send(Coordinator("group"))
     client.cluster.move_coordinator("group")
-    client.world.run(1.0)
+    client.world.run(client.world.now + 1.0)
     client.send(Coordinator("group"))
-    client.world.run(3.0)
+    client.world.run(client.world.now + 3.0)
     client.send(Coordinator("group"))
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert [answer for _, answer in client.answers] == [
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -132,5 +132,5 @@ def test_requests_to_a_coordinator_keep_their_order() -> None:
     client.cluster.network.faults = lambda _api, _host, _broker: Fate(*next(secs))
     for name in "abc":
         client.send(Coordinator("group"), name)
-    client.world.run(10.0)
+    client.world.run(client.world.now + 10.0)
     assert client.answers == [(3.1, "a"), (5.0, "b"), (5.0, "c")]

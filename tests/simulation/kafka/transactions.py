@@ -8,7 +8,7 @@ from typing import Final, final
 from confluent_kafka import KafkaError
 
 from tests.simulation.kafka.partition_log import ErrorCode, PartitionLog
-from tests.simulation.kafka.world import Timer, World
+from tests.simulation.scheduler import Scheduler, Timer
 
 ProducerIdentity = tuple[int, int]
 """Id and epoch."""
@@ -37,7 +37,7 @@ class _State:
 class Transactions:
     """Coordinates all transactional ids."""
 
-    def __init__(self, scheduler: World) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._next_id = _FIRST_ID
         self._states: dict[str, _State] = {}
