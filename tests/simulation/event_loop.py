@@ -78,7 +78,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, _executor: object, function: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Call on a simulated thread of its own, whatever the executor."""
+        """Call on a simulated thread of its own. The executor has no effect."""
         result: asyncio.Future[Any] = self.create_future()
 
         def resolve(value: Any, error: BaseException | None) -> None:

@@ -218,7 +218,7 @@ def describe_failure(result: Result) -> str:
 
 
 def random_seed() -> int:
-    """A first seed that nobody has chosen."""
+    """A random first seed."""
     return random.SystemRandom().randrange(1_000_000_000)
 
 

@@ -52,7 +52,7 @@ class SimWorker:
         observers: Sequence[Observer] = (),
         ended: Callable[[SimWorker], None] = lambda _worker: None,
     ) -> None:
-        """``ended`` is called once, when the process has ended in whatever way."""
+        """``ended`` is called once, when the process has ended in any way."""
         self.host = host
         self.worker: Worker | None = None
         """The worker's own account; None until it has started."""

@@ -17,7 +17,7 @@ from tests.simulation.people.producers import produce_events
 from tests.simulation.people.registry import prepare_registry
 from tests.simulation.people.troubles import KINDS, kinds_of
 from tests.simulation.people.weather import AWS_RATES, KAFKA_RATES
-from tests.simulation.plan import Plan, Profile
+from tests.simulation.plan import Plan
 from tests.simulation.stage import opened
 from tests.simulation.states import count_states
 from tests.simulation.world import World
@@ -28,7 +28,6 @@ _LAST_EVENTS: Final = 3
 """Events for each customer after everything has settled: every healthy bus must get them."""
 _LAST_SECS: Final = 120.0
 """Longest time for the last events, for a check, and for the fleet to stop."""
-
 _NEEDED_TIMES: Final = 3
 """Troubles of each kind that a mutant needs: in a short story one alone may come at a moment without effect."""
 _NEEDED_RATE: Final = 10.0
@@ -47,16 +46,7 @@ class Outcome:
     hash: str = ""
 
 
-class Story:
-    """Stories from seeds."""
-
-    @staticmethod
-    def drawn(seed: int, profile: Profile) -> Plan:
-        """The plan of a seed."""
-        return drawing.draw_plan(seed, profile)
-
-
-draw_plan = Story.drawn
+draw_plan = drawing.draw_plan
 read_plan = Plan.from_json
 
 

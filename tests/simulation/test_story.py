@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.plan import Plan
-from tests.simulation.story import Story, play, read_plan, with_kinds
+from tests.simulation.story import draw_plan, play, read_plan, with_kinds
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 """A host may be killed between the making of a coroutine and its first step."""
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:R
 
 def short(seed: int) -> Plan:
     """A calm story of which the first minute is played."""
-    plan = Story.drawn(seed, "calm")
+    plan = draw_plan(seed, "calm")
     troubles = [trouble for trouble in plan.troubles if trouble.at < 60.0]
     return replace(plan, secs=90.0, troubles=tuple(troubles))
 
@@ -32,6 +32,6 @@ def test_one_plan_gives_one_history() -> None:
 
 
 def test_kinds_can_be_demanded() -> None:
-    plan = with_kinds(Story.drawn(1, "rough").with_troubles([]), ["kill_worker", "aws.late"])
+    plan = with_kinds(draw_plan(1, "rough").with_troubles([]), ["kill_worker", "aws.late"])
     assert {trouble.name for trouble in plan.troubles} == {"kill_worker"}
     assert plan.rates["aws.late"] > 0

@@ -155,7 +155,7 @@ class Cloud:
         access_key = header.partition("Credential=")[2].partition("/")[0]
         known = self.accounts.credential(access_key)
         if request.headers.get(b"x-amz-security-token") is not None:
-            # A session that has ended is nobody's fault; one that AWS never gave came from a garbled answer.
+            # A session that has ended has no cause to blame; one that AWS never gave came from a garbled answer.
             return "aws"
         return "ours" if known is None and request.headers.get(b"x-amz-target") is None else _owner(known)
 

@@ -33,7 +33,7 @@ class _Entry(NamedTuple):
         return resources[_KEY_PLACE] if len(resources) > _KEY_PLACE else ""
 
     def truth(self, blame: Blame, *, code: str = "", event_id: str = "", taken: bool = False) -> EntryTruth:
-        """What happened to it. An entry with an id is confirmed."""
+        """The result. An entry with an id is confirmed."""
         resources = tuple(self.fields.get("Resources") or ())
         detail = self.fields.get("Detail") or ""
         return EntryTruth(self.bus, self.key, taken, bool(event_id), code, blame, event_id, detail, resources)

@@ -47,25 +47,25 @@ class OurIdentity:
         self._path.write_text("\n".join(lines))
 
     def garble_file(self) -> None:
-        """Somebody writes something else to the file."""
+        """Leave the file with half of a key, as a write that was cut off does."""
         self._path.write_text("[default\naws_access_key_id")
 
     def remove_file(self) -> None:
-        """The file goes away."""
+        """Remove the file."""
         self._path.unlink(missing_ok=True)
 
     def expire(self, at: float) -> None:
-        """The present key ends at ``at``, in epoch seconds."""
+        """Let the present key end at ``at``, in epoch seconds."""
         self._accounts.expire_key(self.access_key, at)
 
     def revoke(self) -> None:
-        """The present key is deleted at AWS. The file keeps it."""
+        """Delete the present key at AWS. The file keeps it."""
         self._accounts.delete_key(self.access_key)
 
     def forbid_roles(self) -> None:
-        """The user may no longer assume any role."""
+        """Forbid the user to assume any role."""
         self._accounts.create_user(self.arn, [allow("kms:*")])
 
     def allow_roles(self) -> None:
-        """The user may assume every role, and use every KMS key."""
+        """Allow the user to assume every role and to use every KMS key."""
         self._accounts.create_user(self.arn, [allow((ASSUME_ROLE, "kms:*"))])

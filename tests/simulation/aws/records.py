@@ -89,13 +89,6 @@ class Call:
     """Virtual seconds at which the whole answer reached the sender's host; None for an answer that was lost."""
 
     @property
-    def confirmed_keys(self) -> list[str]:
-        """The entries of which the sender was told that they were taken."""
-        if self.answered_at is None:
-            return []
-        return [one.idempotency_key for one in self.entries if one.confirmed]
-
-    @property
     def uncertain_keys(self) -> list[str]:
         """The entries that were taken although the sender was not told so: repeating them is right."""
         told = self.answered_at is not None

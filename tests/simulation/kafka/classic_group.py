@@ -145,7 +145,7 @@ class ClassicGroup:
         return self._replace(before, member_id, wish)
 
     def _replace(self, before: Member, member_id: str, wish: Joining) -> Joined | Later:
-        """A static member has started again: its partitions are the new one's, and nobody else notices."""
+        """A static member has started again. It gets the partitions that it had."""
         before.dismiss(KafkaError.FENCED_INSTANCE_ID)
         member = Member(member_id, wish)
         member.partitions = before.partitions

@@ -171,7 +171,7 @@ class _Request:
             network._scheduler.call_later(self._in_order("request", fate.request_secs), self._arrive, handle)
 
     def _in_order(self, way: str, secs: float) -> float:
-        """The time on the way, if need be so long that nothing overtakes."""
+        """The time on the way. It is extended when the message would otherwise overtake an earlier one."""
         if self._coordinated is None:
             return secs
         network, key = self._network, (way, self._host.name, self._broker, self._coordinated)

@@ -79,7 +79,7 @@ class Reader:
         return self.read_on(count)
 
     def read_on(self, count: int) -> list[str]:
-        """Read so many more records; a moment later, those that have come."""
+        """Read this number of further records, or fewer when no more come in time."""
         before = len(self.got)
         self.kit.until(lambda: len(self.got) >= before + count, self)
         self.kit.meanwhile(0.3, self)
@@ -119,7 +119,7 @@ class Member(Reader):
         )
 
     def has(self, count: int) -> bool:
-        """Whether it owns so many partitions."""
+        """Whether it owns this number of partitions."""
         return len(self.owned) == count
 
     @property

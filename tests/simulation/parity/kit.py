@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 PATIENCE_SECS: Final = 30.0
-"""Longest wait of a story for a state that must come, on a busy machine. Only a failing story waits so long."""
+"""Longest wait of a story for a state that must come, on a busy machine. Only a failing story waits to its end."""
 ResourceKind = Literal["topic", "group"]
 Operation = Literal["Read", "Write", "Describe"]
 

@@ -161,7 +161,7 @@ class RealKit(Kit):
             time.sleep(0.05)
 
     def _is_usable(self, topic: str, partitions: int) -> bool:
-        """Whether a topic has so many partitions, and each of them a leader that knows it."""
+        """Whether a topic has this number of partitions, and each has a leader that knows it."""
         if len(self._admin.list_topics(topic, timeout=_ANSWER_SECS).topics[topic].partitions) != partitions:
             return False
         latest: Any = OffsetSpec

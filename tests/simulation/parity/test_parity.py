@@ -15,7 +15,7 @@ Facts that surprised us, as Apache Kafka 4.3 and librdkafka 2.16 have them (`rec
 | commit | any offset is kept, beyond the end too; a commit without metadata reads "" from a member, None from a tool |
 | on_commit | is not called for synchronous commits |
 | strangers | commits from outside a group with members: UNKNOWN_MEMBER_ID, in both protocols |
-| late members | classic: a commit after max.poll.interval.ms is refused; KIP-848: it works while nobody else is there |
+| late members | classic: a commit after max.poll.interval.ms is refused; KIP-848: it works for a lone member |
 | rebalance | classic: members that keep what they have are told `assign []`, and one that joins at first too |
 | rebalance | KIP-848: `assign []` comes only after a revoke |
 | static twins | classic: the older one is fenced (_FATAL); KIP-848: the younger one is refused (_FATAL) |

@@ -94,7 +94,7 @@ def lower_quota(world: World, *, destination: str, per_second: float, secs: floa
 
 @trouble(1.0, how=one_of("expire", "revoke", "garble_file", "remove_file"), secs=between(5, 200))
 def lose_own_credentials(world: World, *, how: str, secs: float) -> None:
-    """Our own key or its file cannot be used; somebody makes a new one later."""
+    """Our own key or its file cannot be used; an administrator makes a new one later."""
     identity = world.identity
     losses: dict[str, Callable[[], None]] = {
         "expire": partial(identity.expire, world.wall_secs),

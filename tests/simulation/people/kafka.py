@@ -87,7 +87,7 @@ def elect_unclean(world: World, *, topic: str, partition: int, lost: int, leader
 
 @trouble(0.5, least="hostile", topic=_any_topic, secs=between(0.1, 60))
 def recreate_topic(world: World, *, topic: str, secs: float) -> None:
-    """Somebody deletes a topic, and creates it again after a while."""
+    """An administrator deletes a topic, and creates it again after a while."""
     found = world.cluster.topic(topic)
     if found is None:
         return

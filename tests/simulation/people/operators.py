@@ -44,7 +44,7 @@ _PATIENCE_SECS: Final = 90.0
 
 
 class Silent:
-    """A progress that nobody watches. Implements `topic_reader.Progress`."""
+    """A progress display that shows nothing. Implements `topic_reader.Progress`."""
 
     extra = ""
 

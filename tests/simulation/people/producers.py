@@ -148,7 +148,7 @@ def _send_in_transactions(world: World, dice: Random, name: str, events: Iterato
 
 
 def _write_transaction(client: _Client, group: list[Sent], *, is_aborted: bool) -> None:
-    """Write a transaction, and do not try again when Kafka refuses it: the product reads whatever was committed."""
+    """Write a transaction, and do not try again when Kafka refuses it: the product reads only committed events."""
     producer = client.producer
     producer.begin_transaction()
     for sent in group:

@@ -24,7 +24,7 @@ def committed(reader: Reader, topic: str, number: int = 0) -> list[Any]:
 
 
 def joined(kit: Kit, group: str, topic: str, count: int = 1, **properties: Any) -> Member:
-    """A member that owns so many partitions."""
+    """A member that owns this number of partitions."""
     member = Member(kit, group, topic, **properties)
     kit.until(lambda: member.has(count), member)
     return member

@@ -1,4 +1,4 @@
-"""What is written is read: keys, headers, sizes, and records that cannot be read."""
+"""Written records are read: keys, headers, sizes, and records that cannot be read."""
 
 from __future__ import annotations
 
