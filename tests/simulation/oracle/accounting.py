@@ -67,7 +67,8 @@ def _differences(story: Deliveries, end: WorkerEnd, ledger: Mapping[str, int]) -
     calls = [call for call in story.evidence.calls if call.host == end.host and call.answered_at is not None]
     for call in calls:
         seen["delivered"] += sum(entry.event_id is not None for entry in call.entries)
-    columns = [] if any(call.is_garbled for call in calls) else ["delivered"]
+    may_differ = any(call.is_garbled or any(entry.is_swallowed for entry in call.entries) for call in calls)
+    columns = [] if may_differ else ["delivered"]
     copies = [copy for copy in story.copies if copy.written.host == end.host]
     if all(copy.written.acknowledged_at is not None for copy in copies):  # otherwise a copy may count or not
         columns += ["dead_lettered", "moved_to_retry"]

@@ -125,7 +125,7 @@ def _wrong_result(call: Call, entry: Entry, said: Said) -> str:
         return f"the bus gave the id {entry.event_id}"
     if is_delivered and call.answered_at is None:
         return "its answer never came"
-    if not is_delivered and entry.event_id and call.is_clear:
+    if not is_delivered and entry.is_taken_despite(said.get("code")) and call.is_clear:
         return f"the bus took it in the call {call.request_id}"
     return ""
 

@@ -101,7 +101,7 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
     if "ours" in faults:
         return f"the cause was ours in the call {call.request_id}"
     own = [entry for entry in call.entries if entry.key == event.idempotency_key]
-    if own and all(entry.event_id for entry in own) and call.fault is None:
+    if own and all(entry.is_taken_despite(headers.error_code) for entry in own) and call.fault is None:
         return f"the bus took it in the call {call.request_id}"
     if not faults & {"customer", "producer"}:
         return f"the cause could pass in the call {call.request_id}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import Fault
 from pushrail_stream.core.signals import Signal
@@ -85,6 +86,15 @@ class Entry(NamedTuple):
     def key(self) -> str:
         """The idempotency key, as the entry names it."""
         return self.resources[1] if len(self.resources) > 1 else ""
+
+    @property
+    def is_swallowed(self) -> bool:
+        """Whether AWS took it for a bus that does not exist. A check of the bus may tell a worker so in time."""
+        return self.event_id is not None and self.fault is not None
+
+    def is_taken_despite(self, code: str | None) -> bool:
+        """Whether the bus took it, so that a worker that reports this code is wrong."""
+        return self.event_id is not None and not (self.is_swallowed and code == BUS_NOT_FOUND)
 
 
 @dataclass(slots=True)

@@ -101,3 +101,14 @@ def test_a_trouble_of_kafka_may_leave_copies_unwritten() -> None:
     assert len(imbalance(told)) == 1
     told.evidence.disturbances.append(Disturbance(1_900.0, 1_950.0, "kafka"))
     assert imbalance(told) == []
+
+
+def test_a_worker_may_count_a_swallowed_entry_as_a_dead_letter() -> None:
+    told, event = delivered()
+    told.copy(1_002.0, event, "blocked", error_code="EventBusNotFound")
+    ledger = LEDGER | {"delivered": 0, "dead_lettered": 1}
+    told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=ledger))
+    assert len(imbalance(told)) == 1
+    call = told.evidence.calls[0]
+    call.entries = (call.entries[0]._replace(fault="customer"),)
+    assert imbalance(told) == []

@@ -177,3 +177,13 @@ def test_a_record_that_is_no_event_is_dead_lettered_before_its_replay() -> None:
     told.copy(1_100.0, event, host="office", replay="rp-1", replay_count=1)
     told.attempt(1_003.2, event, destinationId=None, status="dead_lettered", attempt=0, vendor=None)
     assert untrue(told) == []
+
+
+def test_a_record_may_tell_that_a_missing_bus_swallowed_an_entry() -> None:
+    told, event = delivered()
+    told.evidence.written.pop()
+    call = told.evidence.calls[0]
+    told.attempt(1_002.5, event, call, status="dead_lettered", code="EventBusNotFound")
+    assert len(untrue(told)) == 1
+    call.entries = (call.entries[0]._replace(fault="customer"),)
+    assert untrue(told) == []

@@ -50,6 +50,17 @@ def test_an_entry_that_was_taken_is_not_rejected() -> None:
     assert "the bus took it" in found
 
 
+def test_an_entry_that_a_missing_bus_swallowed_is_blocked() -> None:
+    told, event = world()
+    call = told.call(1_001.0, event)
+    call.entries = (call.entries[0]._replace(fault="customer"),)
+    told.copy(1_002.0, event, "blocked", error_code="EventBusNotFound", request_id=call.request_id)
+    assert wrong(told) == []
+    told.copy(1_003.0, event, "blocked", error_code="AccessDenied", request_id=call.request_id)
+    (found,) = wrong(told)
+    assert "the bus took it" in found
+
+
 def test_a_letter_without_a_call_needs_an_earlier_refusal() -> None:
     told, event = world()
     told.copy(1_002.0, event, "blocked", error_code="EventBusNotFound")
