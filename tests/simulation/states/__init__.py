@@ -1,0 +1,17 @@
+"""Interesting states: each story counts how often it reaches them. `declaration` says how one is declared."""
+
+from __future__ import annotations
+
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.evidence import Evidence
+from tests.simulation.oracle.scene import Scene
+from tests.simulation.states import deliveries, fleet
+from tests.simulation.states.declaration import STATES, state
+
+__all__ = ["STATES", "count_states", "deliveries", "fleet", "state"]
+
+
+def count_states(evidence: Evidence) -> dict[str, int]:
+    """The number of times that a story reached each declared state; 0 for the others."""
+    scene = Scene(Deliveries(evidence))
+    return {name: one.count(scene) for name, one in STATES.items()}
