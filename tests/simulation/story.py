@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from tests.simulation.oracle.evidence import Violation
@@ -53,19 +54,34 @@ read_plan = Plan.from_json
 def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
     """The plan with these kinds of troubles and background faults at all events, so that few seeds find a mutant.
 
-    A kind of troubles may fix some of its details, which are texts: ``recreate_topic?topic=pushrail.events``.
+    A kind of troubles may fix some of its details: ``withdraw_right?topic=pushrail.dlq&secs=60``. The kind
+    ``settings`` fixes settings of the product: ``settings?delivery.max_age_secs=45``. Values are JSON, or else texts.
     """
+    settings = {name: dict(value) if isinstance(value, Mapping) else value for name, value in plan.settings.items()}
     dice, rates, troubles = plan.dice("needs"), dict(plan.rates), list(plan.troubles)
     kinds_of(plan.profile)
     for kind in kinds:
-        name, _, fixed = kind.partition("?")
-        if name in KINDS:
+        name, _, query = kind.partition("?")
+        fixed = {key: _value(text) for key, text in parse_qsl(query)}
+        if name == "settings":
+            for path, value in fixed.items():
+                section, _, setting = path.partition(".")
+                settings[section][setting] = value
+        elif name in KINDS:
             times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(_NEEDED_TIMES))
             drawn = [KINDS[name].draw(dice, plan, at) for at in times]
-            troubles += [replace(one, details={**one.details, **dict(parse_qsl(fixed))}) for one in drawn]
+            troubles += [replace(one, details={**one.details, **fixed}) for one in drawn]
         else:
             rates[name] = _NEEDED_RATE * {**KAFKA_RATES, **AWS_RATES}[name]
-    return replace(plan, rates=rates, troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)))
+    in_order = tuple(sorted(troubles, key=lambda trouble: trouble.at))
+    return replace(plan, settings=settings, rates=rates, troubles=in_order)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def play(plan: Plan) -> Outcome:

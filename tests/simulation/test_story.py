@@ -35,3 +35,12 @@ def test_kinds_can_be_demanded() -> None:
     plan = with_kinds(draw_plan(1, "rough").with_troubles([]), ["kill_worker", "aws.late"])
     assert {trouble.name for trouble in plan.troubles} == {"kill_worker"}
     assert plan.rates["aws.late"] > 0
+
+
+def test_a_need_may_fix_details_and_settings() -> None:
+    plan = draw_plan(1, "calm")
+    needed = with_kinds(plan, ["settings?delivery.max_age_secs=45", "delete_bus?secs=60&destination=dst_1_0"])
+    assert needed.settings["delivery"] == {**plan.settings["delivery"], "max_age_secs": 45}
+    assert {
+        (one.details["secs"], one.details["destination"]) for one in needed.troubles if one.name == "delete_bus"
+    } == {(60, "dst_1_0")}

@@ -70,6 +70,7 @@ class Witness:
                 self._evidence.log_ends[Partition(name, log.number), topic.id] = log.last_stable
         cloud = self._world.cloud
         self._evidence.calls += calls_of(cloud.calls)
+        self._evidence.secrets |= cloud.accounts.secrets
         for at, kind, facts in self._world.history.happenings:
             if kind == "log":
                 self._evidence.texts.append(Text(at, facts["host"], "log", json.dumps(facts["line"])))

@@ -81,6 +81,8 @@ class Accounts:
         self.permissions: dict[str, list[Statement]] = {}
         """The permissions of users, by ARN."""
         self._keys: dict[str, Credential] = {}
+        self.secrets: set[str] = set()
+        """Every secret and session token that AWS ever issued."""
         self._generations: dict[str, int] = {}
         """Of buses and roles, those deleted included."""
 
@@ -121,6 +123,7 @@ class Accounts:
     def add_key(self, credential: Credential) -> None:
         """Make a key, or replace the one with its id."""
         self._keys[credential.access_key] = credential
+        self.secrets.update(filter(None, (credential.secret, credential.session_token)))
 
     def delete_key(self, access_key: str) -> None:
         """Delete a key: its next call is refused."""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from random import Random
+
 from pushrail_stream.core.outcome import Blocked, Delivered, Refresh, Reply, Retryable, Throttled
 from pushrail_stream.eventbridge.bus import EventBridge
+from tests.simulation.aws.accounts import Accounts
 from tests.simulation.aws.cloud import Cloud
 from tests.simulation.aws.one_host import OneHost
 from tests.simulation.aws.policies import PUT_EVENTS, Statement, allow, decide, deny
@@ -188,3 +191,12 @@ def test_a_host_with_a_wrong_clock_is_told_so() -> None:
         assert cloud.calls[-1].blame == "ours"
 
     world.run(story)
+
+
+def test_every_secret_that_was_issued_is_known() -> None:
+    accounts = Accounts(Random(1))
+    accounts.create_our_key("arn:aws:iam::999999999999:user/we", "AKIAWE", "our-secret")
+    role = accounts.create_role("arn:aws:iam::111111111111:role/r", "999999999999", None)
+    session = accounts.issue(role, "name", 0.0, 3600, None)
+    accounts.delete_key("AKIAWE")
+    assert accounts.secrets == {"our-secret", session.secret, session.session_token}

@@ -67,7 +67,11 @@ KAFKA: Final = (
         "kafka.producer:KafkaPublisher.publish",
         "failure = None if error is None else self._failure(topic, error)",
         "failure = None",
-        needs=["trouble_of_one_account", "withdraw_right", "stop_all_brokers"],
+        needs=[
+            "produce_poison",
+            "deny_by_policy?secs=100",
+            "withdraw_right?topic=pushrail.dlq&operation=Write&secs=60",
+        ],
     ),
     mutant(
         "ignore tombstones",
@@ -147,14 +151,14 @@ EVENTBRIDGE: Final = (
         "eventbridge.error_codes:_judge_sign_in",
         "return Retryable(code, message, ours=True)",
         "return Blocked(code, message)",
-        needs=["lose_own_credentials"],
+        needs=["lose_own_credentials?how=revoke&secs=90", "roll_fleet?pause=1&grace_secs=3"],
     ),
     mutant(
         "blame the customer for our own clock",
         "eventbridge.error_codes:_our_fault",
         "if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):",
         "if name in _CALL_OURS:",
-        needs=["jump_clock"],
+        needs=["jump_clock?secs=600&back_secs=60"],
     ),
     mutant(
         "blame each customer for our identity that may assume no role",
@@ -182,13 +186,14 @@ EVENTBRIDGE: Final = (
         "eventbridge.bus:EventBridge.call",
         "if signer is None or signer.keys is not keys:",
         "if signer is None:",
+        needs=["revoke_sessions", "recreate_role"],
     ),
     mutant(
         "keep the credentials of an edited document",
         "eventbridge.bus:EventBridge._access",
         "if access is None or (access.destination is not destination and access.destination.bus != destination.bus):",
         "if access is None:",
-        needs=["change_external_id", "seal_new_secret"],
+        needs=["seal_new_secret", "seal_new_secret", "seal_new_secret"],
     ),
     mutant(
         "let a garbled answer of STS raise",
@@ -203,7 +208,7 @@ EVENTBRIDGE: Final = (
         "return _refusal(action, reply, parsed)",
         "refusal = _refusal(action, reply, parsed)\n"
         '        return refusal._replace(message=f"{refusal.message} ({keys.secret.reveal()})")',
-        needs=["lose_own_credentials", "delete_role"],
+        needs=["lose_own_credentials?how=revoke&secs=90", "roll_fleet?pause=1&grace_secs=3"],
     ),
     mutant(
         "send an entry with another customer's name",

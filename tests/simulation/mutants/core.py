@@ -162,7 +162,11 @@ MUTANTS: Final = (
         "core.retry:_retry",
         "and not is_ours:",
         "and True:",
-        needs=["lose_own_credentials"],
+        needs=[
+            "settings?delivery.max_age_secs=45",
+            "lose_own_credentials?how=revoke&secs=120",
+            "roll_fleet?pause=1&grace_secs=3",
+        ],
     ),
     mutant(
         "give each retry the first retry topic",

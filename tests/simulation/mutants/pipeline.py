@@ -19,7 +19,11 @@ MUTANTS: Final = (
         "pipeline.settlement:Settlement._write",
         "failures += 1",
         "break",
-        needs=["trouble_of_one_account", "withdraw_right", "stop_all_brokers"],
+        needs=[
+            "produce_poison",
+            "deny_by_policy?secs=100",
+            "withdraw_right?topic=pushrail.dlq&operation=Write&secs=60",
+        ],
     ),
     mutant(
         "skip without a record",

@@ -38,6 +38,7 @@ def _call(call: records.Call) -> Call:
         fault=_CAUSES[call.blame],
         code=call.code,
         is_garbled="garbled" in call.fault,
+        access_key=call.access_key,
     )
 
 

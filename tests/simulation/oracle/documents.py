@@ -31,6 +31,8 @@ class Version(NamedTuple):
     bus: str
     role: str = ""
     """The ARN of the role to assume; empty with a key pair."""
+    access_key: str = ""
+    """The id of the key pair; empty with a role."""
     is_usable: bool = True
     """Whether the document keeps the rules. Otherwise its destination has no credentials: events are blocked."""
     max_in_flight: int | None = None
@@ -109,6 +111,11 @@ class Documents:
         """The groups that call this bus, or sign in to this role."""
         return self._behind.get(target, set())
 
+    def access_keys(self, group: str, since: float, until: float) -> set[str]:
+        """The ids of the key pairs with which a group may be called in a period."""
+        versions = [one for name in self._states for one in self._versions(name, since, until)]
+        return {one.access_key for one in versions if one is not None and self.group(one.destination) == group}
+
     def call_limits(self, group: str, default: int) -> list[int]:
         """The most calls in flight that documents ever allowed each destination of a group."""
         found: dict[str, int] = {}
@@ -186,7 +193,9 @@ def read_version(content: bytes) -> Version | None:
     match value:
         case {"id": str(name), "vendor": str(vendor), "customerExternalId": str(customer), "busArn": str(bus)}:
             types, auth = value.get("eventTypes") or (), value.get("auth")
-            role = auth.get("roleArn", "") if isinstance(auth, dict) else ""
+            role, access_key = (
+                (auth.get("roleArn", ""), auth.get("accessKeyId", "")) if isinstance(auth, dict) else ("", "")
+            )
             parsed = parse_document(
                 content, environ=_AnyVariable(), default_max_in_flight=1, unseal=lambda _token, _place: Secret("opened")
             )
@@ -198,6 +207,7 @@ def read_version(content: bytes) -> Version | None:
                 tuple(types),
                 bus,
                 role,
+                access_key,
                 isinstance(parsed, Parsed),
                 limits.get("maxInFlight"),
                 limits.get("maxRequestsPerSecond"),

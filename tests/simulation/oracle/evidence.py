@@ -118,6 +118,8 @@ class Call:
     """The error code of the whole call."""
     is_garbled: bool = False
     """Whether the answer is not as AWS made it. It may say anything, the truth among it."""
+    access_key: str = ""
+    """The id of the key that signed the call."""
 
     @property
     def is_good(self) -> bool:

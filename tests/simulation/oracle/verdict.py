@@ -14,6 +14,7 @@ from tests.simulation.oracle.buses import find_swallowed
 from tests.simulation.oracle.checks import find_wrong_reports
 from tests.simulation.oracle.commits import find_unsettled
 from tests.simulation.oracle.copies import find_corrupt_arrivals, find_unmarked_replays, find_untrue_copies
+from tests.simulation.oracle.credentials import find_old_credentials
 from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.errors import find_errors
 from tests.simulation.oracle.evidence import Evidence, Violation
@@ -32,6 +33,7 @@ ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_untrue_attempts, find_untrue_copies, find_corrupt_arrivals, find_wrong_reports, find_excess, find_unfinished,
     find_secrets, find_held, find_wrong_probes, find_unmarked_replays, find_wrong_stops, find_swallowed,
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
+    find_old_credentials,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

@@ -200,6 +200,9 @@ def seal_new_secret(world: World, *, destination: str) -> None:
     def seal() -> None:
         ask = lambda: Secret(customer.secret)  # noqa: E731 - one line says it
         seal_secret(world.settings, destination, ask, customer.access_key, is_dry_run=False)
+        sealed = (one.content for one in stored_documents(world.settings) if field_of(one, "id") == destination)
+        for content in sealed if not world.settings.registry.topic else ():
+            world.edited(destination, content)
 
     world.office.do("seal", seal)
     world.later(60.0, lambda: customer.delete_access_key(old))
