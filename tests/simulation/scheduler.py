@@ -7,14 +7,14 @@ seed therefore gives one execution.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, final
 
 from greenlet import getcurrent, greenlet
+
+from tests.simulation.thread_context import NO_LOOP, restore, save
 
 START_SECS: Final = 1_000.0
 """The first virtual time in seconds. It is not 0, as the real monotonic clock is not."""
@@ -147,41 +147,23 @@ class Scheduler:
         """Continue a thread until it waits again or ends; called by the scheduler alone."""
         before, self.running = self.running, thread
         if thread.has_loop:
-            _restore(thread.context)
+            restore(thread.context)
         try:
             thread.greenlet.switch(woken)
         finally:
             self.running = before
             if thread.has_loop:
-                thread.context = _save()
+                thread.context = save()
 
     def throw(self, thread: SimThread) -> None:
         """End a thread of a killed host."""
         before, self.running = self.running, thread
-        _restore(thread.context)
+        restore(thread.context)
         try:
             thread.greenlet.throw(HostKilled(thread.host.name))
         finally:
             self.running = before
-            _save()
-
-
-ThreadContext = tuple[asyncio.AbstractEventLoop | None, Any, Any]
-"""The state that Python keeps per thread of the operating system: the running loop and the hooks of its generators."""
-_NO_LOOP: Final[ThreadContext] = (None, None, None)
-
-
-def _restore(context: ThreadContext) -> None:
-    asyncio._set_running_loop(context[0])
-    sys.set_asyncgen_hooks(context[1], context[2])
-
-
-def _save() -> ThreadContext:
-    """The present state. The scheduler's own, which has no loop, comes in its place."""
-    firstiter, finalizer = sys.get_asyncgen_hooks()
-    context = (asyncio._get_running_loop(), firstiter, finalizer)
-    _restore(_NO_LOOP)
-    return context
+            save()
 
 
 @final
@@ -194,7 +176,7 @@ class SimThread:
         self.greenlet = greenlet(self._main, host.scheduler.main)
         self.has_loop = False
         """Whether it has run an event loop."""
-        self.context = _NO_LOOP
+        self.context = NO_LOOP
         self.generation = 0
         """Number of the present wait, so that a late wake-up or time-out of an earlier one does nothing."""
         self.is_waiting = False
