@@ -3,6 +3,7 @@
 A delivery ends in one arrival or one dead letter. It may end once more for each of these:
 
 * Its answer was lost: the bus took the entry, and the worker never heard.
+* Its worker was stopped by SIGSTOP while it waited, and its time-out was over when it ran again.
 * AWS took the entry for a bus that does not exist, and the worker knew that there is none.
 * The acknowledgement of a copy was lost: Kafka has the copy, and the worker writes it again.
 * It arrived, or was copied, while no commit covered the record that it came from, and then its worker was killed, was
@@ -22,7 +23,7 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.event import Undecodable
 from tests.simulation.oracle.coverage import Coverage
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
-from tests.simulation.oracle.evidence import Disturbance, Violation, Written, position_of
+from tests.simulation.oracle.evidence import Call, Disturbance, Violation, Written, position_of
 
 ASSERTION: Final = "repeats have a cause"
 _RECORDS_AGAIN: Final = frozenset({"operator", "log"})
@@ -80,6 +81,8 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         after, why = 0, ""
         if not arrival.call.is_clear:
             after, why = 1, " (its answer was lost)"
+        elif _is_overslept(story, arrival.call):
+            after, why = 1, " (its worker was stopped until the answer was late)"
         elif arrival.entry.fault is not None:
             after, why = 1, " (and vanished)"
         elif (loss := _reason(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
@@ -87,6 +90,17 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         sources = _sources(twins, copies, arrival.at)
         stray = _is_stray(coverage, sources, arrival.at, arrival.call.host)
         yield _Act(arrival.at, 1, stray, after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
+
+
+def _is_overslept(story: Deliveries, call: Call) -> bool:
+    """Whether the time-out of a call was over when its paused worker could read the answer."""
+    longest = story.evidence.settings.eventbridge.read_timeout_secs
+    answered_at = call.at if call.answered_at is None else call.answered_at
+    return any(
+        one.kind == "paused" and one.host == call.host and call.at <= one.until and one.at <= answered_at
+        for one in story.evidence.disturbances
+        if one.until - call.at >= longest
+    )
 
 
 def _copy_acts(

@@ -8,7 +8,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsRevoked
 from tests.simulation.oracle.evidence import Disturbance, DisturbanceKind, SignalSeen, WorkerEnd, Written
 from tests.simulation.oracle.repeats import find_repeats
-from tests.simulation.oracle.told import EVENTS, TIER, WORKER, Told
+from tests.simulation.oracle.told import EVENTS, TIER, WORKER, Told, delivered
 
 
 def repeats(told: Told) -> list[str]:
@@ -223,4 +223,15 @@ def test_a_replay_allows_one_more() -> None:
     told.call(1_014.0, event)
     assert repeats(told) == []
     told.call(1_015.0, event)
+    assert len(repeats(told)) == 1
+
+
+def test_a_worker_that_was_stopped_beyond_its_time_out_sends_again() -> None:
+    told, event = delivered()
+    told.call(1_031.0, event)
+    assert len(repeats(told)) == 1
+    told.evidence.commits[0] = told.evidence.commits[0]._replace(at=1_001.04)
+    disturb(told, "paused", 1_001.05, 1_020.0)
+    assert repeats(told) == []
+    told.call(1_041.0, event)
     assert len(repeats(told)) == 1
