@@ -202,7 +202,7 @@ def describe(result: Result) -> str:
 
 
 def describe_failure(result: Result) -> str:
-    """What failed in a story, one line each."""
+    """The failures of a story, one line each."""
     if result.failure == "violated":
         shown = [f"  {one.at:9.3f} s  {one.assertion}: {one.sentence}" for one in result.violations]
         more = len(shown) - _VIOLATIONS_SHOWN

@@ -148,7 +148,7 @@ class Cloud:
         return handle() if handle is not None else self.kms.handle(request.body, call, credential)
 
     def _blame_of_signer(self, request: Request, refused: Unauthenticated) -> Blame:
-        """Whose fault it is that a signature, a key or a token is refused."""
+        """The party at fault for a refused signature, key or token."""
         if refused.message.startswith("Signature "):
             return "ours"  # the clock
         header = request.headers.get(b"authorization", b"").decode("latin-1")

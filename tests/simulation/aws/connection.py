@@ -52,7 +52,7 @@ class SimTransport(asyncio.Transport):
         self._server = ServerSide(cloud, name, self)
         self._is_paused = False
         self._held: list[tuple[bytes, Call | None]] = []
-        """What has arrived while reading was paused."""
+        """The bytes that arrived while reading was paused."""
         host.on_end.append(self._server.client_gone)
 
     @property

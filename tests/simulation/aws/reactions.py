@@ -32,7 +32,7 @@ class Reaction(NamedTuple):
     pieces: tuple[tuple[float, bytes], ...]
     """Seconds after the piece before, and bytes."""
     end: End
-    """What happens to the connection after the last piece."""
+    """The fate of the connection after the last piece."""
     is_whole: bool = False
     """Whether the pieces are the whole answer."""
     call: Call | None = None

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 Api = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "GetCallerIdentity", "Decrypt", "GenerateDataKey"]
 Blame = Literal["", "event", "customer", "ours", "aws"]
-"""Whose fault a failure is: the event's producer, the customer, ourselves, or AWS and the network between. Empty for
-a success."""
+"""The party at fault for a failure: the event's producer, the customer, ourselves, or AWS and the network between.
+Empty for a success."""
 
 
 class Arrival(NamedTuple):
@@ -36,7 +36,7 @@ class Arrival(NamedTuple):
 
 
 class EntryTruth(NamedTuple):
-    """What happened to one entry of a call."""
+    """The fate of one entry of a call."""
 
     bus: str
     idempotency_key: str
@@ -80,7 +80,7 @@ class Call:
     code: str = ""
     """Error code of the whole call."""
     blame: Blame = ""
-    """Whose fault it is that the call as a whole failed."""
+    """The party at fault when the call as a whole failed."""
     entries: list[EntryTruth] = field(default_factory=list)
     """PutEvents: one for each entry of the request. Empty when the request could not be read."""
     issued_key: str = ""

@@ -38,7 +38,7 @@ def put_with(fault: Fault, check: Callable[[Reply, Cloud], None], times: int = 1
             cloud.arrivals.clear()
             cloud.faults.set([replace(fault)])
             check(await us.put(to(GOOD_KEY), refreshed=False), cloud)
-            # What was wrong with one connection does not outlive it.
+            # A fault of one connection ends with it.
             cloud.faults.heal()
             again = await us.put(to(GOOD_KEY), refreshed=False)
             assert kinds(again) == [Delivered, Delivered], again

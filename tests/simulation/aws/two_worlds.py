@@ -52,7 +52,7 @@ _BUS_EFFECTS: Final[dict[FaultName, Any]] = {
 
 
 class Aws(Protocol):
-    """What people and faults do to a world."""
+    """The acts of people and faults in a world."""
 
     def create_bus(self, arn: str) -> object: ...
     def delete_bus(self, arn: str) -> None: ...
@@ -71,7 +71,7 @@ class Aws(Protocol):
 
 @dataclass
 class Script:
-    """What a story does and sees in one world."""
+    """The acts and the observations of a story in one world."""
 
     us: EventBridge
     aws: Aws
@@ -226,7 +226,7 @@ class Clock:
 
 
 Result = tuple[list[Any], list[tuple[Any, ...]], list[tuple[Any, ...]]]
-"""What was seen, what arrived, and the calls of PutEvents as the world saw them."""
+"""The observations, the arrivals, and the calls of PutEvents as the world saw them."""
 
 
 def in_the_simulation(story: Story) -> Result:

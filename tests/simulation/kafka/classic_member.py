@@ -1,4 +1,4 @@
-"""What members of classic groups send and get, and a member as its coordinator keeps it."""
+"""The requests and answers of members of classic groups, and a member as its coordinator keeps it."""
 
 from __future__ import annotations
 

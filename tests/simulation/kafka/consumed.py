@@ -1,4 +1,4 @@
-"""What a consumer hands to the application: messages, and partitions with errors.
+"""The output of a consumer for the application: messages, and partitions with errors.
 
 They are the library's own objects wherever its constructors allow that.
 """

@@ -83,7 +83,7 @@ class Member:
         self.previous_epoch = 0
         self.state = MemberState.STABLE
         self.partitions: tuple[Place, ...] = ()
-        """What the coordinator has told it to have."""
+        """The partitions that the coordinator has assigned to it."""
         self.leaving: tuple[Place, ...] = ()
         """Partitions that it has not given back yet."""
         self.session: Timer | None = None

@@ -21,7 +21,7 @@ from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.partition_log import ErrorCode
 
 ADMIN: Final = Identity("")
-"""Who commits without being a member: tools, and consumers that join no group."""
+"""The committers that are no members: tools, and consumers that join no group."""
 MAX_METADATA_BYTES: Final = 4096
 """Kafka's default of ``offset.metadata.max.bytes``. Kafka 4.3 refuses metadata of this length."""
 FIRST_DELAY_SECS: Final = 3.0
@@ -29,7 +29,7 @@ FIRST_DELAY_SECS: Final = 3.0
 
 
 class Commit(NamedTuple):
-    """What a group has committed for a partition."""
+    """A group's commit of a partition."""
 
     offset: int
     metadata: str = ""

@@ -26,7 +26,7 @@ Refresh = Callable[[list[str], Callable[[Mapping[str, Any]], None]], None]
 
 
 class Existence(StrEnum):
-    """What the client believes of a topic."""
+    """The client's view of a topic."""
 
     UNKNOWN = "unknown"
     EXISTS = "exists"
@@ -84,7 +84,7 @@ class KnownTopics:
         """Called after each answer."""
 
     def __getitem__(self, name: str) -> KnownTopic:
-        """What is known of a topic."""
+        """The known facts about a topic."""
         if name not in self._topics:
             self._topics[name] = KnownTopic(self._host.scheduler.now)
         return self._topics[name]

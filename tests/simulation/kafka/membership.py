@@ -75,7 +75,7 @@ class Membership(ABC):
         self.join_state = "init"
         self.rebalances = 0
         self.assignment: dict[Place, None] = {}
-        """What the group has given to this member."""
+        """The partitions that the group has assigned to this member."""
         self.is_over = False
         """Whether the membership has ended, after `terminate`."""
         self._is_terminating = False

@@ -26,7 +26,7 @@ class Coordinator(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What happens to one request."""
+    """The fate of one request."""
 
     request_secs: float = LATENCY_SECS
     answer_secs: float = LATENCY_SECS

@@ -75,7 +75,7 @@ class Reader:
 
 @final
 class Chunk:
-    """What one fetch brought: records, then perhaps markers; or an error in their place."""
+    """The result of one fetch: records, then perhaps markers; or an error in their place."""
 
     __slots__ = ("at", "end", "error", "reader", "records", "size")
 

@@ -51,7 +51,7 @@ class Readers:
         """Whether a fetch waits for room in the queue."""
         topics.on_epochs = self._check_epochs
 
-    # What the application does.
+    # Calls of the application.
 
     def add(self, place: Place, position: Position) -> None:
         """Begin to read a partition."""

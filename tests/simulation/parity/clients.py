@@ -1,4 +1,4 @@
-"""Who reads and writes in the stories: members of groups that keep a diary, and a writer."""
+"""The readers and writers of the stories: members of groups that keep a diary, and a writer."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Member(Reader):
         """Rebalances as ``assign 2``: how many partitions."""
         self.owned: set[tuple[str, int]] = set()
         self.commits: list[Any] = []
-        """What came to ``on_commit``."""
+        """The calls of ``on_commit``."""
         self.at_revoke: Callable[[Sequence[TopicPartition]], object] = lambda _partitions: None
         """Called while partitions are revoked."""
         self.consumer.subscribe(

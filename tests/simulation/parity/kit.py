@@ -36,7 +36,7 @@ class Elsewhere(Protocol):
 
 
 class Kit(ABC):
-    """What a story can do."""
+    """The means of a story."""
 
     def __init__(self, protocol: str) -> None:
         """``protocol``: of the story's consumer groups, ``classic`` or ``consumer``."""

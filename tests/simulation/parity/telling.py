@@ -26,7 +26,7 @@ class StartKafka(Protocol):
 
 
 class Told(NamedTuple):
-    """What a story observed, and how long it took."""
+    """The observations of a story, and its duration."""
 
     notes: list[str]
     secs: float

@@ -45,7 +45,7 @@ MOST_DIFFERING = 5
 
 
 def differences(found: dict[str, list[str]]) -> str:
-    """What was not as recorded, for a reader."""
+    """The differences from the record, for a reader."""
     pairs = ((name, recorded(name), notes) for name, notes in found.items())
     return "\n".join(line for name, then, now in pairs for line in unified_diff(then, now, "recorded", name, n=1))
 

@@ -44,7 +44,7 @@ _LONGEST_SECS: Final = 600.0
 
 
 ChangeTopic = Callable[[str], None]
-"""What the world does to a topic behind a worker's back."""
+"""A change of a topic that the worker does not make."""
 
 
 @dataclass

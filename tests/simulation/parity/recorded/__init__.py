@@ -1,4 +1,4 @@
-"""What the stories observed on a real Kafka 4.3, one file for each."""
+"""The observations of the stories on a real Kafka 4.3, one file for each."""
 
 from __future__ import annotations
 
