@@ -53,8 +53,8 @@ def put(
     if deleted and not dry_run:
         if vendor is None and not yes and not can_ask():
             raise UsageError(
-                f"--prune: would delete {len(deleted)} documents of any vendor, and nobody can be asked: "
-                "add --vendor or --yes"
+                f"--prune: would delete {len(deleted)} documents regardless of vendor, and there is no "
+                "terminal to ask on: add --vendor or --yes"
             )
         confirm("\n".join([*deleted, f"Delete these {len(deleted)} documents?"]), is_answered=yes)
     _carry_out(options, changes, is_dry_run=dry_run)

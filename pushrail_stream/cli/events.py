@@ -119,7 +119,7 @@ def check(options: Options, *, file: BinaryIO) -> None:
     """
     from pushrail_stream.operations.event_files import check_events
 
-    found = Counter[bool]()
+    found = Counter[bool]()  # events by whether they are valid
 
     def broken() -> Iterator[tuple[Cell, ...]]:
         for line, problems in check_events(file):
@@ -133,7 +133,7 @@ def check(options: Options, *, file: BinaryIO) -> None:
             options.table(("line", "field", Column("problem", "text")), chain([first], rows), live=True)
         elif found and not options.json:
             options.answer(None, f"{file.name}: {found.total()} valid")
-    deque(rows, maxlen=0)  # of the rest, the verdict needs the number
+    deque(rows, maxlen=0)  # the verdict counts all events, also after the reader has left
     if not found:
         raise UsageError(f"{file.name}: has no event")
     if found[False]:

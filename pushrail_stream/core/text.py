@@ -79,7 +79,7 @@ def format_span(secs: float) -> str:
 
 
 def format_age(secs: float) -> str:
-    """The time since a moment: ``5 s ago``; ``5 s ahead`` for one to come, which a clock that differs tells."""
+    """The time since a moment: ``5 s ago``; ``5 s ahead`` for a time in the future, as another clock may tell."""
     return f"{format_span(-secs)} ahead" if round(secs) < 0 else f"{format_span(secs)} ago"
 
 

@@ -187,7 +187,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
             if len(content) > MAX_REPLY_BYTES:
                 break
     finally:
-        response.close()  # a broken reply would else keep its connection open until it is garbage
+        response.close()  # otherwise a broken reply keeps its connection open until garbage collection
     if len(content) > MAX_REPLY_BYTES:
         raise aiohttp.ClientPayloadError(f"the reply has more than {MAX_REPLY_BYTES} bytes")
     return bytes(content)

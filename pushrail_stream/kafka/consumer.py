@@ -123,7 +123,6 @@ class KafkaConsumer:
     # Everything below runs on the consumer's thread.
 
     def _main(self) -> None:
-        self._consume()
         while not self._stopping.is_set():
             self._consume()
 

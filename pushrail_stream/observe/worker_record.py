@@ -45,7 +45,7 @@ _Quantity = Annotated[float, msgspec.Meta(ge=-_MOST - 1, le=_MOST)]
 def is_lost(age_secs: float) -> bool:
     """Whether a worker with a newest state of this age counts as lost.
 
-    One from the future does as well: by its time, nobody could see for as long that the worker has gone.
+    A state from the future counts too. Otherwise a worker that was killed would seem alive until that time.
     """
     return abs(age_secs) > LOST_SECS
 

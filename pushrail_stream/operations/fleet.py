@@ -43,7 +43,7 @@ class FleetWorker(NamedTuple):
 
     state: WorkerRecord
     age_secs: float
-    """Seconds since its newest state, by the clocks of the worker and of this machine; negative when its is ahead."""
+    """Seconds since its newest state, by the worker's clock and this machine's; negative when the worker's is ahead."""
 
     @property
     def label(self) -> str:
@@ -54,7 +54,7 @@ class FleetWorker(NamedTuple):
     def is_lost(self) -> bool:
         """Whether its states have stopped coming without its farewell: it was killed, or is cut off from Kafka.
 
-        Neither is known of a worker with a clock that is far from this machine's.
+        A worker with a clock that differs by more than `LOST_SECS` counts as lost too.
         """
         return is_lost(self.age_secs)
 

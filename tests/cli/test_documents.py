@@ -323,7 +323,8 @@ def test_another_vendors_documents_are_not_pruned_unasked(shell: Shell, settings
     code, out, err = shell(*put)
     assert (code, out) == (2, "")
     assert err == (
-        "error: --prune: would delete 2 documents of any vendor, and nobody can be asked: add --vendor or --yes\n"
+        "error: --prune: would delete 2 documents regardless of vendor, and there is no terminal to ask on: "
+        "add --vendor or --yes\n"
     )
     assert len(shell("destinations", "list", "--json")[1].splitlines()) == 2
     assert shell(*put, "--dry-run")[0] == 0

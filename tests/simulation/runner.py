@@ -31,7 +31,7 @@ _VIOLATIONS_SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class Options:
-    """Which stories are played."""
+    """The stories to play."""
 
     profile: str
     first: int

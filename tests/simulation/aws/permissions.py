@@ -17,7 +17,7 @@ class Denial(NamedTuple):
 
 
 def denial(accounts: Accounts, who: Credential, action: str, resource: str) -> Denial | None:
-    """Why the signer may not do this; None when it may."""
+    """The reason for which the signer may not do this; None when it may."""
     reason = _reason(accounts, who, action, resource)
     if reason is None:
         return None

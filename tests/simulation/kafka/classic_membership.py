@@ -36,7 +36,7 @@ class ClassicMembership(Membership):
     _is_beating = False
     """Whether an answer to a heartbeat is awaited."""
     _alive_at = 0.0
-    """When the coordinator last answered."""
+    """The time of the coordinator's last answer, in virtual seconds."""
     _counts: tuple[tuple[str, int], ...] | None = None
     """The subscribed topics that exist, with their numbers of partitions, as of the last join."""
     _answer_is_due = False

@@ -52,7 +52,7 @@ class BeatAnswer(NamedTuple):
 
 
 class MemberState(StrEnum):
-    """How far a member has followed the target."""
+    """The steps of a member towards the target."""
 
     STABLE = "stable"
     UNREVOKED = "has to give partitions back"

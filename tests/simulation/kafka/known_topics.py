@@ -42,7 +42,7 @@ class KnownTopic:
         self.existence = Existence.UNKNOWN
         self.since = now
         self.error: ErrorCode = KafkaError.UNKNOWN_TOPIC_OR_PART
-        """Why it is not there."""
+        """The error that says why it is missing."""
         self.id: str | None = None
         self.leaders: list[int | None] = []
         """By partition."""

@@ -1,4 +1,4 @@
-"""Where a consumer reads on: seeks, resets, and checks for truncation, by librdkafka's rules."""
+"""The positions of a consumer: seeks, resets, and checks for truncation, by librdkafka's rules."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Reader:
         self.number = 0
         """The number of the position."""
         self.next = NOWHERE
-        """Where the next fetch begins; it may be logical."""
+        """The position of the next fetch; it may be logical."""
         self.begun = NOWHERE
-        """Where fetching began since the last seek."""
+        """The position at which fetching began since the last seek."""
         self.taken = NOWHERE
         """Behind the last record that the application got since the last seek."""
         self.first = OFFSET_INVALID

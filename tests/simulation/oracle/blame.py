@@ -89,7 +89,7 @@ def _oversize(event: Event) -> str:
 
 
 def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: Event) -> str:
-    """Why a letter that says rejected or blocked is wrong: AWS did not refuse it, or not for the customer's sake."""
+    """The error of a letter that says rejected or blocked: AWS did not refuse it, or the customer is not at fault."""
     headers = copy.headers
     if headers.error_code == "NoDestination" or headers.destination is None:
         owner = event.vendor, event.customer_external_id

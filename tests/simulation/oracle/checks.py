@@ -63,7 +63,7 @@ def _names_topic(said: Said, seen: EventSeen) -> bool:
 
 
 def _why_not_missing(story: Deliveries, run: CheckRun, one: CheckedDelivery, seen: EventSeen) -> str:
-    """Why a delivery is not missing, although the attempts log has no end of it: it waits. Empty when it may be."""
+    """The reason for which a delivery without an end in the attempts log is not missing. Empty when it may be."""
     if one.destination is not None:
         value = seen.written.record.value or b""
         for arrival in story.arrivals_of(value, one.destination):

@@ -32,9 +32,9 @@ class _Measure(NamedTuple):
     workers: tuple[int, int]
     customers: tuple[int, int]
     kinds: float
-    """How probable it is that a story has a certain kind of troubles."""
+    """The probability that a story has a certain kind of troubles."""
     rates: float
-    """How probable it is that a story has a certain kind of background faults."""
+    """The probability that a story has a certain kind of background faults."""
 
 
 _MEASURES: Final = {
