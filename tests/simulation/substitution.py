@@ -1,7 +1,7 @@
 """The simulated world in place of the real one: threads, time, randomness, Kafka's clients and sockets.
 
 Nothing of the product is changed. Names of the standard library and of client libraries are replaced, in these
-libraries and where modules have imported them by name, until the block ends.
+libraries, where modules have imported them by name, and where they are default arguments, until the block ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import FunctionType
 from typing import Any, Final, NamedTuple, final
 
 import confluent_kafka
@@ -134,8 +135,33 @@ class _Replacements:
             if not _may_hold(module_name):
                 continue
             for name, value in list(vars(module).items()):
-                if (found := self._new.get(id(value))) is not None and found[0] is value:
-                    self.attribute(module, name, found[1])
+                if (new := self._new_of(value)) is not None:
+                    self.attribute(module, name, new)
+                elif getattr(value, "__module__", None) == module_name:
+                    for function in _functions_of(value):
+                        self._apply_to_defaults(function)
+
+    def _new_of(self, value: Any) -> Any:
+        """The object in place of this one; None when it stays."""
+        found = self._new.get(id(value))
+        return found[1] if found is not None and found[0] is value else None
+
+    def _apply_to_defaults(self, function: FunctionType) -> None:
+        """A default argument is an object that a function has got hold of when its module was imported."""
+        defaults, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+        if any(self._new_of(value) is not None for value in defaults):
+            self.attribute(function, "__defaults__", tuple(self._new_of(value) or value for value in defaults))
+        if any(self._new_of(value) is not None for value in named.values()):
+            changed = {name: self._new_of(value) or value for name, value in named.items()}
+            self.attribute(function, "__kwdefaults__", changed)
+
+
+def _functions_of(value: Any) -> Iterator[FunctionType]:
+    """A function itself, or the functions of a class."""
+    if isinstance(value, FunctionType):
+        yield value
+    elif isinstance(value, type):
+        yield from (member for member in vars(value).values() if isinstance(member, FunctionType))
 
 
 def _may_hold(module_name: str) -> bool:
