@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.error_codes import is_ours
 from pushrail_stream.eventbridge.http import decompressed
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.settings.values import Arn
@@ -21,7 +22,8 @@ from pushrail_stream.settings.values import Arn
 _TIMEOUT_SECS: Final = 3.0
 _ATTEMPTS: Final = 3
 _PAUSE_SECS: Final = 5.0
-"""Seconds without calls after KMS gave no answer: thousands of documents must not wait for a time-out each."""
+"""Seconds without calls after KMS gave no answer or refused our credentials: thousands of documents must not wait for a
+time-out, or look for credentials, each."""
 _MAX_KEPT: Final = 20_000
 """Unwrapped data keys of 32 bytes that are kept: a document that is read again needs no call."""
 _CONNECTIONS: Final = 16
@@ -85,7 +87,7 @@ class KmsKey:
     def _ask(self, operation: str, **request: Any) -> tuple[bytes, dict[str, Any]]:
         """The data key and the whole reply. Raises ClientError for a refusal, else `KeyUnavailable`."""
         if self._clock() < self._silent_until:
-            raise KeyUnavailable(f"KMS gave no answer a moment ago ({self._arn})")
+            raise KeyUnavailable(f"KMS could not be asked a moment ago ({self._arn})")
         # Each attempt has two time-outs. A reply that drips in exceeds neither; nor does a provider of keys that hangs.
         deadline_secs = 2 * _ATTEMPTS * self._timeout_secs
         try:
@@ -106,9 +108,13 @@ class KmsKey:
         return getattr(self._client(), operation)(KeyId=self._arn, **request)
 
     def _no_answer(self, problem: str) -> KeyUnavailable:
-        self._silent_until = self._clock() + _PAUSE_SECS
-        self._kms = None  # the next client looks for our credentials again
+        self._start_again()
         return KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(problem)}")
+
+    def _start_again(self) -> None:
+        """Use another client after a pause: it looks for our credentials again. A client keeps those that it found."""
+        self._silent_until = self._clock() + _PAUSE_SECS
+        self._kms = None
 
     def _client(self) -> Any:
         with self._client_lock:
@@ -126,8 +132,10 @@ class KmsKey:
             return self._kms
 
     def _refused(self, error: ClientError) -> KeyUnavailable:
-        message = str(error.response.get("Error", {}).get("Message") or "")
-        return KeyUnavailable(f"KMS answers {_code_of(error)} ({self._arn}): {safe_message(message)}")
+        message, code = str(error.response.get("Error", {}).get("Message") or ""), _code_of(error)
+        if is_ours(code):
+            self._start_again()
+        return KeyUnavailable(f"KMS answers {code} ({self._arn}): {safe_message(message)}")
 
 
 def _code_of(error: ClientError) -> str:

@@ -8,6 +8,8 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -116,11 +118,50 @@ def test_a_silent_kms_gets_a_pause(base_credentials: tuple[str, str]) -> None:
         KeyUnavailable, match=rf"KMS cannot be asked \({UNKNOWN}\): EndpointConnectionError: Could not connect"
     ):
         key.unwrap(b"x" * 200, CONTEXT)
-    with pytest.raises(KeyUnavailable, match="KMS gave no answer a moment ago"):
+    with pytest.raises(KeyUnavailable, match="KMS could not be asked a moment ago"):
         key.unwrap(b"y" * 200, CONTEXT)
     now += 5.1
     with pytest.raises(KeyUnavailable, match="KMS cannot be asked"):
         key.unwrap(b"y" * 200, CONTEXT)
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
+def test_another_key_of_ours_is_looked_for_when_kms_refuses_ours(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client keeps the key that it read from the file of credentials, when the file has another one since."""
+    asked_with: list[str] = []
+
+    class Kms(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked_with.append(self.headers["Authorization"].partition("Credential=")[2].partition("/")[0])
+            is_old = asked_with[-1] == "AKIAOLD"
+            body = {"__type": code, "message": "no"} if is_old else {"Plaintext": b64encode(bytes(32)).decode()}
+            content = json.dumps(body).encode()
+            self.send_response(400 if is_old else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    def write_key(name: str) -> None:
+        (tmp_path / "credentials").write_text(f"[default]\naws_access_key_id = {name}\naws_secret_access_key = s\n")
+
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    write_key("AKIAOLD")
+    now = 100.0
+    with ThreadingHTTPServer(("127.0.0.1", 0), Kms) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        key = KmsKey(UNKNOWN, endpoint_url=f"http://127.0.0.1:{server.server_port}", clock=lambda: now)
+        with pytest.raises(KeyUnavailable, match=f"KMS answers {code}"):
+            key.unwrap(b"wrapped", CONTEXT)
+        write_key("AKIANEW")
+        with pytest.raises(KeyUnavailable, match="KMS could not be asked a moment ago"):
+            key.unwrap(b"wrapped", CONTEXT)
+        now += 5.1
+        assert key.unwrap(b"wrapped", CONTEXT) == bytes(32)
+        server.shutdown()
+    assert asked_with == ["AKIAOLD", "AKIANEW"]
 
 
 def test_without_credentials_kms_is_unreachable() -> None:
