@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from types import CoroutineType
 from typing import Any, Final, final
 
@@ -18,6 +19,29 @@ _MOST_CLOSINGS: Final = 50
 """Times that a coroutine may wait for something more while it is closed."""
 _MIN_WAIT_SECS: Final = 0.000_001
 """Shortest wait in virtual seconds: a timer that is due a rounding error from now must not wait for zero seconds."""
+
+
+class _Numbered:
+    """Hashes by a number in place of an address, so that sets of it have one order in every process."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+@final
+class _Future(_Numbered, asyncio.Future[Any]):
+    """A future of the simulated loop."""
+
+
+@final
+class _Task(_Numbered, asyncio.Task[Any]):
+    """A task of the simulated loop."""
+
+    def __init__(self, coroutine: Any, *, loop: SimLoop, **options: Any) -> None:
+        self.number = loop.next_number()  # first: asyncio puts the task into a set
+        super().__init__(coroutine, loop=loop, **options)
 
 
 @final
@@ -37,12 +61,24 @@ class SimLoop(asyncio.BaseEventLoop):
         """The servers of the host, in the order of their opening."""
         self._turns = 0
         self._turned_at = 0.0
+        self._numbers = count(1)
+        self.set_task_factory(_new_task)
         host.after_end.append(self._bury)
         if host.scheduler.running is not None:
             host.scheduler.running.has_loop = True
 
     def time(self) -> float:
         return self.host.scheduler.now
+
+    def next_number(self) -> int:
+        """The number of the next future or task."""
+        return next(self._numbers)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future whose place in a set does not depend on its address: aiohttp wakes those of a set."""
+        future = _Future(loop=self)
+        future.number = self.next_number()
+        return future
 
     def select(self, timeout: float | None) -> list[Any]:
         """Wait for a call from another thread, or for the time-out."""
@@ -124,6 +160,10 @@ class SimLoop(asyncio.BaseEventLoop):
         listener = _Listener(protocol_factory, host, port or 20_000 + len(self.listeners))
         self.listeners.append(listener)
         return listener
+
+
+def _new_task(loop: Any, coroutine: Any, **options: Any) -> _Task:
+    return _Task(coroutine, loop=loop, **options)
 
 
 @final

@@ -27,3 +27,25 @@ def test_time_passes_for_code_that_is_a_rounding_error_too_early() -> None:
     scheduler.run(START_SECS + 1.0)
     assert turns[0] == turns[-1] == START_SECS
     assert len(host.threads) == 0
+
+
+def test_sets_of_futures_and_tasks_have_the_order_of_their_creation() -> None:
+    scheduler = Scheduler()
+    host = scheduler.host("one")
+
+    async def make() -> None:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(100)]
+        tasks = [loop.create_task(asyncio.sleep(0), name="sleep") for _ in range(100)]
+        assert list(set(futures)) == futures
+        assert list(set(tasks)) == tasks
+        await asyncio.wait(tasks)
+
+    def run() -> None:
+        loop = SimLoop(host)
+        loop.run_until_complete(make())
+        loop.close()
+
+    host.start(run)
+    scheduler.run(START_SECS + 1.0)
+    assert len(host.threads) == 0
