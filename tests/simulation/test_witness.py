@@ -49,6 +49,17 @@ def test_records_that_kafka_loses_are_gone() -> None:
         assert gone[1] == gone[2] == world.scheduler.now != gone[0]
 
 
+def test_the_creation_of_every_topic_is_noted() -> None:
+    with opened(quiet_plan()) as world:
+        world.prepare()
+        first = world.cluster.topics[EVENTS].id
+        world.cluster.delete_topic(EVENTS)
+        world.scheduler.run(world.scheduler.now + 5.0)
+        second = world.cluster.create_topic(EVENTS).id
+        created = world.evidence.created
+        assert created[second] == world.scheduler.now == created[first] + 5.0
+
+
 def test_aborted_and_damaged_records_cannot_be_read() -> None:
     with opened(quiet_plan()) as world:
         world.prepare()

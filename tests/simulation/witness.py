@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.record import NOT_UTF8, Partition, Record
-from tests.simulation.kafka.broker import Produced
+from tests.simulation.kafka.broker import Produced, Topic
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.partition_log import LogRecord, PartitionLog
 from tests.simulation.oracle.calls import calls_of
@@ -52,6 +52,7 @@ class Witness:
         with (
             patch.object(cluster.network, "request", self._watched_requests(cluster)),
             patch.object(cluster, "delete_topic", self._watched_deletion(cluster)),
+            patch.object(cluster, "create_topic", self._watched_creation(cluster)),
             patch.object(PartitionLog, "append", self._watched_append()),
             patch.object(PartitionLog, "end_transaction", self._watched_end()),
             patch.object(PartitionLog, "append_unreadable", self._watched_unreadable()),
@@ -188,6 +189,16 @@ class Witness:
             for log in cluster.topics[name].partitions:
                 self._lose(self._of_log.get(log, {}).values())
             delete_topic(name)
+
+        return watched
+
+    def _watched_creation(self, cluster: Cluster) -> Callable[..., Topic]:
+        create_topic = cluster.create_topic
+
+        def watched(name: str, *args: Any, **options: Any) -> Topic:
+            topic = create_topic(name, *args, **options)
+            self._evidence.created[topic.id] = self._world.scheduler.now
+            return topic
 
         return watched
 

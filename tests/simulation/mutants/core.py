@@ -74,7 +74,7 @@ MUTANTS: Final = (
         "core.commit:was_recreated",
         "old.topic_id != new.topic_id",
         "False",
-        needs=["recreate_topic?topic=pushrail.events", "kill_worker"],
+        needs=["elect_leader?topic=pushrail.events", "recreate_topic?topic=pushrail.events"],
     ),
     mutant(
         "forget a retry in memory",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pushrail_stream.core.event import Undecodable
 from pushrail_stream.core.skips import CODE as STEPPED_OVER
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen, Said
-from tests.simulation.oracle.evidence import Call, Entry, Violation, position_of
+from tests.simulation.oracle.evidence import Call, Entry, Violation, Written, position_of
 
 ASSERTION: Final = "an attempts record is true"
 _EVENT_FIELDS: Final = {
@@ -24,12 +24,12 @@ def find_untrue_attempts(story: Deliveries) -> Iterator[Violation]:
     """A violation for each attempts record that the world contradicts, and for each call that has too few records."""
     calls = {call.request_id: call for call in story.evidence.calls if call.request_id and call.api == "PutEvents"}
     told: dict[str, set[int]] = {}
-    ids: set[str] = set()
+    ids: dict[str, Written] = {}
     for said in story.attempts:
         why = _contradiction(story, calls, said)
-        if not why and said.get("attemptId") in ids:
+        before, ids[said.get("attemptId")] = ids.get(said.get("attemptId")), said.written
+        if not why and before is not None and not _takes_the_place(said.written, before):
             why = "another record has its attemptId"
-        ids.add(str(said.get("attemptId")))
         if why:
             at = position_of(said.written.origin)
             yield Violation(
@@ -46,6 +46,11 @@ def find_untrue_attempts(story: Deliveries) -> Iterator[Violation]:
             yield Violation(
                 ASSERTION, f"the call {request_id} has no record of its entries {missing}", calls[request_id].at
             )
+
+
+def _takes_the_place(one: Written, before: Written) -> bool:
+    """Whether a client wrote a record again that Kafka had lost with its topic or its log's end."""
+    return before.gone_at is not None and before.gone_at <= one.at and before.record.value == one.record.value
 
 
 def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str:

@@ -21,6 +21,7 @@ from tests.simulation.oracle.documents import STALE_SECS, Documents
 from tests.simulation.oracle.evidence import Call, Entry, Evidence, Written
 from tests.simulation.oracle.lossy_logs import lossy_logs
 from tests.simulation.oracle.periods import Periods
+from tests.simulation.oracle.places import Places
 
 PROMPT_SECS: Final = 30.0
 """Longest time in seconds until every worker has a new version of a document, when nothing is disturbed."""
@@ -84,6 +85,7 @@ class Deliveries:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.documents = Documents(evidence.edits)
+        self._places = Places(evidence)
         topics, vendor = evidence.settings.topics, evidence.settings.vendor
         self.events: list[EventSeen] = []
         self._event_at: dict[int, EventSeen] = {}
@@ -117,17 +119,15 @@ class Deliveries:
     def event_of(self, origin: Origin, at: float, looks_right: Callable[[EventSeen], bool] = bool) -> EventSeen | None:
         """The event that a position meant at a time.
 
-        A position may have had several records: after a truncation, or in another topic of the same name when no id is
-        told. ``looks_right`` chooses among them; otherwise it is the newest.
+        ``looks_right`` chooses among several records; otherwise it is the newest.
         """
-        found = self._at_place.get(origin) or self._at_place.get(origin[:3], [])
-        found = [seen for seen in found if seen.written.at <= at]
+        found = [self._event_at[id(one)] for one in self._places.meant_by(origin) if one.at <= at]
         right = [seen for seen in found if looks_right(seen)] if len(found) > 1 else []
         return next(reversed(right or found), None)
 
     def is_ambiguous(self, origin: Origin) -> bool:
         """Whether a position without a topic's id has had several records, so that traces of it may be of any."""
-        return len(self._at_place.get(origin[:3], ())) > 1
+        return self._places.is_ambiguous(origin)
 
     def event_of_copy(self, copy: CopySeen) -> EventSeen | None:
         """The event that this is a copy of."""
@@ -207,10 +207,6 @@ class Deliveries:
             self.copies.append(copy)
 
     def _index(self) -> None:
-        self._at_place: dict[tuple[object, ...], list[EventSeen]] = defaultdict(list)
-        for seen in self.events:
-            self._at_place[seen.written.origin].append(seen)
-            self._at_place[seen.written.origin[:3]].append(seen)
         self._copies: dict[tuple[int, str | None], list[CopySeen]] = defaultdict(list)
         for copy in self.copies:
             if (event := self.event_of_copy(copy)) is not None:

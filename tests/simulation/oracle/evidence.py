@@ -245,6 +245,8 @@ class Evidence:
     replays: list[ReplayRun] = field(default_factory=list)
     log_ends: dict[tuple[Partition, str | None], int] = field(default_factory=dict)
     """The end of each partition's log when the story ended, by partition and topic id."""
+    created: dict[str, float] = field(default_factory=dict)
+    """By topic id the time at which the topic was created."""
     retries_asked_for: bool = False
     """Whether an operator began retries ahead of their time."""
     has_kafka_weather: bool = False

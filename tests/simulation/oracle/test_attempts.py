@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -100,6 +101,21 @@ def test_ids_are_unique() -> None:
     told.attempt(1_003.0, event, told.evidence.calls[0], attemptId="same")
     told.attempt(1_003.0, event, told.evidence.calls[0], attemptId="same")
     assert untrue(told) == ["another record has its attemptId"]
+
+
+def test_a_record_that_was_lost_with_its_topic_is_written_again() -> None:
+    told, event = delivered()
+    lost = told.evidence.written[-1]
+    again = told.write(1_030.0, "pushrail.attempts", lost.record.value or b"", host="worker-1", topic_id="new-id")
+    assert untrue(told) == ["another record has its attemptId"]
+    lost.gone_at = 1_010.0
+    assert untrue(told) == []
+    told.attempt(1_031.0, event, told.evidence.calls[0], attemptId=_id_of(again))
+    assert untrue(told) == ["another record has its attemptId"]
+
+
+def _id_of(one: Written) -> str:
+    return str(json.loads(one.record.value or b"{}")["attemptId"])
 
 
 def test_a_dead_letter_without_a_call_is_in_the_dlq() -> None:

@@ -1,0 +1,52 @@
+"""Positions that may mean several records."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.record import Origin
+from tests.simulation.oracle.evidence import Disturbance
+from tests.simulation.oracle.places import Places
+from tests.simulation.oracle.told import EVENTS, Told, event_value
+
+PLACE = Origin(EVENTS, 0, 0)
+
+
+def recreated(written_at: float) -> Told:
+    """A topic that is deleted, and created again at 1,010 s; each has a record."""
+    told = Told()
+    told.evidence.created |= {"id-of-events": 900.0, "new-id": 1_010.0}
+    told.event(1_000.0, 1, gone_at=1_005.0)
+    told.event(written_at, 2, topic_id="new-id")
+    return told
+
+
+def meant(told: Told, origin: Origin) -> list[bytes | None]:
+    return [one.record.value for one in Places(told.evidence).meant_by(origin)]
+
+
+def test_a_topic_id_tells_topics_of_one_name_apart() -> None:
+    told = recreated(1_100.0)
+    assert meant(told, PLACE._replace(topic_id="id-of-events")) == [event_value(1)]
+    assert meant(told, PLACE._replace(topic_id="new-id")) == [event_value(2)]
+    assert meant(told, PLACE._replace(topic_id="another")) == []
+
+
+def test_a_position_without_a_topic_id_may_mean_either() -> None:
+    told = recreated(1_100.0)
+    assert meant(told, PLACE) == [event_value(1), event_value(2)]
+    assert Places(told.evidence).is_ambiguous(PLACE)
+    assert not Places(told.evidence).is_ambiguous(PLACE._replace(offset=1))
+
+
+def test_first_records_of_a_new_topic_may_have_the_id_of_the_earlier_one() -> None:
+    told = recreated(1_020.0)
+    assert meant(told, PLACE._replace(topic_id="id-of-events")) == [event_value(2), event_value(1)]
+    assert meant(told, PLACE._replace(topic_id="new-id")) == [event_value(2)]
+
+
+@pytest.mark.parametrize(("kind", "is_late"), [("kafka", True), ("paused", True), ("operator", False)])
+def test_a_worker_that_cannot_ask_learns_the_id_later(kind: str, is_late: bool) -> None:  # noqa: FBT001
+    told = recreated(1_100.0)
+    told.evidence.disturbances.append(Disturbance(1_005.0, 1_050.0, kind))  # type: ignore[arg-type]
+    assert (event_value(2) in meant(told, PLACE._replace(topic_id="id-of-events"))) is is_late
