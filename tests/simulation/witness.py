@@ -159,7 +159,9 @@ class Witness:
                 seen = Record(
                     log.topic, log.number, offset, record.key, record.value, headers, record.timestamp_ms, topic_id
                 )
-                written = Written(now, seen, host, is_readable=record.unreadable is None, gone_at=gone_at)
+                written = Written(
+                    now, seen, host, is_readable=record.unreadable is None, gone_at=gone_at, epoch=record.epoch
+                )
                 known[offset] = written
                 self._hidden.setdefault(log, deque()).append(written)
                 self._evidence.written.append(written)
@@ -223,6 +225,7 @@ class Witness:
                 None if topic is None else topic.id,
                 Committable(facts["offset"], facts["metadata"]),
                 host,
+                facts["epoch"],
             )
         )
 

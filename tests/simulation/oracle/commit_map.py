@@ -11,10 +11,12 @@ from pushrail_stream.core.commit import Committable
 
 
 class CommitMap(NamedTuple):
-    """The topic and the settled offsets that a commit names."""
+    """The topic and the settled offsets that a commit names, and the newest leader epoch of their records."""
 
     topic_id: str | None = None
     settled: frozenset[int] = frozenset()
+    epoch: int | None = None
+    """None: the map names none."""
 
 
 @lru_cache(maxsize=4096)
@@ -23,10 +25,12 @@ def read_map(commit: Committable) -> CommitMap:
     prefix, *parts = commit.metadata.split(":", 4)
     if prefix != "ps2" or len(parts) != 4 or parts[0] != str(commit.offset):
         return CommitMap()
-    _, topic_id, packed, _ = parts
+    _, topic_id, told, _ = parts
+    epoch, _, packed = told.rpartition("/")
     try:
         bits = zlib.decompress(base64.b85decode(packed)) if packed else b""
     except (ValueError, zlib.error):
         bits = b""
     settled = (8 * place + bit for place, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1)
-    return CommitMap(topic_id or None, frozenset(commit.offset + index for index in settled))
+    offsets = frozenset(commit.offset + index for index in settled)
+    return CommitMap(topic_id or None, offsets, int(epoch) if epoch else None)

@@ -8,8 +8,7 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsAssigned, PartitionsRevoked
-from tests.simulation.oracle.commit_map import read_map
-from tests.simulation.oracle.covers import log_of
+from tests.simulation.oracle.covers import cover_of, log_of
 from tests.simulation.oracle.evidence import Commit, Disturbance, Evidence, Written
 from tests.simulation.oracle.periods import Periods
 
@@ -74,8 +73,7 @@ class Coverage:
         index = bisect_right(self._times.get(log, []), at) - 1
         if index < 0:
             return False
-        committed = self._commits[log][index].committable
-        return one.record.offset < committed.offset or one.record.offset in read_map(committed).settled
+        return cover_of(self._commits[log][index])(one)
 
     def repetition_of(self, one: Written, at: float, host: str) -> Disturbance | None:
         """The reason for which a record that this host handled at this time was read again; None when there is none.

@@ -1,9 +1,14 @@
-"""Covers: the first commit that covered each record of the events and the retry topics."""
+"""Covers: the first commit that covered each record of the events and the retry topics.
+
+A commit names a leader epoch, and its map another one. After an unclean election other records take offsets that it
+names, in a later epoch. A consumer that resumes from the commit learns from Kafka that the epoch ended below, and reads
+them: the commit does not cover them.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pushrail_stream.core.record import Partition
 from tests.simulation.oracle.commit_map import read_map
@@ -37,11 +42,25 @@ def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
             one = records[begun[log]]
             open_ones[one.record.offset] = one  # after a truncation, another record has the offset
             begun[log] += 1
-        offset, settled = commit.committable.offset, read_map(commit.committable).settled
-        for number in [number for number in open_ones if number < offset or number in settled]:
+        covers = cover_of(commit)
+        for number in [number for number, one in open_ones.items() if covers(one)]:
             one = open_ones.pop(number)
             if one.gone_at is None or one.gone_at > commit.at:
                 yield commit, one
+
+
+def cover_of(commit: Commit) -> Callable[[Written], bool]:
+    """The test whether a consumer that resumes from this commit leaves out a record of its log."""
+    end, epoch = commit.committable.offset, commit.epoch
+    _, settled, map_epoch = read_map(commit.committable)
+
+    def covers(one: Written) -> bool:
+        offset = one.record.offset
+        if offset < end:
+            return epoch < 0 or one.epoch <= epoch
+        return offset in settled and (map_epoch is None or one.epoch <= map_epoch)
+
+    return covers
 
 
 def log_of(commit: Commit) -> Log:

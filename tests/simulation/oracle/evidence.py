@@ -48,6 +48,8 @@ class Written:
     """The time at which Kafka lost or removed it."""
     readable_at: float | None = None
     """The time from which consumers could read it, when an open transaction before it had held it back."""
+    epoch: int = 0
+    """The leader epoch in which it was written."""
 
     @property
     def visible_at(self) -> float:
@@ -69,6 +71,8 @@ class Commit(NamedTuple):
     topic_id: str | None
     committable: Committable
     host: str = ""
+    epoch: int = -1
+    """The leader epoch of the record before the offset; -1: it names none, as a tool's."""
 
 
 class Entry(NamedTuple):

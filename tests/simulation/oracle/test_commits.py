@@ -109,3 +109,26 @@ def test_a_record_that_is_no_event_waits_for_its_dead_letter() -> None:
     assert len(unsettled(told)) == 1
     told.copy(1_003.5, event, "undecodable", None)
     assert unsettled(told) == []
+
+
+def test_a_commit_of_the_lost_end_of_a_log_does_not_cover_the_records_that_took_its_offsets() -> None:
+    """A consumer that resumes from it learns where its leader epoch ended, and reads them."""
+    told = Told()
+    told.document()
+    lost = told.event(1_000.0, 1)
+    lost.gone_at = 1_001.5
+    told.call(1_000.5, lost)
+    new = told.event(1_002.0, 2, epoch=1)
+    new.record = new.record._replace(offset=0)
+    told.commit(1_003.0, 1, epoch=0)
+    assert unsettled(told) == []
+    told.commit(1_004.0, 1, epoch=1)
+    assert len(unsettled(told)) == 1
+
+
+def test_a_tool_knows_no_leader_epochs() -> None:
+    told, _ = delivered()
+    told.event(1_003.0, 7, epoch=3)
+    told.commit(1_004.0, 2, host="", epoch=-1)
+    told.commit(1_005.0, 2, epoch=3)
+    assert unsettled(told) == []
