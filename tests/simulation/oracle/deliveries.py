@@ -84,7 +84,7 @@ class Deliveries:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.documents = Documents(evidence.edits)
+        self.documents = Documents(evidence.edits, evidence.begun_at)
         self._places = Places(evidence)
         topics, vendor = evidence.settings.topics, evidence.settings.vendor
         self.events: list[EventSeen] = []

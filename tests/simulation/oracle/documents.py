@@ -61,7 +61,8 @@ class _State(NamedTuple):
 class Documents:
     """The documents of a story."""
 
-    def __init__(self, edits: Iterable[DocumentEdit]) -> None:
+    def __init__(self, edits: Iterable[DocumentEdit], begun_at: float = float("-inf")) -> None:
+        """``begun_at``: the time at which the first worker began. No worker has seen what was replaced before."""
         self._states: dict[str, list[_State]] = {}
         for edit in edits:
             states = self._states.setdefault(edit.name, [_State(float("-inf"), (None,))])
@@ -70,6 +71,10 @@ class Documents:
                 states.append(_State(edit.at, (version,)))
             else:
                 states.append(_State(edit.at, (*states[-1].versions, None)))
+        for states in self._states.values():
+            while len(states) > 1 and states[1].since <= begun_at:
+                del states[0]
+            states[0] = states[0]._replace(since=float("-inf"))
         self._groups = self._group_by_bus()
         self._of_bus = {version.bus: self.group(version.destination) for version in self.versions()}
         self._behind: dict[str, set[str]] = {}

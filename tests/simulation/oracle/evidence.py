@@ -265,6 +265,11 @@ class Evidence:
         return [one for one in self.written if one.record.topic == topic]
 
     @property
+    def begun_at(self) -> float:
+        """The time at which the first worker began, if one did."""
+        return min((one.at for one in self.disturbances if one.kind == "start"), default=float("-inf"))
+
+    @property
     def retry_topics(self) -> tuple[str, ...]:
         """The retry topics, the shortest wait first."""
         return tuple(self.settings.topics.retry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.oracle.documents import STALE_SECS, Documents, read_version
-from tests.simulation.oracle.evidence import DocumentEdit
+from tests.simulation.oracle.evidence import Disturbance, DocumentEdit
 from tests.simulation.oracle.told import CUSTOMER, ONE, ROLE, Told
 
 OWNER = ("acme", CUSTOMER)
@@ -29,6 +29,16 @@ def test_a_new_document_becomes_certain_when_every_worker_has_it() -> None:
     assert found.certain(OWNER, 1_000.0, 1_001.0) == {}
     assert [one.destination for one in found.possible(OWNER, 1_000.0, 1_001.0)] == [ONE]
     assert list(found.certain(OWNER, 900.0 + STALE_SECS + 1, 2_000.0)) == [ONE]
+
+
+def test_a_document_that_was_there_before_the_first_worker_is_certain() -> None:
+    told = Told()
+    told.document(899.0, enabled=False)
+    told.document(900.0)
+    told.evidence.disturbances.append(Disturbance(901.0, 901.0, "start", "worker-1"))
+    told.document(902.0, name="dst_two", busArn="arn:two")
+    found = told.story.documents.certain(OWNER, 903.0, 904.0)
+    assert {name: [version.is_enabled for version in versions] for name, versions in found.items()} == {ONE: [True]}
 
 
 def test_both_versions_of_an_edit_are_told() -> None:
