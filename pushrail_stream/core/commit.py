@@ -1,12 +1,14 @@
 """A commit: the offset to resume at, and the metadata that names its topic and the settled offsets above it.
 
 The metadata names its offset and its topic, because tools move offsets and keep the metadata, and a topic may be
-deleted and created again under its name. The map does not count for any other offset or topic.
+deleted and created again under its name. The map does not count for any other offset or topic. It names the newest
+leader epoch of its records: after a log has lost its end, other records take the offsets, in a later epoch.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from typing import Final, NamedTuple
 
@@ -17,6 +19,10 @@ MAX_METADATA_CHARS: Final = 3500
 MAX_MAP_OFFSETS: Final = 65_536
 """Offsets that a map may span. It bounds the memory that hostile or damaged metadata can make us use."""
 _PREFIX: Final = "ps2"
+_EPOCH_END: Final = "/"
+"""Ends the leader epoch before the map. Base85 has no such character, so an earlier version ignores the map."""
+_EPOCH: Final = re.compile("[0-9]{1,10}")
+"""Kafka's leader epochs have 32 bits."""
 _PARTS: Final = 5
 """Prefix, head offset, topic id, map and cluster id, separated by colons. Only a cluster id may contain a colon."""
 
@@ -38,13 +44,25 @@ class Committable(NamedTuple):
         return Committable(self.offset, "") if without_map == self else without_map
 
 
-def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None = None) -> str:
+class SettledMap(NamedTuple):
+    """The settled offsets of a commit."""
+
+    offsets: list[int]
+    """Ascending."""
+    epoch: int | None = None
+    """The newest leader epoch of their records; None when it is unknown."""
+
+
+def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None = None, epoch: int | None = None) -> str:
     """The metadata of a commit at ``head``: the topic, and the ``settled`` offsets from there on, ascending.
 
-    A map that would be too long is left out. The text is empty when there is neither topic nor map.
+    ``epoch``: the newest leader epoch of the settled records. A map that would be too long is left out. The text is
+    empty when there is neither topic nor map.
     """
     cluster_id, topic_id = topic or ("", "")
     packed = _pack(head, settled)
+    if packed and epoch is not None:
+        packed = f"{epoch}{_EPOCH_END}{packed}"
     if len(packed) > MAX_METADATA_CHARS - len(_PREFIX) - len(str(head)) - len(topic_id) - len(cluster_id) - _PARTS:
         packed = ""
     return ":".join((_PREFIX, str(head), topic_id, packed, cluster_id)) if topic is not None or packed else ""
@@ -55,13 +73,22 @@ def decode_settled(committed: Committable) -> list[int]:
 
     Metadata that is damaged, or that belongs to another offset or another product, has none.
     """
+    return _map_of(committed).offsets
+
+
+def settled_map(topic: TopicIdentity | None, committed: Committable) -> SettledMap:
+    """The map in the metadata if it was written for this ``topic``; otherwise an empty one."""
+    return _map_of(committed) if topic_of(committed) == topic else SettledMap([])
+
+
+def _map_of(committed: Committable) -> SettledMap:
     mark = _read(committed)
-    return [] if mark is None else _unpack(committed.offset, mark.packed)
-
-
-def settled_in(topic: TopicIdentity | None, committed: Committable) -> list[int]:
-    """The settled offsets in the metadata if it was written for this ``topic``; otherwise none."""
-    return decode_settled(committed) if topic_of(committed) == topic else []
+    if mark is None:
+        return SettledMap([])
+    epoch, _, packed = mark.packed.rpartition(_EPOCH_END)
+    if epoch and not _EPOCH.fullmatch(epoch):
+        return SettledMap([])
+    return SettledMap(_unpack(committed.offset, packed), int(epoch) if epoch else None)
 
 
 def topic_of(committed: Committable) -> TopicIdentity | None:

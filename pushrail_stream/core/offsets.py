@@ -19,7 +19,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Final, final
 
-from pushrail_stream.core.commit import Committable, encode_metadata, settled_in, topic_of
+from pushrail_stream.core.commit import Committable, SettledMap, encode_metadata, settled_map, topic_of
 from pushrail_stream.core.record import TopicIdentity
 
 MAX_AHEAD: Final = 20_000
@@ -78,8 +78,8 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_ahead", "_gaps", "_known", "_next", "_span", "_started", "is_lost", "is_replaced", "is_revoked", "open_bytes",
-        "open_records", "read_to", "topic",
+        "_ahead", "_gaps", "_known", "_next", "_span", "_started", "epoch", "is_lost", "is_replaced", "is_revoked",
+        "open_bytes", "open_records", "read_to", "topic",
     )  # fmt: skip
 
     def __init__(self, committed: Committable | None = None, topic: TopicIdentity | None = None) -> None:
@@ -89,7 +89,10 @@ class OffsetTracker:
         """
         self._span: deque[PendingRecord] = deque()
         self._next = None if committed is None else committed.offset
-        self._known = deque[int]() if committed is None else deque(settled_in(topic, committed))
+        known = SettledMap([]) if committed is None else settled_map(topic, committed)
+        self._known = deque(known.offsets)
+        self.epoch = known.epoch
+        """The newest leader epoch of the records that were read or that an earlier owner has settled, if known."""
         self._ahead: dict[int, PendingRecord] = {}
         """Records that were begun ahead of their turn and have not been met yet, by offset."""
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
@@ -156,6 +159,19 @@ class OffsetTracker:
         self.open_bytes += size
         return pending
 
+    def meet_epoch(self, epoch: int | None, offset: int) -> None:
+        """Meet the record at this offset in another leader epoch than `epoch`.
+
+        An earlier owner has not settled the records of an epoch that it did not know: Kafka has lost those that had
+        their offsets.
+        """
+        if epoch is None or (self.epoch is not None and epoch <= self.epoch):
+            return
+        known = self._known
+        while self.epoch is not None and known and known[-1] >= offset:
+            known.pop()
+        self.epoch = epoch
+
     def reaches(self, offset: int) -> bool:
         """Whether a record at this offset may begin ahead of its turn."""
         return self._next is not None and offset - self._head(self._next) < MAX_AHEAD
@@ -187,7 +203,8 @@ class OffsetTracker:
             return None
         head = self._head(self._next)
         settled = [pending.offset for pending in self._span if not pending.is_open]
-        return Committable(head, encode_metadata(head, [*settled, *self._settled_above(self._next)], self.topic))
+        settled += self._settled_above(self._next)
+        return Committable(head, encode_metadata(head, settled, self.topic, self.epoch))
 
     @property
     def has_gaps(self) -> bool:

@@ -77,6 +77,9 @@ class Record(NamedTuple):
     """Epoch milliseconds of the Kafka timestamp; 0 or less: the record has none."""
     topic_id: str | None = None
     """Kafka's id of the topic; None when the broker has no topic ids."""
+    leader_epoch: int | None = None
+    """Number of the partition's leadership under which it was written; None when the broker does not tell it. After a
+    log has lost its end, other records take the offsets, in a later epoch."""
 
     @property
     def recorded_at_ms(self) -> int | None:

@@ -72,6 +72,7 @@ def _records(
             tuple(headers or ()),
             message.timestamp()[1],
             topic_ids.get(topic),
+            message.leader_epoch(),
         )
         for message, headers in zip(messages, map(headers_of, messages), strict=True)
     ]

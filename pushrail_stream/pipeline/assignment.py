@@ -229,6 +229,8 @@ class Assignment:
             if tracker is not None:
                 if record.offset < tracker.read_to:
                     tracker = self._replace(partition, tracker.topic, "went_back")
+                if record.leader_epoch != tracker.epoch:
+                    tracker.meet_epoch(record.leader_epoch, record.offset)
                 tracker.read_to = record.offset + 1
                 self._take(record, tracker)
         return self.flow_control()

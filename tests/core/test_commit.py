@@ -15,9 +15,10 @@ from pushrail_stream.core.commit import (
     MAX_MAP_OFFSETS,
     MAX_METADATA_CHARS,
     Committable,
+    SettledMap,
     decode_settled,
     encode_metadata,
-    settled_in,
+    settled_map,
     topic_of,
     was_recreated,
 )
@@ -29,6 +30,13 @@ from tests.support.samples import MIRROR, RECREATED, TOPIC, texts
 def test_the_map_is_read_as_it_was_written(head: int, indices: set[int]) -> None:
     settled = sorted(head + index for index in indices)
     assert decode_settled(Committable(head, encode_metadata(head, settled))) == settled
+
+
+@pytest.mark.parametrize("epoch", [None, 0, 2**31 - 1])
+def test_the_map_names_the_newest_leader_epoch_of_its_records(epoch: int | None) -> None:
+    committed = Committable(5, encode_metadata(5, [7, 9], TOPIC, epoch))
+    assert settled_map(TOPIC, committed) == SettledMap([7, 9], epoch)
+    assert settled_map(TOPIC, committed.without_map()) == SettledMap([])
 
 
 def chance(share: float, offsets: int) -> list[int]:
@@ -63,7 +71,7 @@ def test_a_map_counts_for_its_own_offset_only(
     head: int, indices: set[int], other: int, topic: TopicIdentity | None
 ) -> None:
     metadata = encode_metadata(head, sorted(head + index for index in indices), topic)
-    assert bool(settled_in(topic, Committable(other, metadata))) == (other == head)
+    assert bool(settled_map(topic, Committable(other, metadata)).offsets) == (other == head)
     if other != head:
         assert topic_of(Committable(other, metadata)) is None
 
@@ -79,7 +87,7 @@ def test_another_topic_id_means_recreated() -> None:
 def test_a_commit_is_shortened_in_two_steps() -> None:
     full = Committable(5, encode_metadata(5, [7], TOPIC))
     without_map = full.shorter()
-    assert (topic_of(without_map), settled_in(TOPIC, without_map)) == (TOPIC, [])
+    assert (topic_of(without_map), settled_map(TOPIC, without_map)) == (TOPIC, SettledMap([]))
     assert len(without_map.metadata) < len(full.metadata)
     assert without_map.shorter() == without_map.shorter().shorter() == Committable(5, "")
     assert Committable(5, "somebody else's").shorter() == Committable(5, "")
@@ -99,8 +107,23 @@ def test_the_span_of_a_map_is_bounded() -> None:
     assert encode_metadata(0, []) == ""
 
 
+MAP_OF_ONE = encode_metadata(5, [7]).split(":")[3]
+
+
 @pytest.mark.parametrize(
-    "metadata", ["", "ps2:", "ps2", "ps1:abcde", "ps2:5:abc", " ps2:5:::", "somebody else's", '{"a": 1}', "ps2:5::é:"]
+    "metadata",
+    [
+        "",
+        "ps2:",
+        "ps2",
+        "ps1:abcde",
+        "ps2:5:abc",
+        " ps2:5:::",
+        "somebody else's",
+        '{"a": 1}',
+        "ps2:5::é:",
+        f"ps2:5::x/{MAP_OF_ONE}:",
+    ],
 )
 def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
     assert decode_settled(Committable(5, metadata)) == []

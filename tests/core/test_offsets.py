@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pushrail_stream.core.commit import (
     MAX_METADATA_CHARS,
     Committable,
+    SettledMap,
     decode_settled,
     encode_metadata,
-    settled_in,
+    settled_map,
     topic_of,
     was_recreated,
 )
@@ -159,7 +160,7 @@ class Tracking(RuleBasedStateMachine):
         names_it = topic_of(self.committed) == self.topic
         assert was_recreated(topic_of(self.committed), new) == names_it
         if names_it:
-            assert settled_in(new, self.committed) == []
+            assert settled_map(new, self.committed).offsets == []
             self.topic, self.log, self.committed = new, [], None
             self.assign(first, frozenset())
 
@@ -194,7 +195,7 @@ class Tracking(RuleBasedStateMachine):
         released = self.tracker.committable()
         if released is not None:
             assert topic_of(released) == self.topic
-            told = set(settled_in(self.topic, released))
+            told = set(settled_map(self.topic, released).offsets)
             assert told <= self.known
             assert told & set(self.log) == {o for o in self.known if o >= released.offset} & set(self.log)
 
@@ -275,6 +276,35 @@ def test_a_group_moved_back_reads_again() -> None:
     assert [begin(second, offset).offset for offset in range(3, 10)] == list(range(3, 10))
 
 
+def test_records_of_a_later_leader_epoch_took_the_offsets_of_lost_ones() -> None:
+    """An unclean election cut the log off at 8, and other records were written there since."""
+    first = OffsetTracker()
+    first.meet_epoch(3, 5)
+    pending_records = [begin(first, offset) for offset in range(5, 12)]
+    for index in (1, 2, 4, 5):
+        pending_records[index].settle()
+
+    second = OffsetTracker(first.committable())
+    second.meet_epoch(2, 5)
+    begun = [second.track(offset, 1, 1) for offset in (5, 6, 7)]
+    second.meet_epoch(4, 8)
+    begun += [second.track(offset, 1, 1) for offset in (8, 9, 10, 11)]
+    assert [pending.offset for pending in begun if pending is not None] == [5, 8, 9, 10, 11]
+    committed = second.committable()
+    assert committed is not None
+    assert settled_map(None, committed) == SettledMap([6, 7], 4)
+
+
+def test_an_unknown_leader_epoch_changes_nothing() -> None:
+    """A broker may not tell it, and the commits of earlier versions do not name it."""
+    settled = Committable(5, encode_metadata(5, [6, 7]))
+    tracker = OffsetTracker(settled)
+    tracker.meet_epoch(None, 5)
+    tracker.meet_epoch(3, 5)
+    begin(tracker, 5)
+    assert (tracker.track(6, 1, 1), tracker.track(7, 1, 1)) == (None, None)
+
+
 def test_settling_too_often_raises() -> None:
     tracker = OffsetTracker()
     begin(tracker, 4)
@@ -317,7 +347,7 @@ def test_a_revoked_partition_marks_its_records() -> None:
 @pytest.mark.parametrize("now", [None, TOPIC, RECREATED, MIRROR])
 def test_the_map_counts_for_its_own_topic_alone(then: TopicIdentity | None, now: TopicIdentity | None) -> None:
     committed = Committable(5, encode_metadata(5, [7], then))
-    assert settled_in(now, committed) == ([7] if then == now else [])
+    assert settled_map(now, committed).offsets == ([7] if then == now else [])
     tracker = OffsetTracker(committed, now)
     assert begin(tracker, 6).is_open
     assert (tracker.track(7, 1, 1) is None) == (then == now)

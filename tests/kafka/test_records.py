@@ -58,6 +58,11 @@ def test_odd_headers_are_kept_unchanged(real_kafka: str) -> None:
     assert (record.key, record.value, record.headers) == (None, None, odd)
 
 
+def test_a_record_has_its_leader_epoch_if_the_broker_tells_it() -> None:
+    told, untold = Message("t", 0, 1, b"k", b"v", None, leader_epoch=7), Message("t", 0, 2, b"k", b"v", None)
+    assert [record.leader_epoch for record in records_of([told, untold], {})] == [7, None]
+
+
 def test_a_message_without_headers_has_none() -> None:
     [record] = records_of([Message("t", 0, 1, b"k", b"v", None)], {})
     assert record.headers == ()

@@ -243,6 +243,18 @@ async def test_an_operator_may_move_the_group_back() -> None:
 
 
 @in_virtual_time
+async def test_the_map_counts_for_records_of_its_leader_epochs_alone() -> None:
+    """After an unclean election, other records took the offsets from 6 on."""
+    world = World(destination())
+    world.group[P0] = Committable(3, encode_metadata(3, [4, 6], epoch=1))
+    async with world.worker() as worker:
+        old, new = records(range(3, 6)), records(range(6, 8))
+        await worker.feed_until(1, *(one._replace(leader_epoch=1) for one in old))
+        await worker.feed_until(2, *(one._replace(leader_epoch=2) for one in new))
+        assert world.bus.arrived["dst_acme"] == ["3", "5", "6", "7"]
+
+
+@in_virtual_time
 async def test_an_assignment_alone_commits_nothing() -> None:
     world = World(destination())
     start = world.group[P0] = Committable(5, encode_metadata(5, [7, 8]))

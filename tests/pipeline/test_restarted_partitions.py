@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.commit import Committable, encode_metadata, settled_in, topic_of
+from pushrail_stream.core.commit import Committable, encode_metadata, settled_map, topic_of
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
 from tests.support.builders import destination, narrow
@@ -194,7 +194,7 @@ async def test_commits_shrink_to_the_brokers_limit() -> None:
     async with world.worker() as worker:
         await worker.feed_until(1, *records(range(30)))
         [(_, full)] = worker.event_consumer.committable()
-        assert settled_in(OLD, full)
+        assert settled_map(OLD, full).offsets
         worker.event_consumer.shorten_commits([full, full.shorter()])
         assert worker.event_consumer.committable() == [(P0, full.shorter())]
         worker.event_consumer.shorten_commits([full.shorter()])

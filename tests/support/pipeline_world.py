@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, final
 
 from pushrail_stream.core.batch import Batch, LaneLimits
-from pushrail_stream.core.commit import Committable, settled_in
+from pushrail_stream.core.commit import Committable, settled_map
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.flood_guard import FloodLimits
@@ -180,7 +180,7 @@ class Worker:
         for partition in partitions:
             start = self.world.group.get(partition)
             self._resumed[partition] = frozenset(
-                () if start is None else settled_in(self.world.topic_ids.get(partition.topic), start)
+                () if start is None else settled_map(self.world.topic_ids.get(partition.topic), start).offsets
             )
             self._begin_anew(partition)
             if partition.topic != EVENTS:
@@ -329,7 +329,8 @@ class Worker:
         for partition, committable in commits:
             still_open = self._open[partition]
             assert all(committable.offset <= offset for offset in still_open), (partition, committable, still_open)
-            assert still_open.keys().isdisjoint(settled_in(self.world.topic_ids.get(partition.topic), committable)), (
+            told = settled_map(self.world.topic_ids.get(partition.topic), committable).offsets
+            assert still_open.keys().isdisjoint(told), (
                 partition,
                 committable,
                 still_open,

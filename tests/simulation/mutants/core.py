@@ -44,8 +44,8 @@ MUTANTS: Final = (
     mutant(
         "lose the map of settled offsets",
         "core.offsets:OffsetTracker.committable",
-        "[*settled, *self._settled_above(self._next)]",
-        "[]",
+        "settled, self.topic",
+        "[], self.topic",
         needs=["kill_worker", "trouble_of_one_account", "regional_outage"],
     ),
     mutant(
@@ -57,10 +57,17 @@ MUTANTS: Final = (
     ),
     mutant(
         "restore the map of another topic",
-        "core.commit:settled_in",
-        "decode_settled(committed) if topic_of(committed) == topic else []",
-        "decode_settled(committed)",
+        "core.commit:settled_map",
+        "_map_of(committed) if topic_of(committed) == topic else SettledMap([])",
+        "_map_of(committed)",
         needs=["recreate_topic?topic=pushrail.events", "kill_worker", "lag_metadata", "trouble_of_one_account"],
+    ),
+    mutant(
+        "restore the map for records that took the offsets of lost ones",
+        "core.offsets:OffsetTracker.meet_epoch",
+        "known[-1] >= offset",
+        "False",
+        needs=["elect_unclean?topic=pushrail.events", "kill_worker", "trouble_of_one_account"],
     ),
     mutant(
         "restore the map of another offset",
