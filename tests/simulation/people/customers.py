@@ -24,7 +24,10 @@ class Customer:
 
     def __init__(self, world: World, destination: PlannedDestination) -> None:
         self._world = world
-        self._dice = world.plan.dice(destination.id)
+        is_planned = destination.customer in {
+            one.customer for one in world.plan.destinations if one.id == destination.id
+        }
+        self._dice = world.plan.dice(destination.id if is_planned else f"{destination.id} of {destination.customer}")
         self._number = 0
         self.destination = destination
         """As its document is, or will be after the next `put`."""

@@ -25,13 +25,12 @@ from pushrail_stream.operations.document_plan import field_of, new_name, stored_
 from pushrail_stream.operations.sealing_keys import generate_key
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.sealing import Place
-from tests.simulation.people.customers import KMS_KEY
+from tests.simulation.people.customers import KMS_KEY, Customer
 from tests.simulation.people.drawing import EVENT_TYPES, VENDOR
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import Plan, between, one_of
 
 if TYPE_CHECKING:
-    from tests.simulation.people.customers import Customer
     from tests.simulation.world import World
 
 _SECRET: Final = "auth.secretAccessKey"
@@ -206,3 +205,26 @@ def seal_new_secret(world: World, *, destination: str) -> None:
 
     world.office.do("seal", seal)
     world.later(60.0, lambda: customer.delete_access_key(old))
+
+
+def _any_customer(dice: Random, plan: Plan) -> str:
+    return dice.choice(plan.customers)
+
+
+@trouble(0.7, destination=any_destination, customer=_any_customer, secs=between(10, 200))
+def reassign_destination(world: World, *, destination: str, customer: str, secs: float) -> None:
+    """An operator gives a destination's id to another customer with a bus of its own, and back later."""
+    before = world.customers[destination]
+    planned = next(one for one in world.plan.destinations if one.id == destination)
+    if customer == planned.customer or before.destination.customer != planned.customer:
+        return
+    account = next(one.account for one in world.plan.destinations if one.customer == customer)
+    after = Customer(world, replace(before.destination, customer=customer, account=account))
+    after.open_account()
+    _assign(world, destination, after)
+    world.mend_later(secs, f"owner of {destination}", partial(_assign, world, destination, before))
+
+
+def _assign(world: World, destination: str, customer: Customer) -> None:
+    world.customers[destination] = customer
+    restore(world, destination)
