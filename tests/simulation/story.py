@@ -54,8 +54,9 @@ read_plan = Plan.from_json
 def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
     """The plan with these kinds of troubles and background faults at all events, so that few seeds find a mutant.
 
-    A kind of troubles may fix some of its details: ``withdraw_right?topic=pushrail.dlq&secs=60``. The kind
-    ``settings`` fixes settings of the product: ``settings?delivery.max_age_secs=45``. Values are JSON, or else texts.
+    A kind of troubles may fix some of its details: ``withdraw_right?topic=pushrail.dlq&secs=60``. With ``at`` it comes
+    once, this number of seconds after the beginning. The kind ``settings`` fixes settings of the product:
+    ``settings?delivery.max_age_secs=45``. Values are JSON, or else texts.
     """
     settings = {name: dict(value) if isinstance(value, Mapping) else value for name, value in plan.settings.items()}
     dice, rates, troubles = plan.dice("needs"), dict(plan.rates), list(plan.troubles)
@@ -68,7 +69,8 @@ def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
                 section, _, setting = path.partition(".")
                 settings[section][setting] = value
         elif name in KINDS:
-            times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(_NEEDED_TIMES))
+            drawn_times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(_NEEDED_TIMES))
+            times = [float(fixed.pop("at"))] if "at" in fixed else drawn_times
             drawn = [KINDS[name].draw(dice, plan, at) for at in times]
             troubles += [replace(one, details={**one.details, **fixed}) for one in drawn]
         else:

@@ -44,3 +44,8 @@ def test_a_need_may_fix_details_and_settings() -> None:
     assert {
         (one.details["secs"], one.details["destination"]) for one in needed.troubles if one.name == "delete_bus"
     } == {(60, "dst_1_0")}
+
+
+def test_a_need_may_fix_the_time() -> None:
+    needed = with_kinds(draw_plan(1, "calm").with_troubles([]), ["delete_bus?at=0&secs=60"])
+    assert [(one.at, one.name, one.details["secs"]) for one in needed.troubles] == [(0.0, "delete_bus", 60)]

@@ -129,7 +129,7 @@ MUTANTS: Final = (
         "core.health:Suspension.count_blocked",
         "elif self._blocked >= SUSPEND_AFTER:",
         "elif False:",
-        needs=["deny_by_policy"],
+        needs=["deny_by_policy?secs=100"],
     ),
     mutant(
         "count probes twice",
@@ -143,7 +143,7 @@ MUTANTS: Final = (
         "core.health:Health.clear",
         "self.suspension.end(now)",
         "None",
-        needs=["deny_by_policy", "delete_role"],
+        needs=["deny_by_policy?secs=25", "delete_role?secs=25"],
     ),
     Mutant(
         "ignore max age",
@@ -155,7 +155,10 @@ MUTANTS: Final = (
                 "if False:",
             ),
         ),
-        needs=("trouble_of_one_account",),
+        needs=(
+            "settings?delivery.max_age_secs=45",
+            "trouble_of_one_account?kind=call:ServiceUnavailable&share=1&secs=150",
+        ),
     ),
     mutant(
         "expire a delivery at its first failure",

@@ -76,7 +76,10 @@ MUTANTS: Final = (
         "pipeline.attempt:AttemptRunner._call",
         "asyncio.timeout(secs)",
         "asyncio.timeout(None)",
-        needs=["trouble_of_one_account"],
+        needs=[
+            "settings?delivery.hold_secs=2&eventbridge.read_timeout_secs=5",
+            "trouble_of_one_account?kind=hang&share=1",
+        ],
     ),
     mutant(
         "forget a delivery on revoke",
@@ -97,13 +100,14 @@ MUTANTS: Final = (
         "pipeline.dispatcher:Dispatcher._follow_document",
         "if destination is not lane.destination:",
         "if False:",
-        needs=["change_external_id", "seal_new_secret"],
+        needs=["settings?delivery.flush_ms=1000", "edit_destination", "limit_destination"],
     ),
     mutant(
         "deliver to the customer that got a destination's id later",
         "pipeline.dispatcher:Dispatcher._adopt",
         "if destination.owner != lane.destination.owner:",
         "if False:",
+        needs=["limit_destination?per_second=0.5", "reassign_destination"],
     ),
     mutant(
         "never ask whether a bus exists",
@@ -117,14 +121,18 @@ MUTANTS: Final = (
         "pipeline.bus_monitor:BusMonitor._take",
         "self._loop.call_later(status.pause_secs, self._check_again, watched)",
         "None",
-        needs=["delete_bus"],
+        needs=["delete_bus?at=0&destination=dst_0_0&secs=150"],
     ),
     mutant(
         "believe a missing bus",
         "pipeline.bus_monitor:BusMonitor.judge",
         "if watched.status.missing is not None:",
         "if False:",
-        needs=["delete_bus"],
+        needs=[
+            "delete_bus?at=0&destination=dst_0_0&secs=150",
+            'trouble_of_one_account?at=0&account="111000000000"&kind=late&share=0.7&secs=150',
+            "settings?eventbridge.read_timeout_secs=5",
+        ],
     ),
     mutant(
         "deliver what the filter leaves out",
@@ -206,6 +214,7 @@ MUTANTS: Final = (
         "pipeline.retry_consumer:RetryConsumer._destination",
         "and destination.owner == event.owner",
         "",
+        needs=["trouble_of_one_account?kind=call:ServiceUnavailable&share=1", "reassign_destination"],
     ),
     mutant(
         "disobey the order to skip an unreadable batch",

@@ -90,11 +90,17 @@ def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
     if isinstance(seen.event, Undecodable):
         return "the record is no canonical event"
     owner, reason = (seen.event.vendor, seen.event.customer_external_id), said.get("reason")
-    certain = story.documents.certain(owner, seen.written.at, said.written.at)
+    since, until = seen.written.at, said.written.at
+    reader = story.reader(said.written.host, since, until)
+    certain = story.documents.certain(owner, since, until, reader)
     if reason == "no_destination":
         return f"{owner[1]} had {', '.join(sorted(certain))}" if certain else ""
-    versions = certain.get(str(said.get("destinationId")))
+    destination = str(said.get("destinationId"))
+    versions = certain.get(destination)
     if versions is None:
+        possible = {one.destination for one in story.documents.possible(owner, since, until, reader)}
+        if said.get("trigger") == "live" and destination not in possible:
+            return f"{owner[1]} had no such destination"
         return "" if reason in {"deleted", "disabled", "filtered"} else f"its reason is {reason}"
     wrong = {
         "deleted": True,

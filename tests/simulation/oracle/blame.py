@@ -10,6 +10,7 @@ from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.retry import fault_of
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.documents import Reader
 from tests.simulation.oracle.evidence import Call, Violation, position_of
 
 ASSERTION: Final = "a dead letter names the party at fault"
@@ -93,7 +94,9 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
     headers = copy.headers
     if headers.error_code == "NoDestination" or headers.destination is None:
         owner = event.vendor, event.customer_external_id
-        return "it had a destination" if story.documents.certain(owner, copy.written.at, copy.written.at) else ""
+        at = copy.written.at
+        reader = story.reader(copy.written.host, at, at)
+        return "it had a destination" if story.documents.certain(owner, at, at, reader) else ""
     call = calls.get(headers.request_id or "")
     if call is None:
         return "" if _ever_refused(story, copy) else "AWS never refused this destination"
@@ -126,8 +129,7 @@ def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
     destination, at = copy.headers.destination or "", copy.written.at
     if any(one <= at for one in story.refusals.get(story.documents.group(destination), ())):
         return True
-    begun = story.first_seen.get(copy.written.host, at)
-    return story.documents.was_unusable(destination, at, begun)
+    return story.documents.was_unusable(destination, at, Reader(story.first_seen.get(copy.written.host, at)))
 
 
 def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:

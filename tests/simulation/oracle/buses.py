@@ -36,7 +36,7 @@ def _unnoticed(calls: list[Call]) -> float | None:
     told_at: float | None = None
     for call in calls:
         if call.api == "DescribeEventBus" and call.is_clear:
-            told_at = call.answered_at if call.fault == "customer" and call.status != 200 and _is_gone(call) else None
+            told_at = call.answered_at if is_gone(call) else None
         elif call.api == "PutEvents" and told_at is not None and _swallowed(call) and call.at > told_at + _MARGIN_SECS:
             return call.at
     return None
@@ -55,8 +55,10 @@ def _unasked(calls: list[Call]) -> float | None:
     return last.at if not checks and sum(call.entries_taken for call in vanished) > _USES else None
 
 
-def _is_gone(call: Call) -> bool:
-    return call.code == "ResourceNotFoundException"
+def is_gone(call: Call) -> bool:
+    """Whether the answer to a check tells its host that the bus does not exist."""
+    is_refused = call.fault == "customer" and call.status != 200 and call.code == "ResourceNotFoundException"
+    return call.api == "DescribeEventBus" and call.is_clear and is_refused
 
 
 def _swallowed(call: Call) -> bool:

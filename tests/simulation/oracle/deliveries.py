@@ -17,7 +17,7 @@ from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_head
 from pushrail_stream.core.record import Origin
 from pushrail_stream.core.signals import OwnCredentialsFailed
 from tests.simulation.oracle.covers import first_covers
-from tests.simulation.oracle.documents import STALE_SECS, Documents
+from tests.simulation.oracle.documents import STALE_SECS, Documents, Reader
 from tests.simulation.oracle.evidence import Call, Entry, Evidence, Written
 from tests.simulation.oracle.lossy_logs import lossy_logs
 from tests.simulation.oracle.periods import Periods
@@ -162,10 +162,14 @@ class Deliveries:
         """Whether the attempts log may lack records that this worker, or any, had to write at this time."""
         return any(since <= at <= until and (host is None or not of or host == of) for since, until, of in self._lossy)
 
-    def stale_secs(self, at: float) -> float:
-        """The longest time for which a worker may have acted on an older version of a document by this time."""
-        is_calm = at not in self._stale and not self.evidence.has_kafka_weather
+    def stale_secs(self, at: float, until: float | None = None) -> float:
+        """The longest time for which a worker may have acted on an older version of a document by then."""
+        is_calm = not self._stale.meet(at, at if until is None else until) and not self.evidence.has_kafka_weather
         return PROMPT_SECS if is_calm else STALE_SECS
+
+    def reader(self, host: str, since: float, until: float) -> Reader:
+        """A worker as a reader of documents in a period."""
+        return Reader(self.first_seen.get(host, float("inf")), self.stale_secs(since, until))
 
     def destinations_of(self, seen: EventSeen) -> list[str]:
         """The destinations for which there is a copy of this event."""

@@ -51,10 +51,25 @@ class Version(NamedTuple):
         return self.is_enabled and self.wants(event_type)
 
 
+class Reader(NamedTuple):
+    """A worker that reads documents."""
+
+    begun_at: float = float("inf")
+    """The time at which it had read all documents for the first time."""
+    stale_secs: float = STALE_SECS
+    """The longest time for which it may act on an older version."""
+
+
+_ANY: Final = Reader()
+"""A worker that may have begun at any time."""
+
+
 class _State(NamedTuple):
     since: float
     versions: tuple[Version | None, ...]
     """The versions that may be in force; None: no document."""
+    is_bad: bool = False
+    """Whether the document cannot be read, so that a worker keeps the version that it had before."""
 
 
 @final
@@ -70,7 +85,7 @@ class Documents:
             if edit.content is None or version is not None:
                 states.append(_State(edit.at, (version,)))
             else:
-                states.append(_State(edit.at, (*states[-1].versions, None)))
+                states.append(_State(edit.at, (*states[-1].versions, None), is_bad=True))
         for states in self._states.values():
             while len(states) > 1 and states[1].since <= begun_at:
                 del states[0]
@@ -85,20 +100,20 @@ class Documents:
         for version in self.versions():
             self._members.setdefault(self.group(version.destination), set()).add(version.destination)
 
-    def possible(self, owner: Owner, since: float, until: float) -> list[Version]:
+    def possible(self, owner: Owner, since: float, until: float, reader: Reader = _ANY) -> list[Version]:
         """Every version that a worker may have used for this owner's events in a period."""
         return [
             version
             for name in self._states
-            for version in self._versions(name, since - STALE_SECS, until)
+            for version in self._versions(name, since - reader.stale_secs, until)
             if version is not None and version.owner == owner
         ]
 
-    def certain(self, owner: Owner, since: float, until: float) -> dict[str, list[Version]]:
-        """The destinations that every worker knew in this period, with their versions."""
+    def certain(self, owner: Owner, since: float, until: float, reader: Reader = _ANY) -> dict[str, list[Version]]:
+        """The destinations that this worker, or every one, knew in this period, with their versions."""
         found: dict[str, list[Version]] = {}
         for name in self._states:
-            versions = self._versions(name, since - STALE_SECS, until)
+            versions = self._versions(name, since - reader.stale_secs, until, reader)
             good = [version for version in versions if version is not None and version.owner == owner]
             if good and len(good) == len(versions) and len({version.destination for version in good}) == 1:
                 found[good[0].destination] = good
@@ -140,11 +155,12 @@ class Documents:
     def _of_group(self, group: str) -> list[Version]:
         return [one for one in self.versions() if self.group(one.destination) == group]
 
-    def was_unusable(self, destination: str, at: float, begun: float = float("inf")) -> bool:
-        """Whether a worker that began then may have known this destination without credentials at this time.
+    def was_unusable(self, destination: str, at: float, reader: Reader = _ANY) -> bool:
+        """Whether this worker, or any, may have known this destination without credentials at this time.
 
         A worker keeps the last good version that it has read, so a later bad edit changes nothing for it.
         """
+        begun, stale_secs = reader
         for name, states in self._states.items():
             if not any(
                 one is not None and one.destination == destination for state in states for one in state.versions
@@ -152,9 +168,9 @@ class Documents:
                 continue
             had_good = any(one is not None and one.is_usable for one in self._versions(name, begun, begun))
             had_good = had_good and all(
-                one is not None and one.is_usable for one in self._versions(name, begun - STALE_SECS, begun)
+                one is not None and one.is_usable for one in self._versions(name, begun - stale_secs, begun)
             )
-            bad = [one for one in self._versions(name, at - STALE_SECS, at) if one is None or not one.is_usable]
+            bad = [one for one in self._versions(name, at - stale_secs, at) if one is None or not one.is_usable]
             if bad and not (had_good and all(one is not None for one in bad)):
                 return True
         return False
@@ -169,13 +185,22 @@ class Documents:
             for state in states:
                 yield from (version for version in state.versions if version is not None)
 
-    def _versions(self, name: str, since: float, until: float) -> list[Version | None]:
+    def _versions(self, name: str, since: float, until: float, reader: Reader = _ANY) -> list[Version | None]:
+        """The versions of a document that may have been in force in a period."""
         found: list[Version | None] = []
-        for index, state in enumerate(self._states[name]):
-            after = self._states[name][index + 1].since if index + 1 < len(self._states[name]) else float("inf")
+        states = self._states[name]
+        for index, state in enumerate(states):
+            after = states[index + 1].since if index + 1 < len(states) else float("inf")
             if state.since <= until and after > since:
-                found.extend(state.versions)
+                is_kept = state.is_bad and self._has_read(states[:index], state.since, reader)
+                found.extend(one for one in state.versions if one is not None or not is_kept)
         return found
+
+    def _has_read(self, earlier: list[_State], at: float, reader: Reader) -> bool:
+        """Whether the worker has certainly read one of the versions before, so that a bad edit leaves it in force."""
+        last = next((state for state in reversed(earlier) if not state.is_bad), None)
+        is_good = last is not None and None not in last.versions
+        return is_good and last is not None and max(last.since, reader.begun_at) + reader.stale_secs < at
 
     def _group_by_bus(self) -> dict[str, str]:
         groups: dict[str, str] = {}

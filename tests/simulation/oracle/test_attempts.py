@@ -146,6 +146,42 @@ def test_a_skip_has_its_reason(document: dict[str, object], reason: str, is_true
     assert (untrue(told) == []) is is_true
 
 
+def skipped(at: float, reason: str, trigger: str = "live", **more: Any) -> tuple[Told, Written]:
+    """A story of a worker that began at 500 s, and skips an event of 1000 s."""
+    told = Told()
+    told.document()
+    told.refused(500.0, told.event(499.0, 99))
+    event = told.event(at)
+    told.attempt(at + 1.0, event, status="skipped", attempt=0, reason=reason, trigger=trigger, **more)
+    return told, event
+
+
+def test_a_worker_keeps_the_last_good_version_that_it_has_read() -> None:
+    told, _ = skipped(1_000.0, "no_destination", destinationId=None)
+    told.document(600.0, content=b"{")
+    (found,) = untrue(told)
+    assert found.endswith("to None: acct_one had dst_one")
+    early, _ = skipped(1_000.0, "no_destination", destinationId=None)
+    early.document(520.0, content=b"{")
+    assert untrue(early) == [], "the worker had not read the document for certain"
+    replaced, _ = skipped(1_000.0, "no_destination", destinationId=None)
+    replaced.document(590.0, content=None)
+    replaced.document(600.0, content=b"{")
+    assert untrue(replaced) == []
+
+
+def test_a_new_event_is_not_skipped_for_a_destination_that_was_deleted_long_ago() -> None:
+    told, _ = skipped(1_000.0, "deleted")
+    told.document(960.0, content=None)
+    assert untrue(told) == ["acct_one had no such destination"]
+    soon, _ = skipped(1_000.0, "deleted")
+    soon.document(980.0, content=None)
+    assert untrue(soon) == []
+    retried, _ = skipped(1_000.0, "deleted", "retry")
+    retried.document(960.0, content=None)
+    assert untrue(retried) == []
+
+
 def test_the_dead_letter_of_a_record_with_unreadable_headers_needs_no_vendor() -> None:
     told = Told()
     told.document()

@@ -196,3 +196,14 @@ def test_a_replayed_letter_is_judged_by_its_copy() -> None:
     replayed.copy(1_002.0, bad, "suspended", error_code="AccessDenied", replay="replay-1")
     (found,) = wrong(replayed)
     assert found.endswith("the record is no canonical event")
+
+
+def test_a_bad_edit_takes_no_destination_away() -> None:
+    told = Told()
+    told.document()
+    told.refused(500.0, told.event(499.0, 9))
+    event = told.event(1_000.0)
+    told.document(600.0, content=b"{")
+    told.copy(1_002.0, event, "rejected", None, error_code="NoDestination")
+    (found,) = wrong(told)
+    assert found.endswith("it had a destination")

@@ -6,11 +6,12 @@ import pytest
 
 from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import Flooded, OffsetsSkipped, PartitionsAssigned, PartitionUnread, Signal
+from pushrail_stream.core.signals import Attempted, Flooded, OffsetsSkipped, PartitionsAssigned, PartitionUnread, Signal
 from tests.simulation.oracle.calm import RECOVERY_SECS, Calm
 from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
-from tests.simulation.oracle.hold import find_held
-from tests.simulation.oracle.told import EVENTS, WORKER, Told, delivered
+from tests.simulation.oracle.hold import find_held, find_long_calls
+from tests.simulation.oracle.told import EPOCH_MS, EVENTS, WORKER, Told, delivered
+from tests.support.builders import destination
 
 HERE = Partition(EVENTS, 0)
 
@@ -90,3 +91,15 @@ def test_bad_weather_lasts_until_the_world_heals() -> None:
     calm = Calm(told.evidence)
     assert not calm.is_calm(1_000.0, 1_001.0)
     assert calm.is_calm(2_001.0 + RECOVERY_SECS, 3_000.0)
+
+
+def test_a_call_ends_with_the_hold_of_its_deliveries() -> None:
+    told = Told(delivery={"hold_secs": 4})
+    called = Attempted(destination(), EPOCH_MS, 5.0, None, None, ())
+    told.evidence.signals.append(SignalSeen(1_006.0, WORKER, called))
+    assert list(find_long_calls(told.story)) == []
+    told.evidence.signals.append(SignalSeen(1_016.0, WORKER, called._replace(duration_secs=5.1)))
+    (found,) = find_long_calls(told.story)
+    assert found.sentence.startswith("worker-1 waited 5.1 s for an answer of")
+    told.evidence.disturbances.append(Disturbance(1_012.0, 1_013.0, "paused", WORKER))
+    assert list(find_long_calls(told.story)) == []

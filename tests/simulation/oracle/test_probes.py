@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.signals import Resumed, Suspended
-from tests.simulation.oracle.evidence import SignalSeen
+from pushrail_stream.core.signals import RegistryChanged, Resumed, Suspended
+from tests.simulation.oracle.evidence import SignalSeen, Written
 from tests.simulation.oracle.probes import find_wrong_probes
 from tests.simulation.oracle.told import ONE, WORKER, Told
 from tests.support.builders import destination, modified
@@ -73,4 +73,51 @@ def test_probes_and_successes_between_refusals_are_good() -> None:
         told.refused(4_001.0 + number / 10, event)
         if number % 20 == 0:
             told.call(4_001.0 + number / 10, event)
+    assert wrong(told) == []
+
+
+def suspended_after(told: Told, event: Written) -> None:
+    """Ten refused calls in a row, the last of them at 1010 s, and a probe of two calls."""
+    for number in range(10):
+        told.refused(1_001.0 + number, event)
+    for at in (1_041.0, 1_042.0, 1_102.0):
+        told.refused(at, event)
+
+
+def test_a_suspended_destination_is_called_only_by_probes() -> None:
+    told = world()
+    event = told.event(1_000.0)
+    suspended_after(told, event)
+    assert wrong(told) == []
+    told.refused(1_115.0, event)
+    assert wrong(told) == ["worker-1 calls dst_one at 1115.000, shortly after the last probe, although it refuses all"]
+
+
+def test_a_success_ends_a_suspension() -> None:
+    told = world()
+    event = told.event(1_000.0)
+    suspended_after(told, event)
+    told.call(1_110.0, event)
+    told.refused(1_115.0, event)
+    assert wrong(told) == []
+
+
+def test_a_changed_document_is_tried_at_once() -> None:
+    told = world()
+    event = told.event(1_000.0)
+    suspended_after(told, event)
+    told.evidence.signals.append(SignalSeen(1_110.0, WORKER, RegistryChanged((ONE,), (), 1, 0)))
+    told.refused(1_115.0, event)
+    assert wrong(told) == []
+
+
+def test_an_operator_may_ask_for_probes() -> None:
+    told = world()
+    event = told.event(1_000.0)
+    suspended_after(told, event)
+    told.refused(1_115.0, event)
+    told.evidence.retries_asked_for = True
+    assert wrong(told) == []
+    told.evidence.retries_asked_for = False
+    told.copy(1_120.0, event, host="office", replay="rp-1", replay_count=1)
     assert wrong(told) == []

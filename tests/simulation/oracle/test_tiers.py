@@ -22,8 +22,10 @@ def world(**settings: Any) -> tuple[Told, Written]:
     return told, event
 
 
-def copy(told: Told, at: float, event: Written, attempts: int, topic: str = TIER, reason: str = "retryable") -> Written:
-    one = told.copy(at, event, reason, first_attempt_at_ms=FIRST_MS)
+def copy(
+    told: Told, at: float, event: Written, attempts: int, topic: str = TIER, reason: str = "retryable", **more: Any
+) -> Written:
+    one = told.copy(at, event, reason, **{"first_attempt_at_ms": FIRST_MS, **more})
     headers = tuple((k, str(attempts).encode() if k == "pushrail-attempts" else v) for k, v in one.record.headers)
     record: Record = one.record._replace(topic=topic, headers=headers)
     one.record = record
@@ -76,9 +78,24 @@ def test_a_copy_with_attempts_has_a_first_one() -> None:
 def test_an_old_delivery_expires() -> None:
     told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
     told.refused(1_001.0, event, fault="moment")
-    copy(told, 1_180.0, event, 1)
+    copy(told, 1_060.9, event, 1)
     assert wrong(told) == []
-    copy(told, 1_195.0, event, 1)
+    copy(told, 1_061.0, event, 1)
+    assert wrong(told) == ["its delivery began more than 60 s before"]
+
+
+def test_a_delivery_that_waits_because_of_us_does_not_expire() -> None:
+    told, event = world(delivery={"max_age_secs": 60})
+    copy(told, 1_070.0, event, 1, error_code="BaseCredentialsMissing")
+    assert wrong(told) == []
+
+
+def test_an_old_delivery_expires_though_its_copy_says_that_it_is_young() -> None:
+    told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
+    told.refused(1_001.0, event, fault="moment")
+    copy(told, 1_180.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_150_000)
+    assert wrong(told) == []
+    copy(told, 1_195.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_150_000)
     assert wrong(told) == ["its delivery began more than 60 s before"]
     told.evidence.calls[-1].fault = "ours"
     assert wrong(told) == []

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pushrail_stream.core.text import parse_rfc3339
+from pushrail_stream.eventbridge.error_codes import is_ours
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen, Said
 from tests.simulation.oracle.evidence import Violation, position_of
 
@@ -68,7 +69,7 @@ def _mistake(
         return "it has attempts, and no first one"
     if copy.is_dead:
         return ""
-    if _is_too_old(story, seen, copy):
+    if _has_expired(story, copy) or _is_too_old(story, seen, copy):
         return f"its delivery began more than {story.evidence.settings.delivery.max_age_secs:.0f} s before"
     if headers.reason != "retryable":
         return ""
@@ -82,6 +83,15 @@ def _mistake(
     if headers.first_attempt_at_ms is not None and tier < min(reached + 1, len(topics) - 1) and reached == 0:
         return f"it is on {topics[tier]} again"
     return ""
+
+
+def _has_expired(story: Deliveries, copy: CopySeen) -> bool:
+    """Whether the delivery was too old by its worker's own clock, when that let it wait for no fault of ours."""
+    headers = copy.headers
+    if headers.first_attempt_at_ms is None or is_ours(headers.error_code or ""):
+        return False
+    age_ms = headers.failed_at_ms - headers.first_attempt_at_ms
+    return age_ms >= 1000 * story.evidence.settings.delivery.max_age_secs
 
 
 def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:

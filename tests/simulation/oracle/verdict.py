@@ -19,21 +19,25 @@ from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.errors import find_errors
 from tests.simulation.oracle.evidence import Evidence, Violation
 from tests.simulation.oracle.flood import find_wrong_stops
-from tests.simulation.oracle.hold import find_held
+from tests.simulation.oracle.hold import find_held, find_long_calls
 from tests.simulation.oracle.isolation import find_waits
+from tests.simulation.oracle.missing import find_unbelieved, find_unwatched
 from tests.simulation.oracle.nothing_lost import find_abandoned, find_lost
 from tests.simulation.oracle.probes import find_wrong_probes
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.secrets import find_secrets
 from tests.simulation.oracle.settled import find_unfinished
+from tests.simulation.oracle.shown import find_untrue_states
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
+from tests.simulation.oracle.versions import find_old_versions
 
 ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_errors, find_lost, find_unsettled, find_repeats, find_wrong_blame, find_waits, find_imbalance,
     find_untrue_attempts, find_untrue_copies, find_corrupt_arrivals, find_wrong_reports, find_excess, find_unfinished,
     find_secrets, find_held, find_wrong_probes, find_unmarked_replays, find_wrong_stops, find_swallowed,
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
-    find_old_credentials,
+    find_old_credentials, find_long_calls, find_untrue_states, find_old_versions,
+    find_unbelieved, find_unwatched,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

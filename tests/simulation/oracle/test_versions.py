@@ -1,0 +1,83 @@
+"""Calls by an old version of a document."""
+
+from __future__ import annotations
+
+from pushrail_stream.core.destination import Destination, Limits
+from pushrail_stream.core.outcome import Delivered, Retryable
+from pushrail_stream.core.record import Origin
+from pushrail_stream.core.retry import RetryInMemory, Settled
+from pushrail_stream.core.signals import Attempted, EntryAttempted, RegistryChanged
+from tests.simulation.oracle.evidence import SignalSeen
+from tests.simulation.oracle.told import EPOCH_MS, EVENTS, ONE, WORKER, Told
+from tests.simulation.oracle.versions import find_old_versions
+from tests.support.builders import destination, modified
+from tests.support.records import record
+from tests.support.signals import event_of
+
+OLD = modified(destination(), id=ONE)
+NEW = modified(OLD, limits=Limits(2.0))
+
+
+def old(told: Told) -> list[str]:
+    return [violation.sentence for violation in find_old_versions(told.story)]
+
+
+def call(told: Told, at: float, by: Destination, offset: int = 0, *, again: bool = False, secs: float = 0.1) -> None:
+    """A call that ends at this time. ``again``: another call of the same batch follows."""
+    outcome = Retryable("ExpiredToken", "") if again else Delivered("id")
+    decision = RetryInMemory(0.0, "retryable") if again else Settled()
+    entry = EntryAttempted(event_of(record(1)), Origin(EVENTS, 0, offset), "live", 10, 1, outcome, decision, None)
+    signal = Attempted(by, EPOCH_MS, secs, 200, None, (entry,))
+    told.evidence.signals.append(SignalSeen(at, WORKER, signal))
+
+
+def change(told: Told, at: float) -> None:
+    told.evidence.signals.append(SignalSeen(at, WORKER, RegistryChanged((ONE,), (), 1, 0)))
+
+
+def world() -> Told:
+    told = Told()
+    change(told, 500.0)
+    call(told, 900.0, OLD)
+    change(told, 1_000.0)
+    return told
+
+
+def test_a_change_holds_from_the_next_batch_on() -> None:
+    told = world()
+    call(told, 1_010.0, NEW)
+    call(told, 1_020.0, NEW)
+    assert old(told) == []
+
+
+def test_a_batch_by_the_version_before_is_found() -> None:
+    told = world()
+    call(told, 1_010.0, OLD)
+    call(told, 1_020.0, NEW)
+    assert old(told) == ["worker-1 called dst_one by an old document at 1009.900, and had the new one before"]
+
+
+def test_a_call_in_flight_keeps_its_version() -> None:
+    told = world()
+    call(told, 1_002.0, OLD, secs=2.5)
+    call(told, 1_020.0, NEW)
+    assert old(told) == []
+
+
+def test_the_next_call_of_a_batch_keeps_its_version() -> None:
+    told = world()
+    told.evidence.signals.pop()
+    call(told, 999.9, OLD, 5, again=True)
+    change(told, 1_000.0)
+    call(told, 1_002.0, OLD, 5)
+    call(told, 1_020.0, NEW, 6)
+    assert old(told) == []
+
+
+def test_a_new_version_may_be_used_just_before_its_worker_tells_of_it() -> None:
+    told = world()
+    call(told, 1_010.0, OLD)
+    call(told, 1_029.9, NEW)
+    change(told, 1_030.0)
+    call(told, 1_040.0, NEW)
+    assert old(told) == []
