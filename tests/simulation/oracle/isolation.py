@@ -59,6 +59,8 @@ def _waited(story: Deliveries, seen: EventSeen, destination: str, most: float) -
     start, value = seen.written.visible_at, seen.written.record.value or b""
     if any(start <= arrival.at <= start + most for arrival in story.arrivals_of(value, destination)):
         return False
+    if any(copy.is_dead and copy.written.at <= start + most for copy in story.copies_of(seen, destination)):
+        return False  # it is too large, for example
     calls = story.calls_of.get(story.documents.group(destination), ())
     return all(call.is_good for call in calls if start - RECOVERY_SECS <= call.at <= start + most)
 

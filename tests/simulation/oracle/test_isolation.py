@@ -40,6 +40,12 @@ def test_a_delivery_within_the_hold_is_good() -> None:
     assert waits(told) == []
 
 
+def test_a_dead_letter_ends_the_wait() -> None:
+    told = slow()
+    told.copy(1_005.0, told.evidence.written[0], "oversize")
+    assert waits(told) == []
+
+
 def test_a_destination_that_fails_waits_for_itself() -> None:
     told = slow()
     told.refused(1_005.0, told.evidence.written[0], fault="moment")

@@ -155,6 +155,7 @@ def _write_transaction(client: _Client, group: list[Sent], *, is_aborted: bool) 
         client.write(sent)
     try:
         if is_aborted:
+            producer.flush(_WAIT_SECS)  # otherwise the client throws away what it has not sent
             producer.abort_transaction(_WAIT_SECS)
         else:
             producer.commit_transaction(_WAIT_SECS)

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from tests.simulation.people.drawing import draw_plan
+from tests.simulation.people.producers import produce_events
+from tests.simulation.stage import opened
+
+
+def test_kafka_has_the_records_of_aborted_transactions() -> None:
+    with opened(draw_plan(3, "calm").with_troubles([])) as world:
+        world.prepare()
+        produce_events(world, count=70, secs=20.0, hot=None, odd=0.0, repeats=0.0, transactions=True)
+        world.scheduler.run(world.scheduler.now + 60.0)
+        topic = world.cluster.topic(world.settings.topics.events)
+        assert topic is not None
+        records = [record for log in topic.partitions for record in log.records if not record.is_marker]
+    assert sum(record.is_aborted for record in records) % 7 == 0
+    assert {record.is_aborted for record in records} == {True, False}
