@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from tests.simulation.kafka.groups import Commit
 from tests.simulation.kafka.partition_log import NewRecord
 from tests.simulation.people.drawing import draw_plan
 from tests.simulation.people.events import good_event
@@ -64,6 +65,18 @@ def test_nothing_to_read_is_settled_and_an_uncommitted_event_is_not() -> None:
         assert topic is not None
         topic.partitions[0].append([_new_record(plan)])
         assert not world.is_settled()
+
+
+def test_the_marker_of_a_transaction_is_committed_too() -> None:
+    with opened(quiet_plan()) as world:
+        world.prepare()
+        topic = world.cluster.topic(world.settings.topics.events)
+        assert topic is not None
+        topic.partitions[0].end_transaction((1, 0), is_committed=True)
+        assert not world.is_settled()
+        group = world.cluster.coordinator(world.settings.kafka.group_id)
+        group.move({(topic.name, 0): Commit(1, "")})
+        assert world.is_settled()
 
 
 def _new_record(plan: Plan) -> NewRecord:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -154,7 +153,7 @@ class World:
         self.office.do("restore documents", patiently, partial(restore_missing, self))
 
     def is_settled(self) -> bool:
-        """Whether the groups have committed every record that they can read."""
+        """Whether the groups have committed everything that they can read, markers of transactions included."""
         topics, group = self.settings.topics, events_consumer(self.settings.kafka).group_id
         retries = retries_consumer(self.settings.kafka).group_id
         return all(
@@ -166,9 +165,7 @@ class World:
         topic, commits = self.cluster.topic(name), self.cluster.coordinator(group_id).commits
         for log in () if topic is None else topic.partitions:
             commit = commits.get((name, log.number))
-            committed = log.first if commit is None else commit.offset
-            readable = (r for r in reversed(log.records) if not r.is_marker and not r.is_aborted)
-            if any(record.last >= committed for record in islice(readable, 1)):
+            if log.last_stable > (log.first if commit is None else commit.offset):
                 return False
         return True
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from pushrail_stream.core.event import Event, Undecodable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned, PartitionsRevoked, Signal
+from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned
 from tests.simulation.oracle.covers import stepped_over
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
@@ -52,7 +52,6 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
     """A violation for each event that a worker had read when Kafka lost it, and that it did not bring to an end."""
     ends = {end.host: end for end in story.evidence.worker_ends}
     disturbed = {one.host for one in story.evidence.disturbances if one.kind in {"killed", "expelled", "failed"}}
-    disturbed |= {seen.host for seen in story.evidence.signals if _is_lost(seen.signal)}
     for at, host, signal in story.evidence.signals:
         if not isinstance(signal, PartitionRestarted) or signal.position is None or host in disturbed:
             continue
@@ -65,10 +64,6 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
                 for destination in certain:
                     if not _went_on(story, seen, destination):
                         yield _lost(seen, destination)
-
-
-def _is_lost(signal: Signal) -> bool:
-    return isinstance(signal, PartitionsRevoked) and signal.lost
 
 
 def _begun_at(story: Deliveries, host: str, partition: Partition, at: float) -> tuple[float, int]:
@@ -94,7 +89,7 @@ def _was_held(
 def _went_on(story: Deliveries, seen: EventSeen, destination: str) -> bool:
     if story.copies_of(seen, destination) or story.arrivals_of(seen.written.record.value or b"", destination):
         return True
-    return bool(story.said_about(seen, destination))
+    return any(said.get("status") != "retrying" for said in story.said_about(seen, destination))
 
 
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned
+from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned, PartitionsRevoked
 from tests.simulation.oracle.evidence import Disturbance, DocumentEdit, SignalSeen, WorkerEnd
 from tests.simulation.oracle.nothing_lost import find_abandoned, find_lost
 from tests.simulation.oracle.told import CUSTOMER, EVENTS, ONE, WORKER, Told, delivered
@@ -152,6 +152,22 @@ def test_a_worker_brings_to_an_end_what_it_had_read() -> None:
     assert len(abandoned(told)) == 1
     told.copy(1_990.0, told.evidence.written[-1])
     assert abandoned(told) == []
+
+
+def test_a_failed_attempt_is_no_end() -> None:
+    told = restarted()
+    event = told.evidence.written[-1]
+    told.attempt(1_030.0, event, status="retrying", attempt=1)
+    assert len(abandoned(told)) == 1
+    told.attempt(1_031.0, event, status="skipped")
+    assert abandoned(told) == []
+
+
+def test_partitions_that_were_lost_before_excuse_nothing() -> None:
+    told = restarted()
+    lost_before = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
+    told.evidence.signals.insert(0, SignalSeen(990.0, WORKER, lost_before))
+    assert len(abandoned(told)) == 1
 
 
 def test_a_killed_worker_cannot() -> None:
