@@ -20,23 +20,16 @@ ROOMS: Final[Mapping[str, tuple[Mutant, ...]]] = {
 MUTANTS: Final = tuple(mutant for room in ROOMS.values() for mutant in room)
 UNFOUND: Final[frozenset[str]] = frozenset(
     {
-        "abandon the open records of a recreated topic",
-        "begin the early records of a revoked partition",
         "blame each customer for our identity that may assume no role",
-        "drop a shared record on revoke instead of moving its delivery to a retry topic",
         "drop the early records of a recreated retry topic",
         "flood guard that never stops",
-        "give partitions back without a last commit",
         "ignore a recreated destinations topic",
         "ignore buffer limits",
         "ignore the leader epoch in commits",
         "keep a partition paused across a rebalance",
         "let a wait that is our fault count for a delivery's age",
-        "never commit past the markers at the end of a partition",
         "never resume a full partition",
-        "never resume after a full buffer",
         "never seek after incremental_assign",
-        "read records of aborted transactions",
         "restore the map of another offset",
         "restore the map of another topic",
     }

@@ -19,7 +19,7 @@ KAFKA: Final = (
         "kafka.consumer:KafkaConsumer._on_revoke",
         "error = self._commits.commit_sync(consumer, commits)",
         "error = None",
-        needs=["scale_fleet"],
+        needs=["scale_fleet", "scale_fleet", "produce_events?count=150&secs=60"],
     ),
     mutant(
         "leave the group without a last commit",
@@ -61,6 +61,7 @@ KAFKA: Final = (
         "        **owned,\n",
         "        **owned,\n"
         '        **({"isolation.level": "read_uncommitted"} if "isolation.level" in owned else {}),\n',
+        needs=["produce_events?transactions=true&count=60"],
     ),
     mutant(
         "ignore the error in a delivery report",

@@ -153,7 +153,7 @@ MUTANTS: Final = (
         "pipeline.assignment:Assignment.flow_control",
         "share = limits.resume_share if self._holding else 1.0",
         "share = 0.0 if self._holding else 1.0",
-        needs=["regional_outage"],
+        needs=["settings?limits.max_buffered_events=40", "produce_events?count=200&secs=0.3"],
     ),
     mutant(
         "never resume a full partition",
@@ -180,13 +180,19 @@ MUTANTS: Final = (
         "pipeline.early_records:EarlyRecords.drop",
         "self._queues.pop(partition, None)",
         "pass",
-        needs=["scale_fleet", "roll_fleet", "trouble_of_one_account"],
+        needs=[
+            'settings?topics.retry={"pushrail.retry.30s":30}&delivery.hold_secs=2',
+            "trouble_of_one_account?share=1.0&kind=call:ServiceUnavailable&secs=40",
+            "scale_fleet",
+            "scale_fleet",
+        ],
     ),
     mutant(
         "never commit past the markers at the end of a partition",
         "pipeline.read_progress:ReadProgress.note",
         "tracker.pass_over(position)",
         "pass",
+        needs=["produce_events?transactions=true&count=60"],
     ),
     mutant(
         "ignore the delay of retry topics",
