@@ -179,6 +179,16 @@ class Deliveries:
         """Whether a worker wrote this record, and not a command or the world."""
         return written.host in self.workers
 
+    def is_overslept(self, call: Call) -> bool:
+        """Whether the time-out of a call was over when its paused worker could read the answer."""
+        longest = self.evidence.settings.eventbridge.read_timeout_secs
+        answered_at = call.at if call.answered_at is None else call.answered_at
+        return any(
+            one.kind == "paused" and one.host == call.host and call.at <= one.until and one.at <= answered_at
+            for one in self.evidence.disturbances
+            if one.until - call.at >= longest
+        )
+
     def is_entry_of(self, entry: Entry, seen: EventSeen) -> bool:
         """Whether an entry of a call is this event."""
         event = self.sent_event(seen)

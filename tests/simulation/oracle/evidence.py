@@ -251,6 +251,8 @@ class Evidence:
     """The end of each partition's log when the story ended, by partition and topic id."""
     created: dict[str, float] = field(default_factory=dict)
     """By topic id the time at which the topic was created."""
+    unguarded: set[str] = field(default_factory=set)
+    """The hosts of workers whose flood guard is off."""
     retries_asked_for: bool = False
     """Whether an operator began retries ahead of their time."""
     has_kafka_weather: bool = False

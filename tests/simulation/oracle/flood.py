@@ -28,8 +28,9 @@ def find_wrong_stops(story: Deliveries) -> Iterator[Violation]:
             if affected < settings.min_customers:
                 sentence = f"{host} stopped at {at:.3f}: {affected} customers had dead letters by then"
                 yield Violation(ASSERTION, f"{sentence}, and a flood has {settings.min_customers}", at)
-    for host, copies in letters.items() if settings.enabled else ():
-        yield from _find_flood(story, host, copies)
+    for host, copies in letters.items():
+        if host not in story.evidence.unguarded:
+            yield from _find_flood(story, host, copies)
 
 
 def _bad_customers(story: Deliveries, at: float) -> int:

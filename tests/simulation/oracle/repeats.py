@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.event import Undecodable
 from tests.simulation.oracle.coverage import Coverage
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
-from tests.simulation.oracle.evidence import Call, Disturbance, Violation, Written, position_of
+from tests.simulation.oracle.evidence import Disturbance, Violation, Written, position_of
 
 ASSERTION: Final = "repeats have a cause"
 _RECORDS_AGAIN: Final = frozenset({"operator", "log"})
@@ -81,7 +81,7 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         after, why = 0, ""
         if not arrival.call.is_clear:
             after, why = 1, " (its answer was lost)"
-        elif _is_overslept(story, arrival.call):
+        elif story.is_overslept(arrival.call):
             after, why = 1, " (its worker was stopped until the answer was late)"
         elif arrival.entry.fault is not None:
             after, why = 1, " (and vanished)"
@@ -90,17 +90,6 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         sources = _sources(twins, copies, arrival.at)
         stray = _is_stray(coverage, sources, arrival.at, arrival.call.host)
         yield _Act(arrival.at, 1, stray, after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
-
-
-def _is_overslept(story: Deliveries, call: Call) -> bool:
-    """Whether the time-out of a call was over when its paused worker could read the answer."""
-    longest = story.evidence.settings.eventbridge.read_timeout_secs
-    answered_at = call.at if call.answered_at is None else call.answered_at
-    return any(
-        one.kind == "paused" and one.host == call.host and call.at <= one.until and one.at <= answered_at
-        for one in story.evidence.disturbances
-        if one.until - call.at >= longest
-    )
 
 
 def _copy_acts(

@@ -95,6 +95,15 @@ def test_a_garbled_answer_may_count_or_not() -> None:
     assert imbalance(told) == []
 
 
+def test_a_worker_that_slept_beyond_the_time_out_may_count_an_answer_or_not() -> None:
+    told, _ = delivered()
+    told.evidence.disturbances.append(Disturbance(1_000.5, 1_010.0, "paused", WORKER))
+    for counted in (0, 1, 2):
+        ledger = LEDGER | {"begun": counted, "delivered": counted}
+        told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=ledger))
+    assert imbalance(told) == ["worker w ended at 2000.000: delivered is 2, and the world saw 1"]
+
+
 def test_a_trouble_of_kafka_may_leave_copies_unwritten() -> None:
     told, _ = delivered()
     told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=LEDGER | {"begun": 2}))

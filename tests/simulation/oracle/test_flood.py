@@ -45,6 +45,14 @@ def test_a_flood_of_many_customers_stops_the_worker() -> None:
     assert wrong(few) == []
 
 
+def test_a_worker_whose_guard_is_off_never_stops() -> None:
+    told = flood(20)
+    told.evidence.unguarded.add("worker-2")
+    assert len(wrong(told)) == 1
+    told.evidence.unguarded.add(WORKER)
+    assert wrong(told) == []
+
+
 def test_dead_letters_among_many_deliveries_are_no_flood() -> None:
     told = flood(20)
     event = told.event(1_000.0)

@@ -69,6 +69,8 @@ class Slot:
         if kafka.group_instance_id is not None:
             static = kafka.model_copy(update={"group_instance_id": f"{kafka.group_instance_id}-{self._index}"})
             settings = settings.model_copy(update={"kafka": static})
+        if not settings.flood_guard.enabled:
+            world.evidence.unguarded.add(host.name)
 
         def observe(signal: Signal) -> None:
             world.evidence.signals.append(SignalSeen(world.scheduler.now, host.name, signal))
