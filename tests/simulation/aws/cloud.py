@@ -133,7 +133,7 @@ class Cloud:
             call.blame = self._blame_of_signer(request, who)
             answer = unauthenticated(call.api, who, self.state.new_id())
             call.code = answer.code
-            self._note_untaken(received, call.blame)
+            self._note_refused(received, call.blame)
             return answer
         credential = cast("Credential", who.credential)
         call.access_key, call.principal = credential.access_key, credential.arn
@@ -165,7 +165,7 @@ class Cloud:
         self._count(fault.kind, call)
         code = fault.code_of_call
         call.blame, call.code = ("aws" if not code else CALL_ERRORS[code].blame), code
-        self._note_untaken(received, call.blame)
+        self._note_refused(received, call.blame)
         if code:
             known = CALL_ERRORS[code]
             return answered(self._wire(error(call.api, known.status, code, known.message, self.state.new_id()), call))
@@ -199,9 +199,9 @@ class Cloud:
         call.request_id = dict(answer.headers).get("x-amzn-RequestId", "")
         return wire(answer, self.state.clock())
 
-    def _note_untaken(self, received: _Received, blame: Blame) -> None:
-        if received.call.api == "PutEvents":
-            self._events.note_untaken(received.request.body, received.call, blame)
+    def _note_refused(self, received: _Received, blame: Blame) -> None:
+        if received.call.api in {"PutEvents", "DescribeEventBus"}:
+            self._events.note_refused(received.request.body, received.call, blame)
 
     def _count(self, kind: str, call: Call) -> None:
         call.fault = kind

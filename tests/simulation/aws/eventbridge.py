@@ -77,8 +77,11 @@ class EventBridgeService:
         failed = sum("ErrorCode" in one for one in results)
         return json_answer({"FailedEntryCount": failed, "Entries": results}, self._state.new_id())
 
-    def note_untaken(self, body: bytes, call: Call, blame: Blame) -> None:
-        """Note that no entry of a call was taken, and whose fault that is."""
+    def note_refused(self, body: bytes, call: Call, blame: Blame) -> None:
+        """Note what a call asked for that AWS did not carry out, and whose fault that is."""
+        if call.api == "DescribeEventBus":
+            call.bus = arn_of(_name(body) or "", call.region, "")
+            return
         entries = read_entries(body)
         if not isinstance(entries, Refusal):
             found = [_Entry(one, arn_of(one.get("EventBusName") or "default", call.region, "")) for one in entries]
@@ -86,15 +89,15 @@ class EventBridgeService:
 
     def describe_bus(self, body: bytes, call: Call, who: Credential) -> Answer:
         """Answer DescribeEventBus."""
+        name = _name(body)
+        arn = call.bus = arn_of(name or "", call.region, who.account)
         if not self._state.quotas.take(who.account, call.region, "DescribeEventBus", call.at):
             self._state.count("quota:DescribeEventBus")
             call.blame = "aws"
             return self._refuse(call, 400, "ThrottlingException", "Rate exceeded")
-        name = _name(body)
         if name is None:
             call.blame = "ours"
             return self._refuse(call, 400, "SerializationException", "The body is no request of DescribeEventBus")
-        arn = call.bus = arn_of(name, call.region, who.account)
         denied = denial(self._state.accounts, who, DESCRIBE_BUS, arn)
         if denied is not None:
             call.blame = denied.blame

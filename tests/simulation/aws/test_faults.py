@@ -108,6 +108,19 @@ def test_a_refused_call_has_the_blame_that_the_product_gives(code: str) -> None:
     put_with(Fault(f"call:{code}"), check)
 
 
+def test_a_check_that_aws_did_not_carry_out_names_its_bus() -> None:
+    destination = to(GOOD_KEY).destination
+
+    async def story(us: EventBridge, cloud: Cloud) -> None:
+        for kind in ("call:AccessDeniedException", "garbled_before"):
+            cloud.faults.set([Fault(kind)])
+            await us.check(destination)
+        assert [call.bus for call in cloud.calls] == [destination.bus.arn] * len(cloud.calls)
+        assert len(cloud.calls) >= 2
+
+    OneHost().run(story)
+
+
 @pytest.mark.parametrize("code", list(ENTRY_ERRORS))
 def test_an_entry_that_fails_has_the_blame_that_the_product_gives(code: str) -> None:
     expected = {"event": Rejected, "customer": Blocked}

@@ -32,11 +32,17 @@ def find_swallowed(story: Deliveries) -> Iterator[Violation]:
 
 
 def _unnoticed(calls: list[Call]) -> float | None:
-    """The time of an entry that vanished after a check had told that the bus does not exist."""
+    """The time of an entry that vanished after a check had told that the bus does not exist.
+
+    A later check tells the worker otherwise when its answer says so, is garbled, or denies the right to ask.
+    """
     told_at: float | None = None
     for call in calls:
-        if call.api == "DescribeEventBus" and call.is_clear:
-            told_at = call.answered_at if is_gone(call) else None
+        if call.api == "DescribeEventBus" and call.answered_at is not None:
+            if call.is_clear and is_gone(call):
+                told_at = call.answered_at
+            elif call.is_garbled or call.status == 200 or call.code == "AccessDeniedException":
+                told_at = None
         elif call.api == "PutEvents" and told_at is not None and _swallowed(call) and call.at > told_at + _MARGIN_SECS:
             return call.at
     return None

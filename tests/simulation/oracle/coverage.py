@@ -44,6 +44,7 @@ class Coverage:
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
         self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
         self._restarts: dict[Partition, list[float]] = defaultdict(list)
+        self._lost: dict[tuple[Partition, str], list[float]] = defaultdict(list)
         self._of: dict[str, list[Disturbance]] = {}
         self._straying: dict[str, Periods] = {}
         self._read_signals(evidence)
@@ -58,7 +59,9 @@ class Coverage:
                 case PartitionsAssigned(partitions):
                     for partition, _ in partitions:
                         self._owners[partition].append(_Owner(at, host))
-                case PartitionsRevoked(lost=True):
+                case PartitionsRevoked(partitions, lost=True):
+                    for partition in partitions:
+                        self._lost[partition, host].append(at)
                     self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
                 case PartitionRestarted(partition) if any(at - _REMEMBERED_SECS <= one <= at for one in lost_at):
                     self._restarts[partition].append(at)
@@ -94,6 +97,17 @@ class Coverage:
         is_others = index > 0 and owners[index - 1].host != host
         self._losses_of(host)
         return is_others and at in self._straying[host]
+
+    def lost_in_flight(self, one: Written, at: float, host: str) -> float | None:
+        """The time at which this worker lost the record's partition, if its act at ``at`` may have begun before that.
+
+        A call or a write that is in flight then goes on, and the partition's next owner, perhaps the same worker, reads
+        the record again. None when a commit covered it.
+        """
+        for lost_at in reversed(self._lost.get((_partition_of(one), host), [])):
+            if lost_at < at <= lost_at + _NOTICE_SECS and one.visible_at < lost_at:
+                return None if self.covers(one, lost_at) else lost_at
+        return None
 
     def restarts_of(self, one: Written) -> list[float]:
         """The times at which a worker read the record's partition again, because its log had lost records."""

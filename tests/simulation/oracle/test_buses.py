@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+import pytest
+
 from tests.simulation.oracle.buses import find_swallowed
 from tests.simulation.oracle.evidence import Written
 from tests.simulation.oracle.told import Told
+
+GONE: Final = "ResourceNotFoundException"
 
 
 def wrong(told: Told) -> list[str]:
@@ -22,30 +28,48 @@ def swallow(told: Told, at: float, event: Written) -> None:
     call.entries = (call.entries[0]._replace(detail=b"", fault="customer"),)
 
 
-def ask(told: Told, at: float, *, is_gone: bool) -> None:
-    code = "ResourceNotFoundException" if is_gone else ""
+def ask(told: Told, at: float, code: str = "", **more: Any) -> None:
     told.call(
-        at, api="DescribeEventBus", status=400 if is_gone else 200, code=code, fault="customer" if is_gone else None
+        at, api="DescribeEventBus", status=400 if code else 200, code=code, fault="customer" if code else None, **more
     )
 
 
 def test_a_bus_that_is_checked_may_swallow_until_the_next_check() -> None:
     told, event = world()
-    ask(told, 1_000.0, is_gone=False)
+    ask(told, 1_000.0)
     for number in range(12):
         swallow(told, 1_001.0 + 50 * number, event)
-    ask(told, 1_600.0, is_gone=True)
+    ask(told, 1_600.0, GONE)
     swallow(told, 1_601.0, event)
     assert wrong(told) == []
 
 
 def test_a_worker_that_was_told_stops_sending() -> None:
     told, event = world()
-    ask(told, 1_000.0, is_gone=True)
+    ask(told, 1_000.0, GONE)
     swallow(told, 1_070.0, event)
     assert wrong(told) == [
         "goes on to send to arn:aws:events:us-east-1:123456789012:event-bus/one at 1070.000, which does not exist"
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "is_told_otherwise"),
+    [
+        ("", {}, True),
+        ("AccessDeniedException", {}, True),
+        (GONE, {"is_garbled": True}, True),
+        (GONE, {}, False),
+        ("ThrottlingException", {}, False),
+        ("", {"answered_at": None}, False),
+    ],
+)
+def test_a_later_check_may_tell_otherwise(code: str, more: dict[str, Any], is_told_otherwise: bool) -> None:  # noqa: FBT001
+    told, event = world()
+    ask(told, 1_000.0, GONE)
+    ask(told, 1_060.0, code, **more)
+    swallow(told, 1_130.0, event)
+    assert (wrong(told) == []) is is_told_otherwise
 
 
 def test_a_worker_that_never_asks_is_found() -> None:
@@ -53,13 +77,13 @@ def test_a_worker_that_never_asks_is_found() -> None:
     for number in range(51):
         swallow(told, 1_001.0 + number, event)
     assert len(wrong(told)) == 1
-    ask(told, 1_000.0, is_gone=False)
+    ask(told, 1_000.0)
     told.evidence.calls.sort(key=lambda call: call.at)
     assert wrong(told) == []
 
 
 def test_a_check_that_is_long_due_is_found() -> None:
     told, event = world()
-    ask(told, 1_000.0, is_gone=False)
+    ask(told, 1_000.0)
     swallow(told, 1_700.0, event)
     assert len(wrong(told)) == 1

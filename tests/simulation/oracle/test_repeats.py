@@ -70,6 +70,29 @@ def test_a_commit_before_the_loss_allows_nothing() -> None:
     assert len(repeats(told)) == 1
 
 
+def lose_partition(told: Told, at: float) -> None:
+    """The worker loses the partition, which no other worker gets."""
+    signal = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
+    told.evidence.signals[1:] = [SignalSeen(at, WORKER, signal)]
+
+
+def test_an_end_in_flight_when_the_partition_was_lost_is_repeated_once() -> None:
+    told, event = arrived()
+    lose_partition(told, 1_000.5)
+    told.assign(1_000.6, WORKER)
+    told.copy(1_005.0, event, "suspended")
+    assert repeats(told) == []
+    told.copy(1_006.0, event, "suspended")
+    assert len(repeats(told)) == 1
+
+
+def test_an_end_after_a_loss_needs_a_record_from_before_it() -> None:
+    told, event = arrived()
+    lose_partition(told, 999.5)
+    told.copy(1_005.0, event, "suspended")
+    assert len(repeats(told)) == 1
+
+
 def test_a_settled_offset_above_the_commit_allows_nothing() -> None:
     told, event = arrived()
     told.commit(1_001.5, 0, settled=(0,))
