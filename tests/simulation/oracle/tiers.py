@@ -46,6 +46,8 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
         ]
         if any(_has_waited(copy, said, delays[copy.written.record.topic]) for copy in copies):
             continue
+        if _is_in_memory(story, seen, said):
+            continue
         waited = [copy.written.at + delays[copy.written.record.topic] for copy in copies]
         if waited and said.written.at < min(waited) - _EARLY_SECS:
             sentence = (
@@ -59,6 +61,19 @@ def _has_waited(copy: CopySeen, said: Said, delay: float) -> bool:
     """Whether an attempt began late enough after the failure. Kafka may take the copy later, while that time passes."""
     begun_at_ms = parse_rfc3339(said.get("at") or "")
     return begun_at_ms is not None and begun_at_ms - copy.headers.failed_at_ms >= 1000 * (delay - _EARLY_SECS)
+
+
+def _is_in_memory(story: Deliveries, seen: EventSeen, said: Said) -> bool:
+    """Whether the worker had announced this attempt for its time, when the one before had failed.
+
+    A copy with as many attempts may come from another delivery of the event, after its record was read again.
+    """
+    begun_at_ms = parse_rfc3339(said.get("at") or "")
+    return begun_at_ms is not None and any(
+        (announced_ms := parse_rfc3339(before.get("nextAttemptAt") or "")) is not None and announced_ms <= begun_at_ms
+        for before in story.said_about(seen, said.get("destinationId"))
+        if before.written.host == said.written.host and before.get("attempt") == said.get("attempt") - 1
+    )
 
 
 def _mistake(
