@@ -47,7 +47,7 @@ class World:
         self.history = history
         self.cluster = cluster
         self.cloud = cloud
-        self.evidence = Evidence(self.settings)
+        self.evidence = Evidence(self.settings, EPOCH)
         self.customers = {one.id: Customer(self, one) for one in plan.destinations}
         """By destination id."""
         self.fleet = Fleet(self)

@@ -27,7 +27,6 @@ UNFOUND: Final[frozenset[str]] = frozenset(
         "ignore buffer limits",
         "ignore the leader epoch in commits",
         "keep a partition paused across a rebalance",
-        "let a wait that is our fault count for a delivery's age",
         "never resume a full partition",
         "never seek after incremental_assign",
         "restore the map of another offset",

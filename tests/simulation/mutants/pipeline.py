@@ -213,7 +213,12 @@ MUTANTS: Final = (
         "pipeline.retry_consumer:RetryConsumer._first_attempt_ms",
         "return min(first_ms + waited_ms, now_ms)",
         "return min(first_ms, now_ms)",
-        needs=["lose_own_credentials"],
+        needs=[
+            'settings?delivery.max_age_secs=45&delivery.hold_secs=2&topics.retry={"pushrail.retry.30s":30}',
+            "lose_own_credentials?at=15&how=revoke&secs=90",
+            "roll_fleet?at=16&pause=1&grace_secs=3",
+            "aws.call:ServiceUnavailable",
+        ],
     ),
     mutant(
         "retry to a destination that belongs to another customer now",

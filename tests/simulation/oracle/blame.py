@@ -8,6 +8,7 @@ from typing import Final
 from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable, decode
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.retry import fault_of
+from pushrail_stream.eventbridge.error_codes import is_ours
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
 from tests.simulation.oracle.documents import Reader
@@ -115,7 +116,9 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
 def _suspended(story: Deliveries, copy: CopySeen) -> str:
     if not _ever_refused(story, copy):
         return "AWS never refused this destination"
-    group, at, host = story.documents.group(copy.headers.destination or ""), copy.written.at, copy.written.host
+    group, host = story.documents.group(copy.headers.destination or ""), copy.written.host
+    # Kafka may take a letter long after it was decided on.
+    at = min(copy.written.at, copy.headers.failed_at_ms / 1000 - story.evidence.epoch)
     calls = [call for call in story.calls_of.get(group, ()) if call.host == host and call.at <= at]
     good = [call.at for call in calls if call.is_good and call.api == "PutEvents" and (call.answered_at or at) < at]
     refused = [call.at for call in calls if call.fault == "customer" or not call.is_good]
@@ -144,4 +147,21 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
     ]
     if failures and not story.clocks_jumped and all(call.fault == "ours" for call in failures):
         return "each of its calls failed for a cause of ours"
+    if not story.clocks_jumped and _counts_our_wait(story, copy, seen):
+        return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
     return ""
+
+
+def _counts_our_wait(story: Deliveries, letter: CopySeen, seen: EventSeen) -> bool:
+    """Whether a wait for a cause of ours has not moved the beginning of the delivery's age.
+
+    A letter that comes from one of several copies may come from any of them: all must have waited for us.
+    """
+    headers = letter.headers
+    before = [
+        copy.headers
+        for copy in story.copies_of(seen, headers.destination)
+        if not copy.is_dead and copy.headers.replay == headers.replay and copy.written.at < letter.written.at
+    ]
+    same = [one for one in before if one.first_attempt_at_ms == headers.first_attempt_at_ms]
+    return bool(same) and all(is_ours(one.error_code or "") for one in same)

@@ -234,6 +234,8 @@ class Evidence:
     """All of a story."""
 
     settings: Settings
+    epoch: float = 0.0
+    """Epoch seconds of the virtual time 0."""
     written: list[Written] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)

@@ -6,7 +6,7 @@ from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
 from tests.simulation.oracle.evidence import Written
-from tests.simulation.oracle.told import Told, event_value
+from tests.simulation.oracle.told import EPOCH_MS, Told, event_value
 
 
 def wrong(told: Told) -> list[str]:
@@ -207,3 +207,29 @@ def test_a_bad_edit_takes_no_destination_away() -> None:
     told.copy(1_002.0, event, "rejected", None, error_code="NoDestination")
     (found,) = wrong(told)
     assert found.endswith("it had a destination")
+
+
+def test_a_letter_may_be_older_than_its_record() -> None:
+    told, event = world()
+    told.refused(1_001.0, event)
+    told.call(1_030.0, event)
+    told.copy(1_090.0, event, "suspended", error_code="AccessDenied", failed_at_ms=EPOCH_MS + 1_020_000)
+    assert wrong(told) == []
+    told.copy(1_091.0, event, "suspended", error_code="AccessDenied", failed_at_ms=EPOCH_MS + 1_050_000)
+    assert len(wrong(told)) == 1
+
+
+def test_a_wait_that_is_our_fault_is_no_age() -> None:
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_000.0)
+    first, moved = EPOCH_MS + 1_001_000, EPOCH_MS + 1_011_000
+    told.copy(1_002.0, event, error_code="BaseCredentialsMissing", first_attempt_at_ms=first)
+    told.refused(1_060.0, event, fault="moment")
+    told.copy(1_062.0, event, "expired", error_code="ServiceUnavailable", first_attempt_at_ms=moved)
+    assert wrong(told) == []
+    told.copy(1_063.0, event, "expired", error_code="ServiceUnavailable", first_attempt_at_ms=first)
+    (found,) = wrong(told)
+    assert found.endswith("it waited on a retry topic for a cause of ours, and that wait counts for its age")
+    told.copy(1_001.5, event, error_code="ServiceUnavailable", first_attempt_at_ms=first)
+    assert wrong(told) == [], "the letter may come from this copy, which was read twice"

@@ -29,7 +29,7 @@ class Told:
     """A story as its evidence. Times are virtual seconds."""
 
     def __init__(self, **settings: Any) -> None:
-        self.evidence = Evidence(Settings(vendor="acme", **settings))
+        self.evidence = Evidence(Settings(vendor="acme", **settings), EPOCH_MS / 1000)
         self.evidence.ended_at = 10_000.0
         self._ends: dict[tuple[str, str | None], int] = {}
         self._number = 0
