@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.simulation.oracle.deliveries import Deliveries, EventSeen, Said
+from tests.simulation.oracle.deliveries import Arrival, Deliveries, EventSeen, Said
 from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, Violation, position_of
 
 ASSERTION: Final = "check reports what happened"
@@ -68,7 +68,7 @@ def _why_not_missing(story: Deliveries, run: CheckRun, one: CheckedDelivery, see
         value = seen.written.record.value or b""
         for arrival in story.arrivals_of(value, one.destination):
             is_recorded = arrival.call.is_clear and not story.may_lack_attempts(arrival.at, arrival.call.host)
-            if arrival.at < run.at - 1.0 and is_recorded:
+            if arrival.at < run.at - 1.0 and is_recorded and not _is_of_twin(story, one.destination, arrival, seen):
                 return f"it arrived at {arrival.at:.3f}"
     if story.covered_at(seen.written) > run.ended_at:
         return "no commit covers it yet"
@@ -77,6 +77,17 @@ def _why_not_missing(story: Deliveries, run: CheckRun, one: CheckedDelivery, see
         if waits and story.covered_at(copy.written) > run.ended_at:
             return "its copy waits on a retry topic"
     return ""
+
+
+def _is_of_twin(story: Deliveries, destination: str, arrival: Arrival, seen: EventSeen) -> bool:
+    """Whether the attempts log has this arrival for another record with the same bytes."""
+    twins = (twin for twin in story.by_value[seen.written.record.value or b""] if twin is not seen)
+    index = next(index for index, entry in enumerate(arrival.call.entries) if entry is arrival.entry)
+    return any(
+        said.get("requestId") == arrival.call.request_id and said.get("batchIndex") == index
+        for twin in twins
+        for said in story.said_about(twin, destination)
+    )
 
 
 def _find_left_out(story: Deliveries, run: CheckRun) -> Iterator[Violation]:

@@ -63,6 +63,16 @@ def test_a_dead_letter_is_not_missing() -> None:
     assert wrong(told, ("delivered", first), ("dead_lettered", event)) == []
 
 
+def test_the_arrival_of_a_record_with_the_same_bytes_says_nothing() -> None:
+    """A producer had repeated itself, and the record of the first arrival was lost with its worker."""
+    told, first = delivered()
+    twin = told.event(1_003.0)
+    told.commit(1_004.0, 2)
+    assert wrong(told, ("delivered", first), ("missing", twin)) == []
+    told.call(1_003.5, twin)
+    assert wrong(told, ("delivered", first), ("missing", twin)) == ["it arrived at 1003.500"]
+
+
 def test_no_event_is_left_out() -> None:
     told, first = delivered()
     told.event(1_003.0, 7)
