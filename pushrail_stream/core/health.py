@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.batch import Attempt, Batch
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import (
     Blocked,
@@ -218,7 +219,7 @@ class Suspension:
 class Health:
     """The health of one destination, by its calls."""
 
-    __slots__ = ("_policy", "call_rate", "errors", "last_error", "suspension", "throughput", "window")
+    __slots__ = ("_policy", "call_rate", "errors", "last_error", "own_fault", "suspension", "throughput", "window")
 
     def __init__(self, destination: Destination, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -229,6 +230,8 @@ class Health:
         """The same of entries that were not delivered."""
         self.last_error = ""
         """Code of the last of them; empty when there was none."""
+        self.own_fault: Problem | None = None
+        """The failure of the last call, if our own side was at fault: deliveries without a call wait because of it."""
         self.call_rate = TokenBucket(destination.limits.max_requests_per_second or math.inf)
 
     def learn(
@@ -239,6 +242,7 @@ class Health:
         max_calls = destination.limits.max_in_flight
         failures = [outcome for outcome in outcomes if not isinstance(outcome, Delivered)]
         delivered = len(outcomes) - len(failures)
+        self.own_fault = _own_fault(outcomes[0])
         if failures:
             self.errors.add(len(failures), now)
             self.last_error = failures[-1].code
@@ -306,3 +310,10 @@ class Health:
             return []
         probe_in_secs = self.suspension.probe_at - now
         return [Suspended(destination, blocked.code, blocked.message, probe_in_secs, is_first)]
+
+
+def _own_fault(first: Outcome) -> Problem | None:
+    """The failure of a call for a fault of our own; None of any other call. All its entries have the same outcome."""
+    if isinstance(first, Retryable) and first.ours:
+        return Problem(first.code, first.message, ours=True)
+    return None

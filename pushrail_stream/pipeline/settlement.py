@@ -101,7 +101,11 @@ class Settlement:
             lane.retry(delivery, now + delay_secs)
 
     def retry_later(self, lane: Lane, delivery: Delivery, now: float) -> None:
-        """Move a delivery that may not wait in its lane any longer to a retry topic, or give it up when it expired."""
+        """Move a delivery that may not wait in its lane any longer to a retry topic, or give it up when it expired.
+
+        While calls to its destination fail for a fault of our own, it waits because of that, and does not expire.
+        """
+        delivery.problem = lane.health.own_fault or delivery.problem
         if delivery.first_attempt_ms is None:
             delivery.first_attempt_ms = self._clock.now_ms()
         state = lane.retry_state(delivery, now, self._clock.now_ms())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pushrail_stream.core.batch import Attempt, Batch, CallLimits
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked, CallResult, Delivered, Outcome, Retryable, Throttled
 from pushrail_stream.core.signals import Resumed, Signal, Slowed, Suspended
@@ -55,6 +56,17 @@ def test_only_a_second_failure_in_a_row_slows() -> None:
 def test_a_call_that_was_not_made_teaches_no_speed() -> None:
     one = Destination()
     assert [one.call(FAILED, result="not_made") for _ in range(3)] == [[], [], []]
+
+
+def test_the_last_call_tells_whether_our_own_side_is_at_fault() -> None:
+    one, ours = Destination(), Retryable("InvalidClientTokenId", "unknown key", ours=True)
+    assert one.lane.health.own_fault is None
+    one.call(ours, ours, result="not_made")
+    assert one.lane.health.own_fault == Problem("InvalidClientTokenId", "unknown key", ours=True)
+    for outcome in (DELIVERED, FAILED, THROTTLED, BLOCKED):
+        one.call(ours, result="not_made")
+        one.call(outcome)
+        assert one.lane.health.own_fault is None
 
 
 def test_a_one_call_window_is_followed_by_pauses() -> None:

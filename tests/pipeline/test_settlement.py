@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from pushrail_stream.core.signals import CopyFailed, DeadLettered
-from tests.support.builders import destination
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
-from tests.support.records import EVENTS, P0, always, answered, failed, fault, raw, record, records
+from tests.support.policy import retry_policy
+from tests.support.records import (
+    DLQ,
+    EVENTS,
+    P0,
+    RETRY,
+    always,
+    answered,
+    failed,
+    fault,
+    raw,
+    record,
+    records,
+    retry_record,
+)
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -101,3 +115,17 @@ async def test_a_revoked_dead_letter_is_abandoned() -> None:
         await next_owner.feed_until(5, raw(0, b"poison"))
         assert world.topics.dead() == [("0", "undecodable")]
         assert next_owner.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_a_delivery_that_waits_behind_our_own_fault_does_not_expire() -> None:
+    world = World(narrow("acme", 1, per_second=0.1))
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(owns=[RETRY], policy=retry_policy(max_age_secs=1)) as worker:
+        worker.feed_retries(*(retry_record(n, event=n, attempts=0) for n in range(30)))
+        await worker.at(30)
+        assert world.topics.on(DLQ) == []
+        copies = {copy.origin: copy.said for copy in world.topics.written}
+        assert len(copies) == 30
+        assert {said["pushrail-error-code"] for said in copies.values()} == {"InvalidClientTokenId"}
+        assert {"held", "retryable"} == {said["pushrail-reason"] for said in copies.values()}
