@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,10 @@ _GRACE_SECS: Final = 30.0
 """Time between SIGTERM and SIGKILL: Kubernetes' default."""
 _ALERT_SECS: Final = 45.0
 """Time between an alert and the first command of an operator, in virtual seconds."""
+_LEAVING_SECS: Final = 120.0
+"""Longest time until a group is empty: a killed member stays until its session is over."""
+_LOOK_SECS: Final = 3.0
+"""Time between two looks at the members, in virtual seconds."""
 _RESTART_SECS: Final = (1.0, 2.0, 5.0, 10.0)
 """Pauses before restarts of a worker that ends by itself; the last one repeats."""
 _DISTURBANCES: Final[dict[Ended, DisturbanceKind]] = {
@@ -194,6 +198,25 @@ class Fleet:
     def running(self) -> list[SimWorker]:
         """The processes that run."""
         return [slot.worker for slot in self.slots if slot.worker is not None and slot.worker.is_running]
+
+
+def while_away(world: World, act: Callable[[], None]) -> None:
+    """Stop the fleet, act when the last member has left the group of events, and start the fleet again."""
+    world.fleet.stop_all()
+    world.disturb("operator", _LEAVING_SECS)
+    _act_when_away(world, act, world.elapsed + _LEAVING_SECS)
+
+
+def _act_when_away(world: World, act: Callable[[], None], until: float) -> None:
+    found = world.cluster.coordinator(world.settings.kafka.group_id).describe()
+    is_away = not isinstance(found, int) and not found.members and not world.fleet.running
+    if not is_away and world.elapsed < until and not world.has_healed:
+        world.later(_LOOK_SECS, partial(_act_when_away, world, act, until))
+        return
+    if is_away and not world.has_healed:
+        world.disturb("operator")
+        act()
+    world.fleet.start_all()
 
 
 def _running(world: World, worker: int) -> Slot | None:

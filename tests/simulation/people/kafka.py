@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Origin
 from tests.simulation.kafka.groups import Commit
+from tests.simulation.people.fleet import while_away
 from tests.simulation.people.operators import skip_unreadable
 from tests.simulation.people.registry import patiently
 from tests.simulation.people.troubles import trouble
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 EVENTS: Final = "pushrail.events"
-_LEAVING_SECS: Final = 120.0
-"""Longest time until a group is empty: a killed member stays until its session is over."""
-_LOOK_SECS: Final = 3.0
-"""Time between two looks at the members, in virtual seconds."""
 _OTHERS: Final = ("pushrail.dlq", "pushrail.attempts", "pushrail.workers", "pushrail.control", "pushrail.replays")
 
 
@@ -197,19 +194,5 @@ def lag_metadata(world: World, *, secs: float) -> None:
 @trouble(0.3, least="hostile")
 def expire_offsets(world: World) -> None:
     """The fleet is stopped for long, and Kafka deletes the offsets of its empty group."""
-    world.fleet.stop_all()
-    world.disturb("operator", _LEAVING_SECS)
-    _forget_offsets(world, world.elapsed + _LEAVING_SECS)
-
-
-def _forget_offsets(world: World, until: float) -> None:
-    """Delete the offsets as soon as the last session is over, and start the fleet."""
     group = world.cluster.coordinator(world.settings.kafka.group_id)
-    found = group.describe()
-    if (isinstance(found, int) or found.members) and world.elapsed < until and not world.has_healed:
-        world.later(_LOOK_SECS, partial(_forget_offsets, world, until))
-        return
-    if not isinstance(found, int) and not found.members and not world.has_healed:
-        world.disturb("operator")
-        group.forget_commits()
-    world.fleet.start_all()
+    while_away(world, group.forget_commits)

@@ -1,0 +1,76 @@
+"""Troubles for which the whole fleet is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pushrail_stream.core.commit import Committable, topic_of
+from tests.simulation.kafka.groups import Commit
+from tests.simulation.people.downtime import mirror_offsets, replace_newest_records, shift_offsets
+from tests.simulation.people.drawing import EVENTS, draw_plan
+from tests.simulation.people.producers import produce_events
+from tests.simulation.people.registry import prepare_registry
+from tests.simulation.stage import opened
+from tests.simulation.world import World
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world whose only worker has committed some events."""
+    with opened(draw_plan(1, "calm").with_troubles([])) as world:
+        world.prepare()
+        world.office.do("prepare", prepare_registry, world)
+        assert world.scheduler.run_until(world.office.is_idle, 120.0)
+        world.fleet.scale(1)
+        produce_events(world, count=30, secs=5.0, hot=None, odd=0.0, repeats=0.0, transactions=False)
+        world.scheduler.run(world.scheduler.now + 30.0)
+        assert world.is_settled()
+        yield world
+
+
+def commit_of(world: World) -> Commit:
+    group = world.cluster.coordinator(world.settings.kafka.group_id)
+    return group.commits[EVENTS, 0]
+
+
+def wait_until_away(world: World) -> None:
+    group = world.cluster.coordinator(world.settings.kafka.group_id)
+    before = group.commits[EVENTS, 0]
+    assert world.scheduler.run_until(lambda: group.commits[EVENTS, 0] != before, 100.0)
+    assert [end.how for end in world.evidence.worker_ends] == ["stopped"]
+
+
+def test_a_shift_keeps_the_metadata(world: World) -> None:
+    before = commit_of(world)
+    shift_offsets(world, by=-4)
+    wait_until_away(world)
+    assert (commit_of(world).offset, commit_of(world).metadata) == (before.offset - 4, before.metadata)
+    world.scheduler.run(world.scheduler.now + 5.0)
+    assert world.fleet.running != []
+
+
+def test_a_mirror_names_the_topic_of_another_cluster(world: World) -> None:
+    before = commit_of(world)
+    mirror_offsets(world)
+    wait_until_away(world)
+    after = commit_of(world)
+    assert after.offset == before.offset
+    topic = topic_of(Committable(after.offset, after.metadata))
+    assert topic is not None
+    assert topic.cluster_id != world.cluster.cluster_id
+
+
+def test_new_records_take_the_offsets_of_lost_ones(world: World) -> None:
+    topic = world.cluster.topic(EVENTS)
+    assert topic is not None
+    log = topic.partitions[0]
+    lost, end, epoch = log.records[-3:], log.end, log.epoch
+    replace_newest_records(world, partition=0, lost=3, more=2)
+    assert world.scheduler.run_until(lambda: log.end != end, 100.0)
+    assert [end.how for end in world.evidence.worker_ends] == ["stopped"]
+    assert (log.end, log.epoch) == (end + 2, epoch + 1)
+    assert not set(lost) & set(log.records)
+    world.scheduler.run(world.scheduler.now + 60.0)
+    assert world.is_settled()
