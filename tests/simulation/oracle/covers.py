@@ -18,11 +18,6 @@ Log = tuple[Partition, str | None]
 """One partition of one topic, by the topic's id: a topic that was created again is another one."""
 
 
-def stepped_over(evidence: Evidence) -> set[int]:
-    """The `id` of each record that an operator's move of offsets stepped over before a worker had committed it."""
-    return {id(one) for commit, one in first_covers(evidence) if not commit.host}
-
-
 def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
     """Each record of the events and the retry topics with the first commit that covered it, in the order of time.
 

@@ -158,6 +158,11 @@ class Deliveries:
         commit = self.covered_by.get(id(one))
         return float("inf") if commit is None else commit.at
 
+    def is_stepped_over(self, one: Written) -> bool:
+        """Whether an operator's move of offsets passed a record before a worker had committed it."""
+        commit = self.covered_by.get(id(one))
+        return commit is not None and not commit.host
+
     def may_lack_attempts(self, at: float, host: str | None = None) -> bool:
         """Whether the attempts log may lack records that this worker, or any, had to write at this time."""
         return any(since <= at <= until and (host is None or not of or host == of) for since, until, of in self._lossy)

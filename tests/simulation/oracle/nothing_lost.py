@@ -12,7 +12,6 @@ from typing import Final
 from pushrail_stream.core.event import Event, Undecodable
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned
-from tests.simulation.oracle.covers import stepped_over
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
 from tests.simulation.oracle.evidence import Violation, Written, position_of
@@ -23,10 +22,9 @@ ASSERTION: Final = "nothing accepted is lost"
 
 def find_lost(story: Deliveries) -> Iterator[Violation]:
     """A violation for each delivery that ended nowhere."""
-    left_out = stepped_over(story.evidence)
     end = story.evidence.ended_at
     for seen in story.events:
-        if id(seen.written) in left_out or not _is_owed(story, seen.written):
+        if story.is_stepped_over(seen.written) or not _is_owed(story, seen.written):
             continue
         if isinstance(seen.event, Undecodable):
             if not story.copies_of(seen, None):
@@ -49,7 +47,7 @@ def _is_owed(story: Deliveries, one: Written) -> bool:
 
 
 def find_abandoned(story: Deliveries) -> Iterator[Violation]:
-    """A violation for each event that a worker had read when Kafka lost it, and that it did not bring to an end."""
+    """A violation for each delivery that a worker had read when Kafka lost it, and that it did not bring to an end."""
     ends = {end.host: end for end in story.evidence.worker_ends}
     disturbed = {one.host for one in story.evidence.disturbances if one.kind in {"killed", "expelled", "failed"}}
     for at, host, signal in story.evidence.signals:
@@ -58,38 +56,52 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
         if host not in ends or ends[host].how != "stopped":
             continue
         begun = _begun_at(story, host, signal.partition, at)
-        for seen in story.events:
-            if _was_held(story, seen, signal, begun, at) and isinstance(seen.event, Event):
-                certain = story.documents.certain(seen.owner or ("", ""), seen.written.at, at)
-                for destination in certain:
-                    if not _went_on(story, seen, destination):
+        for one, seen, wanted in _deliveries(story):
+            if _was_held(story, one, signal, begun, at) and isinstance(seen.event, Event):
+                certain = story.documents.certain(seen.owner or ("", ""), one.at, at)
+                for destination in certain if wanted is None else certain.keys() & {wanted}:
+                    if not _went_on(story, seen, destination, one.at):
                         yield _lost(seen, destination)
 
 
+def _deliveries(story: Deliveries) -> Iterator[tuple[Written, EventSeen, str | None]]:
+    """Each record with deliveries, its event, and the destination; None for an event, which is for all of them."""
+    for seen in story.events:
+        yield seen.written, seen, None
+    for copy in story.copies:
+        if not copy.is_dead and (of := story.event_of_copy(copy)) is not None:
+            yield copy.written, of, copy.headers.destination or ""
+
+
 def _begun_at(story: Deliveries, host: str, partition: Partition, at: float) -> tuple[float, int]:
-    """The time and the offset at which a worker began to read a partition."""
+    """The time and the offset at which a worker began to read a partition, or began again with another log."""
     begun = (at, 0)
     for seen_at, seen_host, signal in story.evidence.signals:
-        if isinstance(signal, PartitionsAssigned) and seen_host == host and seen_at <= at:
+        if seen_host != host or seen_at > at:
+            continue
+        if isinstance(signal, PartitionsAssigned):
             begun = next(((seen_at, offset or 0) for one, offset in signal.partitions if one == partition), begun)
+        elif isinstance(signal, PartitionRestarted) and signal.partition == partition and seen_at < at:
+            begun = (seen_at, 0)
     return begun
 
 
-def _was_held(
-    story: Deliveries, seen: EventSeen, signal: PartitionRestarted, begun: tuple[float, int], at: float
-) -> bool:
+def _was_held(story: Deliveries, one: Written, signal: PartitionRestarted, begun: tuple[float, int], at: float) -> bool:
     """Whether a worker had read this record of the lost part of a log, and had not committed it."""
-    one, (_, first) = seen.written, begun
+    since, first = begun
     is_there = signal.partition == (one.record.topic, one.record.partition) and one.is_readable
     is_read = signal.position is not None and first <= one.record.offset < signal.position
-    is_gone = one.gone_at is not None and one.at + 1.0 < one.gone_at <= at
+    is_gone = one.gone_at is not None and max(since, one.at + 1.0) < one.gone_at <= at
     return is_there and is_read and is_gone and story.covered_at(one) == float("inf")
 
 
-def _went_on(story: Deliveries, seen: EventSeen, destination: str) -> bool:
-    if story.copies_of(seen, destination) or story.arrivals_of(seen.written.record.value or b"", destination):
-        return True
-    return any(said.get("status") != "retrying" for said in story.said_about(seen, destination))
+def _went_on(story: Deliveries, seen: EventSeen, destination: str, since: float) -> bool:
+    """Whether a delivery was copied or came to an end after its record was written."""
+    ends = [copy.written.at for copy in story.copies_of(seen, destination)]
+    ends += [arrival.at for arrival in story.arrivals_of(seen.written.record.value or b"", destination)]
+    said = story.said_about(seen, destination)
+    ends += [one.written.at for one in said if one.get("status") != "retrying"]
+    return any(at > since for at in ends)
 
 
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:
@@ -110,7 +122,10 @@ def _kafka_lost(story: Deliveries, one: Written) -> bool:
 
 
 def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:
-    """The arrivals that the records with the same bytes need together; those that became dead letters need none."""
+    """The arrivals that the records with the same bytes need together.
+
+    Those that became dead letters need none, nor do those that an operator stepped over.
+    """
     assert not isinstance(seen.event, Undecodable)
     twins = story.by_value[seen.event.value]
     needed = 0
@@ -118,7 +133,7 @@ def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:
         if twin.written.gone_at is None and twin.written.is_readable and twin.written.at <= seen.written.at:
             ended = any(copy.is_dead for copy in story.copies_of(twin, destination))
             ended = ended or any(said.get("status") == "skipped" for said in story.said_about(twin, destination))
-            needed += not ended
+            needed += not (ended or story.is_stepped_over(twin.written))
     return needed
 
 

@@ -8,7 +8,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned, PartitionsRevoked
 from tests.simulation.oracle.evidence import Disturbance, DocumentEdit, SignalSeen, WorkerEnd
 from tests.simulation.oracle.nothing_lost import find_abandoned, find_lost
-from tests.simulation.oracle.told import CUSTOMER, EVENTS, ONE, WORKER, Told, delivered
+from tests.simulation.oracle.told import CUSTOMER, EVENTS, ONE, TIER, WORKER, Told, delivered
 
 
 def lost(told: Told) -> list[str]:
@@ -110,6 +110,18 @@ def test_what_an_operator_stepped_over_is_excused() -> None:
     assert lost(told) == []
 
 
+def test_a_record_that_was_stepped_over_needs_no_arrival_of_its_twin() -> None:
+    told, event = delivered()
+    told.event(1_003.0, 7)
+    told.commit(1_004.0, 2, host="")
+    told.call(1_006.0, told.event(1_005.0, 7))
+    assert lost(told) == []
+    told.event(1_007.0, 7)
+    (found,) = lost(told)
+    assert "pushrail.events/0/3" in found
+    assert not told.story.is_stepped_over(event)
+
+
 def test_a_bad_edit_leaves_the_last_good_version() -> None:
     told, _ = delivered()
     told.evidence.edits.append(DocumentEdit(1_500.0, ONE, b"{"))
@@ -168,6 +180,33 @@ def test_partitions_that_were_lost_before_excuse_nothing() -> None:
     lost_before = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
     told.evidence.signals.insert(0, SignalSeen(990.0, WORKER, lost_before))
     assert len(abandoned(told)) == 1
+
+
+def test_another_worker_had_what_was_lost_before() -> None:
+    told = restarted()
+    told.evidence.signals[0] = told.evidence.signals[0]._replace(at=1_011.0)
+    assert abandoned(told) == []
+
+
+def test_a_restart_before_had_the_earlier_records() -> None:
+    told = restarted()
+    told.evidence.signals.insert(1, told.evidence.signals[1]._replace(at=1_015.0))
+    assert len(abandoned(told)) == 1
+
+
+def test_a_copy_of_a_retry_topic_goes_on_too() -> None:
+    told = restarted()
+    event, here = told.evidence.written[-1], Partition(TIER, 0)
+    copy = told.copy(1_005.0, event)
+    assert abandoned(told) == []
+    copy.gone_at = 1_010.0
+    told.evidence.signals += [
+        SignalSeen(999.0, WORKER, PartitionsAssigned(((here, None),))),
+        SignalSeen(1_020.0, WORKER, PartitionRestarted(here, "recreated", 1)),
+    ]
+    assert len(abandoned(told)) == 1
+    told.call(1_021.0, event)
+    assert abandoned(told) == []
 
 
 def test_a_killed_worker_cannot() -> None:

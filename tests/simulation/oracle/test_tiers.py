@@ -131,6 +131,16 @@ def test_a_retry_in_memory_does_not_wait_for_a_copy_of_another_delivery() -> Non
     assert len(early(told)) == 2, "another worker had announced it"
 
 
+def test_a_retry_that_kafka_has_lost_begins_at_once() -> None:
+    told, event = world()
+    copy(told, 1_010.0, event, 1)
+    call = told.call(1_011.5, event)
+    told.attempt(1_012.0, event, call, attempt=2, trigger="retry")
+    assert len(early(told)) == 1
+    told.evidence.written[-2].gone_at = 1_011.0
+    assert early(told) == []
+
+
 def test_a_retry_need_not_wait_longer_because_kafka_took_its_copy_late() -> None:
     told, event = world()
     call = told.call(1_036.0, event)

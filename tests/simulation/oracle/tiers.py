@@ -48,6 +48,8 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
             continue
         if _is_in_memory(story, seen, said):
             continue
+        if any(copy.written.gone_at is not None and copy.written.gone_at <= said.written.at for copy in copies):
+            continue  # a worker begins what Kafka has lost at once
         waited = [copy.written.at + delays[copy.written.record.topic] for copy in copies]
         if waited and said.written.at < min(waited) - _EARLY_SECS:
             sentence = (
