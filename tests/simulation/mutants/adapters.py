@@ -40,14 +40,14 @@ KAFKA: Final = (
         "kafka.consumer:KafkaConsumer._begin",
         "if start.offset >= 0 and start.leader_epoch is not None:",
         "if False:",
-        needs=["elect_unclean", "kill_worker", "roll_fleet"],
+        needs=["replace_newest_records"],
     ),
     mutant(
         "ignore the leader epoch in commits",
         "kafka.commits:Commits._with_epoch",
         "TopicPartition(*plain, marks[0].epoch)",
         "TopicPartition(*plain)",
-        needs=["elect_unclean", "kill_worker", "roll_fleet"],
+        needs=["replace_newest_records"],
     ),
     mutant(
         "never commit while running",

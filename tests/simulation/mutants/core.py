@@ -73,7 +73,7 @@ MUTANTS: Final = (
         "core.commit:settled_map",
         "_map_of(committed) if topic_of(committed) == topic else SettledMap([])",
         "_map_of(committed)",
-        needs=["recreate_topic?topic=pushrail.events", "kill_worker", "lag_metadata", "trouble_of_one_account"],
+        needs=["mirror_offsets"],
     ),
     mutant(
         "restore the map for records that took the offsets of lost ones",
@@ -87,7 +87,12 @@ MUTANTS: Final = (
         "core.commit:_read",
         " or parts[1] != str(committed.offset)",
         "",
-        needs=["move_offset_back", "kill_worker", "trouble_of_one_account"],
+        needs=[
+            "settings?delivery.hold_secs=30",
+            "trouble_of_one_account?kind=call:ServiceUnavailable&share=1&secs=100",
+            "produce_events?count=100&secs=60",
+            "shift_offsets",
+        ],
     ),
     mutant(
         "ignore the topic id",

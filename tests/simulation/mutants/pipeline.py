@@ -173,7 +173,11 @@ MUTANTS: Final = (
         "pipeline.assignment:Assignment._replace",
         "self._early.begin_all(partition)",
         "self._early.drop(partition)",
-        needs=["recreate_topic", "trouble_of_one_account"],
+        needs=[
+            'settings?topics.retry={"pushrail.retry.30s":30}&delivery.hold_secs=2',
+            "trouble_of_one_account?share=1.0&kind=call:ServiceUnavailable&secs=60",
+            "recreate_topic?topic=pushrail.retry.30s&secs=0.3",
+        ],
     ),
     mutant(
         "begin the early records of a revoked partition",
