@@ -44,6 +44,8 @@ class Readers:
         self._send = send
         self._on_arrival = on_arrival
         self.assigned: dict[Place, Reader] = {}
+        self._paused: set[Place] = set()
+        """A partition stays paused when it leaves and comes back."""
         self._positions = Positions(host, reading, topics, send, self)
         self.queue = deque[Chunk]()
         self._queued_bytes = 0
@@ -56,6 +58,7 @@ class Readers:
     def add(self, place: Place, position: Position) -> None:
         """Begin to read a partition."""
         reader = self.assigned[place] = Reader(place)
+        reader.is_paused = place in self._paused
         self._topics.follow([place[0]])
         self._positions.go_to(reader, position)
 
@@ -79,14 +82,19 @@ class Readers:
             reader.is_active = False
             self._positions.check(reader)
 
-    def pause(self, reader: Reader) -> None:
+    def pause(self, place: Place) -> None:
         """Fetch no more, and throw away what was fetched."""
-        reader.is_paused = True
-        self._rewind(reader)
+        reader = self.assigned.get(place)
+        if reader is not None:
+            self._paused.add(place)
+            reader.is_paused = True
+            self._rewind(reader)
 
-    def resume(self, reader: Reader) -> None:
+    def resume(self, place: Place) -> None:
         """Undo `pause`."""
-        if reader.is_paused:
+        self._paused.discard(place)
+        reader = self.assigned.get(place)
+        if reader is not None and reader.is_paused:
             reader.is_paused = False
             self.begin_anew(reader)
             self._continue(reader)

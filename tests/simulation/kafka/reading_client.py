@@ -30,6 +30,11 @@ def place_of(partition: TopicPartition) -> Place:
     return partition.topic, partition.partition
 
 
+def _in_order(partitions: Sequence[TopicPartition]) -> list[Place]:
+    """These partitions in one order: the product keeps them in sets, whose order means nothing."""
+    return sorted(map(place_of, partitions))
+
+
 def position_of(partition: TopicPartition) -> Position:
     """The offset, with its leader epoch if it has one."""
     epoch: int | None = partition.leader_epoch
@@ -208,19 +213,14 @@ class ReadingClient(AskingClient):
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Fetch no more of these."""
         with self._entered():
-            for reader in self._known(partitions):
-                self._readers.pause(reader)
+            for place in _in_order(partitions):
+                self._readers.pause(place)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undo `pause`."""
         with self._entered():
-            for reader in self._known(partitions):
-                self._readers.resume(reader)
-
-    def _known(self, partitions: Sequence[TopicPartition]) -> list[Reader]:
-        # The product keeps partitions in sets, whose order means nothing.
-        places = sorted(place_of(partition) for partition in partitions)
-        return [self._readers.assigned[place] for place in places if place in self._readers.assigned]
+            for place in _in_order(partitions):
+                self._readers.resume(place)
 
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = -1.0, *, cached: bool = False

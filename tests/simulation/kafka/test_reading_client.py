@@ -108,6 +108,27 @@ def test_a_pause_before_the_first_record_loses_none() -> None:
     stage.run(work)
 
 
+def test_a_pause_outlives_the_assignment() -> None:
+    stage = ConsumerStage()
+    stage.append(range(3))
+
+    def work() -> None:
+        member = reader(stage)
+        member.poll(1)
+        member.consumer.pause([at(0)])
+        member.consumer.incremental_unassign([at(0)])
+        member.consumer.incremental_assign([at(1)])
+        member.poll(1)
+        assert member.values == ["0", "1", "2"]
+        member.consumer.incremental_unassign([at(0)])
+        member.consumer.resume([at(0)])
+        member.consumer.incremental_assign([at(1)])
+        member.poll(1)
+        assert member.values == ["0", "1", "2", "1", "2"]
+
+    stage.run(work)
+
+
 def test_a_pause_while_the_offset_is_looked_up_loses_no_record() -> None:
     stage = ConsumerStage()
     stage.append(range(5))

@@ -124,6 +124,35 @@ def a_pause_keeps_the_place(kit: Kit) -> None:
     reader.close()
 
 
+@story()
+def a_pause_outlives_the_assignment(kit: Kit) -> None:
+    topic = kit.new_topic(partitions=2)
+    reader = Reader(kit)
+    for number in (0, 1):
+        write(kit, topic, "a", "b", partition=number)
+    reader.consumer.incremental_assign([TopicPartition(topic, number, 0) for number in (0, 1)])
+    kit.until(lambda: len(reader.got) == 4, reader)
+    reader.consumer.pause(on(topic, [0]))
+    reader.consumer.incremental_unassign(on(topic, [0, 1]))
+    kit.meanwhile(0.5, reader)
+    reader.got.clear()
+    reader.consumer.incremental_assign([TopicPartition(topic, number, 1) for number in (0, 1)])
+    kit.until(lambda: reader.got, reader)
+    kit.meanwhile(1.5, reader)
+    kit.note("assigned again", reader.got)
+    reader.consumer.resume(on(topic, [0]))
+    kit.until(lambda: len(reader.got) == 2, reader)
+    kit.note("resumed", sorted(reader.got))
+    reader.consumer.pause(on(topic, [0]))
+    reader.consumer.incremental_unassign(on(topic, [0]))
+    kit.note("resume without it", attempt(lambda: reader.consumer.resume(on(topic, [0]))))
+    kit.meanwhile(0.5, reader)
+    reader.consumer.incremental_assign([TopicPartition(topic, 0, 0)])
+    kit.until(lambda: len(reader.got) == 4, reader)
+    kit.note("then assigned", sorted(reader.got))
+    reader.close()
+
+
 @story(groups=True)
 def a_seek_while_paused(kit: Kit) -> None:
     topic = kit.new_topic()
