@@ -56,6 +56,14 @@ def test_every_topic_and_account_of_the_plan_exists() -> None:
         assert {customer.bus_arn for customer in world.customers.values()} == world.cloud.accounts.buses.keys()
 
 
+def test_some_topics_had_leaders_before() -> None:
+    with opened(quiet_plan()) as world:
+        world.prepare()
+        epochs = {log.epoch for topic in world.cluster.topics.values() for log in topic.partitions}
+    assert len(epochs) > 1
+    assert max(epochs) <= 3
+
+
 def test_nothing_to_read_is_settled_and_an_uncommitted_event_is_not() -> None:
     plan = quiet_plan()
     with opened(plan) as world:
@@ -77,6 +85,17 @@ def test_the_marker_of_a_transaction_is_committed_too() -> None:
         group = world.cluster.coordinator(world.settings.kafka.group_id)
         group.move({(topic.name, 0): Commit(1, "")})
         assert world.is_settled()
+
+
+def test_an_open_transaction_is_waited_for() -> None:
+    plan = quiet_plan()
+    with opened(plan) as world:
+        world.prepare()
+        topic = world.cluster.topic(world.settings.topics.events)
+        assert topic is not None
+        topic.partitions[0].append([_new_record(plan)], producer=(1, 0), sequence=0, is_transactional=True)
+        assert topic.partitions[0].last_stable == 0
+        assert not world.is_settled()
 
 
 def _new_record(plan: Plan) -> NewRecord:

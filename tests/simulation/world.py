@@ -32,6 +32,8 @@ _RETRY_PARTITIONS: Final = 2
 """Partitions of topics other than the events: enough for two workers to share them."""
 
 
+_OLDEST: Final = 3
+"""Most elections of a partition before the story begins."""
 _DURABLE: Final = {"min.insync.replicas": "2"}
 """As the product asks for with three brokers."""
 
@@ -70,12 +72,20 @@ class World:
         for topic in plan_topics(self.settings):
             count = self.plan.partitions if topic.holds_events else _RETRY_PARTITIONS
             self.cluster.create_topic(topic.name, 1 if topic.one_partition else count, {**topic.config, **_DURABLE})
+            self._age(topic.name)
         self.identity = OurIdentity(self.cloud.accounts, self.plan.dice("our key"), OUR_USER, Path(CREDENTIALS))
         self.evidence.secrets.add(self.identity.secret)
         self.cloud.kms.create_key(KMS_KEY)
         for customer in self.customers.values():
             customer.open_account()
         self.evidence.has_kafka_weather = any(kind.startswith("kafka.") for kind in self.plan.rates)
+
+    def _age(self, name: str) -> None:
+        """Let a topic have had leaders before. When it is created again, its leader epochs begin at 0 again."""
+        dice, topic = self.plan.dice(f"age of {name}"), self.cluster.topics[name]
+        for log in topic.partitions:
+            for _ in range(dice.randint(0, _OLDEST)):
+                self.cluster.elect(name, log.number, dice.choice(log.replicas))
 
     def renew_own_key(self) -> None:
         """Give our user a new key and every right, and put the key where workers find it."""
@@ -153,7 +163,7 @@ class World:
         self.office.do("restore documents", patiently, partial(restore_missing, self))
 
     def is_settled(self) -> bool:
-        """Whether the groups have committed everything that they can read, markers of transactions included."""
+        """Whether no transaction is open, and the groups have committed everything, the markers included."""
         topics, group = self.settings.topics, events_consumer(self.settings.kafka).group_id
         retries = retries_consumer(self.settings.kafka).group_id
         return all(
@@ -165,7 +175,7 @@ class World:
         topic, commits = self.cluster.topic(name), self.cluster.coordinator(group_id).commits
         for log in () if topic is None else topic.partitions:
             commit = commits.get((name, log.number))
-            if log.last_stable > (log.first if commit is None else commit.offset):
+            if log.end > (log.first if commit is None else commit.offset):
                 return False
         return True
 
