@@ -25,6 +25,8 @@ from tests.simulation.oracle.places import Places
 
 PROMPT_SECS: Final = 30.0
 """Longest time in seconds until every worker has a new version of a document, when nothing is disturbed."""
+_CATCH_UP_SECS: Final = 60.0
+"""Longest time in seconds after a disturbance until every worker has every document again."""
 _STALENESS: Final = frozenset({"kafka", "log", "paused", "clock"})
 """Disturbances during which a worker may not learn of a new version."""
 
@@ -243,7 +245,7 @@ class Deliveries:
         self._lossy = lossy_logs(self.evidence)
         self._lossy_of: dict[str | None, Periods] = {}
         stale = [one for one in self.evidence.disturbances if one.kind in _STALENESS]
-        self._stale = Periods((one.at, one.until + STALE_SECS) for one in stale)
+        self._stale = Periods((one.at, one.until + _CATCH_UP_SECS) for one in stale)
         self._index_hosts()
         self.had_own_fault = any(call.fault == "ours" for call in self.evidence.calls) or any(
             isinstance(seen.signal, OwnCredentialsFailed) for seen in self.evidence.signals

@@ -13,6 +13,10 @@ from tests.simulation.oracle.evidence import Violation
 ASSERTION: Final = "the flood guard stops a worker in a flood only"
 _COUNTED: Final = frozenset({"undecodable", "rejected"})
 """Reasons of dead letters that the guard counts."""
+_BETWEEN_CHECKS: Final = 25
+"""Dead letters that the guard may count between two checks."""
+_PROMPT_SECS: Final = 1.0
+"""Time in seconds by which a letter may come to Kafka later than others do, to be judged."""
 
 
 def find_wrong_stops(story: Deliveries) -> Iterator[Violation]:
@@ -42,28 +46,42 @@ def _bad_customers(story: Deliveries, at: float) -> int:
 
 def _find_flood(story: Deliveries, host: str, copies: list[CopySeen]) -> Iterator[Violation]:
     """A window in which a worker gave up twice as much as makes a flood, and did hardly anything else."""
-    settings = story.evidence.settings.flood_guard
-    handled = _handled(story, host)
-    first = 0
-    for index, copy in enumerate(copies):
+    settings, prompt = story.evidence.settings.flood_guard, _prompt(copies)
+    handled, first = list(_handled(story, host)), 0
+    for index, copy in enumerate(prompt):
         until = copy.written.at
-        while copies[first].written.at < until - settings.window_secs / 2:
+        while prompt[first].written.at < until - settings.window_secs / 2:
             first += 1
-        of = Counter(one.written.record.key for one in copies[first : index + 1])
-        others = index + 1 - first - max(of.values())
-        if others <= 2 * settings.min_dead_letters or len(of) <= 2 * settings.min_customers:
+        dead = Counter(one.written.record.key for one in prompt[first : index + 1])
+        others = index + 1 - first - max(dead.values())
+        if others <= 2 * settings.min_dead_letters + _BETWEEN_CHECKS:
             continue
-        since = copies[first].written.at - settings.window_secs
-        good = sum(count for at, count in handled if since <= at <= until + settings.window_secs)
-        if good * settings.share < (1 - settings.share) * others / 2:
-            sentence = f"{host} wrote {index + 1 - first} dead letters of {len(of)} customers until {until:.3f}"
-            yield Violation(ASSERTION, f"{sentence}, and handled {good} other records at about that time", until)
+        since = prompt[first].written.at - settings.window_secs
+        good = Counter(customer for at, customer in handled if since <= at <= until + settings.window_secs)
+        affected = sum(count * (1 - settings.share) >= good[one] * settings.share for one, count in dead.items())
+        is_most = good.total() * settings.share < (1 - settings.share) * others / 2
+        if is_most and affected >= settings.min_customers:
+            sentence = f"{host} wrote {index + 1 - first} dead letters of {len(dead)} customers until {until:.3f}"
+            yield Violation(
+                ASSERTION, f"{sentence}, and handled {good.total()} other records at about that time", until
+            )
             return
 
 
-def _handled(story: Deliveries, host: str) -> list[tuple[float, int]]:
-    """The times at which a worker brought other records on, and their numbers."""
-    calls = [(call.at, len(call.entries)) for call in story.evidence.calls if call.host == host]
-    written = [copy.written for copy in story.copies if not (copy.is_dead and copy.headers.reason in _COUNTED)]
-    written += [said.written for said in story.attempts if said.get("status") == "skipped"]
-    return calls + [(one.at, 1) for one in written if one.host == host]
+def _prompt(copies: list[CopySeen]) -> list[CopySeen]:
+    """The dead letters that were written when the guard counted them. Kafka may take others later, all at once."""
+    waits = [copy.written.at - copy.headers.failed_at_ms / 1000 for copy in copies]
+    return [copy for copy, wait in zip(copies, waits, strict=True) if wait - min(waits) <= _PROMPT_SECS]
+
+
+def _handled(story: Deliveries, host: str) -> Iterator[tuple[float, bytes | None]]:
+    """The times at which a worker brought other records on, and their customers."""
+    for call in story.evidence.calls:
+        if call.host == host:
+            yield from ((call.at, entry.resources[0].encode() if entry.resources else None) for entry in call.entries)
+    for copy in story.copies:
+        if copy.written.host == host and not (copy.is_dead and copy.headers.reason in _COUNTED):
+            yield copy.written.at, copy.written.record.key
+    for said in story.attempts:
+        if said.written.host == host and said.get("status") == "skipped":
+            yield said.written.at, str(said.get("customerExternalId")).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.oracle.deliveries import PROMPT_SECS
 from tests.simulation.oracle.documents import STALE_SECS, Documents, read_version
 from tests.simulation.oracle.evidence import Disturbance, DocumentEdit
 from tests.simulation.oracle.told import CUSTOMER, ONE, ROLE, Told
@@ -96,3 +97,15 @@ def test_a_document_that_names_no_destination_cannot_be_read(content: bytes) -> 
     assert read_version(content) is None
     found = Documents([DocumentEdit(0.0, ONE, content)])
     assert found.possible(OWNER, 0.0, 1.0) == []
+
+
+def test_every_worker_has_the_newest_version_soon_after_a_disturbance() -> None:
+    told = Told()
+    told.evidence.disturbances.append(Disturbance(1_000.0, 1_010.0, "log"))
+    story = told.story
+    assert [story.stale_secs(at) for at in (999.0, 1_005.0, 1_069.0, 1_071.0)] == [
+        PROMPT_SECS,
+        STALE_SECS,
+        STALE_SECS,
+        PROMPT_SECS,
+    ]

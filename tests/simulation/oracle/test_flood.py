@@ -6,7 +6,7 @@ from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.signals import Flooded
 from tests.simulation.oracle.evidence import SignalSeen
 from tests.simulation.oracle.flood import find_wrong_stops
-from tests.simulation.oracle.told import WORKER, Told
+from tests.simulation.oracle.told import DLQ, WORKER, Told, event_value
 
 
 def wrong(told: Told) -> list[str]:
@@ -50,6 +50,25 @@ def test_a_worker_whose_guard_is_off_never_stops() -> None:
     told.evidence.unguarded.add("worker-2")
     assert len(wrong(told)) == 1
     told.evidence.unguarded.add(WORKER)
+    assert wrong(told) == []
+
+
+def test_a_flood_needs_customers_who_have_little_else() -> None:
+    """Five customers are enough, unless one of them has many other records."""
+    assert len(wrong(flood(5))) == 1
+    assert wrong(flood(4)) == []
+    told = flood(5)
+    for number in range(200):
+        event = told.event(1_000.0, value=event_value(number, customerExternalId="acct_3"))
+        told.call(1_000.0 + number / 10, event)
+    assert wrong(told) == []
+
+
+def test_letters_that_kafka_took_late_were_counted_before() -> None:
+    told = flood(20)
+    for one in told.evidence.written:
+        if one.record.topic == DLQ:
+            one.at = 1_100.0 + one.at / 1_000
     assert wrong(told) == []
 
 
