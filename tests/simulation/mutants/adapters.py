@@ -33,7 +33,14 @@ KAFKA: Final = (
         "kafka.consumer:KafkaConsumer._release",
         "consumer.resume([TopicPartition(*p) for p in self._paused & gone])",
         "pass",
-        needs=["scale_fleet", "roll_fleet", "regional_outage"],
+        needs=[
+            'settings?topics.retry={"pushrail.retry.30s":30}&delivery.hold_secs=2',
+            "trouble_of_one_account?share=1.0&kind=call:ServiceUnavailable&secs=100",
+            "scale_fleet?count=1",
+            "scale_fleet?count=2",
+            "scale_fleet?count=1",
+            "scale_fleet?count=2",
+        ],
     ),
     mutant(
         "never seek after incremental_assign",
@@ -86,7 +93,12 @@ KAFKA: Final = (
         "kafka.documents:TopicDocuments._check_topic",
         "if self._watch.is_due() and self._watch.was_recreated():",
         "if False:",
-        needs=["recreate_topic?topic=pushrail.destinations", "delete_destination"],
+        needs=[
+            "settings?registry.topic=true",
+            "recreate_topic?topic=pushrail.destinations&secs=1",
+            "edit_destination",
+            "edit_destination",
+        ],
     ),
     mutant(
         "write the copies of a replay without its marks",

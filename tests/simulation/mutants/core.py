@@ -228,7 +228,10 @@ MUTANTS: Final = (
         "core.flood_guard:FloodGuard._check",
         "if tally.missing <= 0:",
         "if False:",
-        needs=["produce_poison"],
+        needs=[
+            "settings?flood_guard.enabled=true&flood_guard.min_dead_letters=20",
+            "produce_poison?count=250",
+        ],
     ),
     mutant(
         "flood guard that stops for one customer",

@@ -146,7 +146,11 @@ MUTANTS: Final = (
         "pipeline.assignment:Assignment.flow_control",
         "holding = events >= limits.max_events * share or size >= limits.max_bytes * share",
         "holding = False",
-        needs=["regional_outage"],
+        needs=[
+            "settings?limits.max_buffered_events=40&flood_guard.enabled=false",
+            "produce_poison?count=1500",
+            "withdraw_right?topic=pushrail.dlq&operation=Write&secs=100",
+        ],
     ),
     mutant(
         "never resume after a full buffer",
@@ -160,6 +164,11 @@ MUTANTS: Final = (
         "pipeline.assignment:Assignment._is_full",
         "share = self._limits.resume_share if partition in self._full else 1.0",
         "share = 0.0 if partition in self._full else 1.0",
+        needs=[
+            "settings?limits.max_buffered_mib=128&limits.max_buffered_events=20000&delivery.hold_secs=30",
+            "produce_large_events?count=120",
+            "trouble_of_one_account?share=1.0&kind=hang&secs=60",
+        ],
     ),
     mutant(
         "take a truncated log for an error of Kafka",

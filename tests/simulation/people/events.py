@@ -17,6 +17,9 @@ _TOO_LARGE: Final = 1_060_000
 _LARGE: Final = 60_000
 """Bytes of a payload of which a batch of ten is larger than many limits of a buffer or a call."""
 
+_LARGEST: Final = 200_000
+"""Bytes of a payload of which a hundred are more than a worker keeps of one partition."""
+
 
 class Sent(NamedTuple):
     """A record as a producer sends it."""
@@ -40,6 +43,12 @@ def good_event(dice: Random, customer: str, idempotency_key: str, now_ms: int, *
     if dice.random() < 0.1:
         headers.append(("source-system", None if dice.random() < 0.5 else b"\xff\x00 not a text"))
     return Sent(kind, customer.encode(), _text(fields), headers, idempotency_key)
+
+
+def large_event(dice: Random, customer: str, idempotency_key: str, now_ms: int) -> Sent:
+    """A valid event that fits alone into a call of every region."""
+    sent = good_event(dice, customer, idempotency_key, now_ms, kind="large")
+    return _with(payload={"note": "x" * _LARGEST})(sent, json.loads(sent.value or b""))
 
 
 def odd_event(dice: Random, customer: str, idempotency_key: str, now_ms: int) -> Sent:

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from tests.simulation.kafka.partition_log import Headers as LogHeaders
 from tests.simulation.kafka.partition_log import NewRecord
 from tests.simulation.people.drawing import EVENTS
-from tests.simulation.people.events import Sent, good_event, odd_event
+from tests.simulation.people.events import Sent, good_event, large_event, odd_event
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import Draw, Plan, between, chance, number, one_of
 
@@ -62,6 +62,15 @@ def produce_poison(world: World, *, count: int) -> None:
         for n in range(count)
     )
     host.start(_send, world, dice, host.name, events, 0.05)
+
+
+@trouble(0, count=number(50, 150), customer=_any_customer)
+def produce_large_events(world: World, *, count: int, customer: str) -> None:
+    """A customer moves its archive: a burst of large events, all in one partition."""
+    host = world.new_host("producer")
+    dice = world.plan.dice(host.name)
+    events = (large_event(dice, customer, f"{host.name}-{n}", time.time_ns() // 1_000_000) for n in range(count))
+    host.start(_send, world, dice, host.name, events, 0.02)
 
 
 def _events(

@@ -32,7 +32,8 @@ def world() -> Iterator[World]:
 
 def commit_of(world: World) -> Commit:
     group = world.cluster.coordinator(world.settings.kafka.group_id)
-    return group.commits[EVENTS, 0]
+    commit: Commit = group.commits[EVENTS, 0]
+    return commit
 
 
 def wait_until_away(world: World) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from random import Random
 
 from pushrail_stream.core.event import Event, decode
-from tests.simulation.people.events import good_event, odd_event
+from tests.simulation.people.events import good_event, large_event, odd_event
 
 NOW_MS = 1_780_000_000_000
 VALID = {"null_key", "large", "too_large", "aws_source", "big_integer", "unknown_field", "unknown_customer"}
@@ -33,3 +33,11 @@ def test_an_event_without_vendor_takes_that_of_the_settings() -> None:
     dice = Random(1)
     sent = next(one for one in (odd_event(dice, "c", "k", NOW_MS) for _ in range(300)) if one.kind == "without_vendor")
     assert isinstance(decode(sent.value, tuple(sent.headers), "acme"), Event)
+
+
+def test_a_large_event_fits_alone_into_a_call() -> None:
+    sent = large_event(Random(1), "customer-1", "key-1", NOW_MS)
+    event = decode(sent.value, tuple(sent.headers), None)
+    assert isinstance(event, Event)
+    assert 200_000 < len(sent.value or b"") < 256 * 1024
+    assert (event.customer_external_id, event.idempotency_key) == ("customer-1", "key-1")
