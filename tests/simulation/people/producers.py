@@ -152,8 +152,8 @@ def _send_in_transactions(world: World, dice: Random, name: str, events: Iterato
                 group = []
         if group:
             _write_transaction(client, group, is_aborted=False)
-    except KafkaException as error:
-        world.history.note("producer gave up", producer=name, code=error.args[0].name())
+    except (KafkaException, SystemError) as error:  # a flush raises a fatal error as a SystemError
+        world.history.note("producer gave up", producer=name, error=str(error))
 
 
 def _write_transaction(client: _Client, group: list[Sent], *, is_aborted: bool) -> None:
