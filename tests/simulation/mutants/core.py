@@ -80,7 +80,7 @@ MUTANTS: Final = (
         "core.offsets:OffsetTracker.meet_epoch",
         "known[-1] >= offset",
         "False",
-        needs=["elect_unclean?topic=pushrail.events", "kill_worker", "trouble_of_one_account"],
+        needs=["replace_newest_records?lost=10", "trouble_of_one_account?kind=hang&share=1.0"],
     ),
     mutant(
         "restore the map of another offset",
