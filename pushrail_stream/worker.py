@@ -159,13 +159,15 @@ async def _open_clients(
     settings: Settings, kafka: KafkaSettings, log: Logger, directory: Directory, stack: AsyncExitStack
 ) -> _Clients:
     bus = await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts))
+    own_credentials = OwnCredentialsWatch(bus.check_own_credentials, directory.get)
+    bus.destinations = own_credentials.destinations
     return _Clients(
         bus,
         await stack.enter_async_context(KafkaPublisher(kafka)),
         await stack.enter_async_context(_attempts_log(kafka, settings.topics.attempts, log)),
         Watermarks(kafka),
         TopicIdentities(kafka),
-        OwnCredentialsWatch(bus.check_own_credentials, directory.get),
+        own_credentials,
     )
 
 

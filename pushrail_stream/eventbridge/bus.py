@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -14,7 +14,7 @@ from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.credentials import KeySource, key_source
+from pushrail_stream.eventbridge.credentials import KeySource, key_source, role_request
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import RegionLimits, entry_size, render_batch
 from pushrail_stream.eventbridge.error_codes import (
@@ -27,7 +27,7 @@ from pushrail_stream.eventbridge.error_codes import (
     judge_check,
 )
 from pushrail_stream.eventbridge.http import StockClients
-from pushrail_stream.eventbridge.sign_in import SignInService
+from pushrail_stream.eventbridge.sign_in import RoleRequest, SignInService
 from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import SESSION_SECS
@@ -101,7 +101,9 @@ class EventBridge:
         clients = StockClients(stack, settings)
         self._clock = SigV4Clock(now)
         self._endpoints = Endpoints(settings, clients)
-        self._sign_in = SignInService(sts, clients, now)
+        self._sign_in = SignInService(sts, clients, now, self._known_roles)
+        self.destinations: Callable[[], Iterable[Destination]] = tuple
+        """Gives the destinations in use. Their roles tell whether a denied role is its customer's fault or ours."""
         self._region_limits = RegionLimits()
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
@@ -197,6 +199,11 @@ class EventBridge:
         access = self._accesses.pop(destination_id, None)
         if access is not None and isinstance(auth := auth_of(access.destination), AssumeRole):
             self._sign_in.forget(auth.role_arn)
+
+    def _known_roles(self) -> Iterator[RoleRequest]:
+        for destination in self.destinations():
+            if isinstance(auth := auth_of(destination), AssumeRole):
+                yield role_request(destination, auth, has_policy=self._sign_in.has_session_policy)
 
     def _access(self, destination: Destination) -> _Access:
         """The way to call for this destination, marked as used now."""

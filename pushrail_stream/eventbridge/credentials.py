@@ -16,10 +16,10 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.eventbridge.error_codes import CREDENTIALS_MISSING, SEALING_KEY_MISSING, CallFailed
-from pushrail_stream.eventbridge.sign_in import SignInService
+from pushrail_stream.eventbridge.sign_in import RoleRequest, SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
-from pushrail_stream.eventbridge.sts import RoleSession
+from pushrail_stream.eventbridge.sts import RoleSession, assume_role_request
 from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
 
 _RENEW_FROM: Final = 0.6
@@ -71,15 +71,13 @@ class RoleKeys:
     """Sessions of a customer's role: opened when first needed and renewed before they end, one sign-in at a time."""
 
     __slots__ = (
-        "_answered_at", "_auth", "_expires_at", "_failure", "_failures", "_keys", "_name", "_pause_secs", "_policy",
-        "_renewed_at", "_sign_in", "_sts",
+        "_answered_at", "_expires_at", "_failure", "_failures", "_keys", "_pause_secs", "_renewed_at", "_request",
+        "_sign_in", "_sts",
     )  # fmt: skip
 
-    def __init__(self, sts: SignInService, auth: AssumeRole, destination: Destination) -> None:
+    def __init__(self, sts: SignInService, request: RoleRequest) -> None:
         self._sts = sts
-        self._auth = auth
-        self._name = session_name(destination.id)
-        self._policy = session_policy(destination) if sts.has_session_policy else None
+        self._request = request
         self._sign_in = SingleFlight[Keys | CallFailed]()
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
@@ -120,7 +118,7 @@ class RoleKeys:
         return True
 
     async def _renew(self) -> Keys | CallFailed:
-        session = await self._sts.assume_role(self._auth, self._name, self._policy)
+        session = await self._sts.assume_role(self._request)
         # The time of the answer: an STS that took seconds to fail would otherwise be asked again at once.
         now = self._answered_at = self._sts.now().timestamp()
         if isinstance(session, RoleSession):
@@ -148,7 +146,15 @@ KeySource = FixedKeys | RoleKeys
 def key_source(destination: Destination, sts: SignInService) -> KeySource:
     """The source of this destination's keys. No call is made yet."""
     auth = auth_of(destination)
-    return FixedKeys(auth) if isinstance(auth, AccessKey) else RoleKeys(sts, auth, destination)
+    if isinstance(auth, AccessKey):
+        return FixedKeys(auth)
+    return RoleKeys(sts, role_request(destination, auth, has_policy=sts.has_session_policy))
+
+
+def role_request(destination: Destination, auth: AssumeRole, *, has_policy: bool) -> RoleRequest:
+    """The request for a session of a destination's role. ``has_policy``: whether a session policy narrows it."""
+    policy = session_policy(destination) if has_policy else None
+    return assume_role_request(auth.role_arn, auth.external_id, session_name(destination.id), policy)
 
 
 def session_policy(destination: Destination) -> str:

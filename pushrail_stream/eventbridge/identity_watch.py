@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, final
 
 from pushrail_stream.core.destination import Destination
@@ -30,7 +30,7 @@ class OwnCredentialsWatch:
         """Why our own credentials cannot be used; empty while they work, or while no destination needs them."""
         self._check = check
         self._find = find
-        self._in_need: set[str] = set()
+        self._in_need: dict[str, None] = {}
         """Ids of enabled destinations whose role is assumed."""
         self._needed = asyncio.Event()
 
@@ -41,13 +41,17 @@ class OwnCredentialsWatch:
         for name in (*signal.put, *signal.removed):
             found = self._find(name)
             if found is not None and found.enabled and isinstance(found.bus.auth, AssumeRole):
-                self._in_need.add(name)
+                self._in_need[name] = None
             else:
-                self._in_need.discard(name)
+                self._in_need.pop(name, None)
         if self._in_need:
             self._needed.set()
         else:
             self._needed.clear()
+
+    def destinations(self) -> Iterator[Destination]:
+        """The enabled destinations whose role is assumed."""
+        return (found for name in self._in_need if (found := self._find(name)) is not None)
 
     async def keep(self, observe: Observer) -> None:
         """Check until cancelled, and tell each failure and its end."""

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Final, final
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.pacing import TokenBucket
-from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, UNKNOWN_RESULT, CallFailed, is_ours
 from pushrail_stream.eventbridge.http import StockClients, network_failure
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
-from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, assume_role_request
+from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint
 from pushrail_stream.ports.pipeline import SignIns
-from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import StsSettings
 from pushrail_stream.settings.values import Arn
 
-ROLES: Final = 5
-"""Roles that must be denied one after the other, with none granted in between, before our own identity is at fault."""
-ACCOUNTS: Final = 2
-"""Accounts that these roles must belong to: one customer's trust policies may all be wrong."""
+WITNESSES: Final = 3
+"""Roles of other accounts that must be denied, too, before our own identity is at fault; fewer when there are fewer."""
+_BELIEVED_SECS: Final = 15.0
+"""Seconds for which nothing is asked again after the denial of every role: as long as a failed sign-in may be kept."""
 _DENIED: Final = "AssumeRole is denied for every role, so it is our own identity's fault"
+RoleRequest = Mapping[str, str]
+"""The parameters of AssumeRole for one role."""
 
 
 @final
 class SignInService:
     """Opens sessions of customers' roles, for all destinations. It keeps none of them."""
 
-    def __init__(self, settings: StsSettings, clients: StockClients, now: Callable[[], datetime]) -> None:
-        """``now``: in UTC."""
+    def __init__(
+        self,
+        settings: StsSettings,
+        clients: StockClients,
+        now: Callable[[], datetime],
+        known: Callable[[], Iterable[RoleRequest]],
+    ) -> None:
+        """``now``: in UTC. ``known``: the requests for all roles that documents name."""
         self.now = now
+        self._known = known
         self.has_session_policy = settings.session_policy
         self._settings = settings
         self._clients = clients
@@ -42,7 +50,11 @@ class SignInService:
         self._own_keys = OwnKeys(now)
         self._rate = TokenBucket(settings.max_calls_per_second)
         self._opening = SingleFlight[StsEndpoint | CallFailed](keep=StsEndpoint)
-        self._denials = DeniedRoles()
+        self._witnesses = Witnesses()
+        self._doubting = SingleFlight[CallFailed | None]()
+        self._is_denied = False
+        """Whether every role that was asked for was denied, and none was granted since."""
+        self._believed_until = float("-inf")
         self._fault: CallFailed | None = None
         self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
 
@@ -51,14 +63,37 @@ class SignInService:
         """The sign-ins so far, counted by outcome."""
         return SignIns(self.refreshed, self.failed, self.kept, self._calls, self._refusals)
 
-    async def assume_role(self, auth: AssumeRole, name: str, policy: str | None) -> RoleSession | CallFailed:
+    async def assume_role(self, request: RoleRequest) -> RoleSession | CallFailed:
         """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._deadline_secs
+        until = asyncio.get_running_loop().time() + self._deadline_secs
         keys = await self._own_keys.keys()
         if isinstance(keys, CallFailed):
             return keys
-        now = loop.time()
+        answer = await self._ask(keys, request, until)
+        is_denied = isinstance(answer, CallFailed) and answer.code == "AccessDenied"
+        if not is_denied or not (witnesses := self._witnesses.against(request, self._known())):
+            return answer
+        doubt = await self._doubting.run(lambda: self._doubt(keys, witnesses, until))
+        # Our identity may have got its right back between the two answers.
+        return doubt or await self._ask(keys, request, until)
+
+    async def check(self) -> CallFailed | None:
+        """Our own fault for which no role can be assumed, if any: the last known one while STS does not answer."""
+        keys = await self._own_keys.keys()
+        answer = keys if isinstance(keys, CallFailed) else await self._who_are_we(keys)
+        if isinstance(answer, Identity):
+            self._fault = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED) if self._is_denied else None
+        elif is_ours(answer.code):
+            self._fault = answer
+        return self._fault
+
+    def forget(self, role_arn: str) -> None:
+        """No document names this role any more."""
+        self._witnesses.forget(role_arn)
+
+    async def _ask(self, keys: Keys, request: RoleRequest, until: float) -> RoleSession | CallFailed:
+        """Ask for a session when the rate allows it, and learn from the answer."""
+        now = asyncio.get_running_loop().time()
         turn_at = now + self._rate.wait_secs(now)
         if turn_at - now > self._deadline_secs / 2:
             limit = self._settings.max_calls_per_second
@@ -66,35 +101,29 @@ class SignInService:
             return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
         self._rate.spend(now)
         self._calls += 1
-        request = assume_role_request(auth.role_arn, auth.external_id, name, policy)
         answer = await self._call(keys, request, turn_at, until)
         if isinstance(answer, RoleSession):
-            self._denials.granted(auth.role_arn)
-            return answer
-        self._refusals += 1
-        return self._blame(answer, keys, auth.role_arn)
-
-    async def check(self) -> CallFailed | None:
-        """Our own fault for which no role can be assumed, if any: the last known one while STS does not answer."""
-        keys = await self._own_keys.keys()
-        answer = keys if isinstance(keys, CallFailed) else await self._who_are_we(keys)
-        if isinstance(answer, Identity):
-            self._fault = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED) if self._denials.are_ours else None
-        elif is_ours(answer.code):
-            self._fault = answer
-        return self._fault
-
-    def forget(self, role_arn: str) -> None:
-        """No document names this role any more."""
-        self._denials.forget(role_arn)
-
-    def _blame(self, answer: CallFailed, keys: Keys, role_arn: str) -> CallFailed:
-        """The failure, with the code for our own identity if that is at fault."""
-        if is_ours(answer.code):
-            self._own_keys.refused(keys)
-        if answer.code == "AccessDenied" and self._denials.denied(role_arn):
-            return answer._replace(code=BASE_CREDENTIALS_DENIED, message=safe_message(f"{_DENIED}: {answer.message}"))
+            self._witnesses.granted(request)
+            self._is_denied, self._believed_until = False, float("-inf")
+        else:
+            self._refusals += 1
+            if is_ours(answer.code):
+                self._own_keys.refused(keys)
         return answer
+
+    async def _doubt(self, keys: Keys, witnesses: list[RoleRequest], until: float) -> CallFailed | None:
+        """Why the denial of a role says nothing about that role; None when our identity may assume another one."""
+        ours = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED)
+        if asyncio.get_running_loop().time() < self._believed_until:
+            return ours
+        for witness in witnesses:
+            answer = await self._ask(keys, witness, until)
+            if isinstance(answer, RoleSession):
+                return None
+            if answer.code != "AccessDenied":
+                return answer
+        self._is_denied, self._believed_until = True, asyncio.get_running_loop().time() + _BELIEVED_SECS
+        return ours
 
     async def _who_are_we(self, keys: Keys) -> Identity | CallFailed:
         try:
@@ -110,9 +139,7 @@ class SignInService:
     async def _endpoint(self) -> StsEndpoint | CallFailed:
         return await self._opening.run(lambda: StsEndpoint.open(self._settings, self._clients))
 
-    async def _call(
-        self, keys: Keys, request: dict[str, str], turn_at: float, until: float
-    ) -> RoleSession | CallFailed:
+    async def _call(self, keys: Keys, request: RoleRequest, turn_at: float, until: float) -> RoleSession | CallFailed:
         try:
             async with asyncio.timeout_at(until):
                 await asyncio.sleep(turn_at - asyncio.get_running_loop().time())
@@ -129,41 +156,42 @@ class SignInService:
 
 
 @final
-class DeniedRoles:
-    """Tells whether denials of AssumeRole are the roles' fault or our own identity's.
+class Witnesses:
+    """Roles that tell whether the denial of another role is that role's fault or our own identity's.
 
     STS answers AccessDenied both for a trust policy that does not admit us and for an identity of ours that may not
-    call AssumeRole. One role does not show which; several do. When the last roles that were denied for the first time
-    belong to several accounts, and none was granted in between, the fault counts as ours until one is granted.
+    call AssumeRole. One role does not show which. Roles of other accounts do: when one of them is granted just then,
+    our identity may call AssumeRole.
     """
 
-    __slots__ = ("_denied", "_lately")
+    __slots__ = ("_granted",)
 
     def __init__(self) -> None:
-        self._denied: set[str] = set()
-        """Roles whose last answer was a denial."""
-        self._lately: set[str] = set()
-        """Roles that were first denied since a role was last granted. A broken role that is probed again and again
-        counts once."""
+        self._granted: dict[str, RoleRequest] = {}
+        """By account the roles that were granted, the last one last. There are enough for each role."""
 
-    def granted(self, role_arn: str) -> None:
-        """This role was assumed: our identity may call AssumeRole."""
-        self._denied.discard(role_arn)
-        self._lately.clear()
+    def granted(self, request: RoleRequest) -> None:
+        """This role was assumed."""
+        account = _account_of(request)
+        self._granted.pop(account, None)
+        self._granted[account] = request
+        if len(self._granted) > WITNESSES + 1:
+            del self._granted[next(iter(self._granted))]
 
     def forget(self, role_arn: str) -> None:
-        """No document names this role any more, or another one does: its next denial counts as new."""
-        self._denied.discard(role_arn)
-        self._lately.discard(role_arn)
+        """No document names this role any more."""
+        self._granted = {account: one for account, one in self._granted.items() if one["RoleArn"] != role_arn}
 
-    @property
-    def are_ours(self) -> bool:
-        """Whether our own identity may not call AssumeRole."""
-        return len(self._lately) >= ROLES and len({Arn.of(arn).account for arn in self._lately}) >= ACCOUNTS
+    def against(self, denied: RoleRequest, known: Iterable[RoleRequest]) -> list[RoleRequest]:
+        """The roles of other accounts to ask for, at most one of each: first those that were granted last."""
+        found: dict[str, RoleRequest] = {}
+        for one in chain(reversed(self._granted.values()), known):
+            if len(found) == WITNESSES:
+                break
+            if (account := _account_of(one)) != _account_of(denied):
+                found.setdefault(account, one)
+        return list(found.values())
 
-    def denied(self, role_arn: str) -> bool:
-        """Note that this role was denied; return whether that is our own fault."""
-        if role_arn not in self._denied:
-            self._denied.add(role_arn)
-            self._lately.add(role_arn)
-        return self.are_ours
+
+def _account_of(request: RoleRequest) -> str:
+    return Arn.of(request["RoleArn"]).account

@@ -7,7 +7,7 @@ that this file relies on: ``botocore.auth.SigV4Auth`` and the ``query`` parser o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, final
 from urllib.parse import urlencode
@@ -98,7 +98,7 @@ class StsEndpoint:
             return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
         return cls(client, http, clients.user_agent)
 
-    async def assume_role(self, keys: Keys, request: dict[str, str]) -> RoleSession | CallFailed:
+    async def assume_role(self, keys: Keys, request: Mapping[str, str]) -> RoleSession | CallFailed:
         """Open a session of a role. ``keys`` sign the call."""
         return await self._ask("AssumeRole", keys, request, _session)
 
@@ -112,7 +112,7 @@ class StsEndpoint:
         return reply if isinstance(reply, CallFailed) else reply.headers.get("Date")
 
     async def _ask(
-        self, action: Action, keys: Keys, request: dict[str, str], read: Callable[[dict[str, Any]], _Read | str]
+        self, action: Action, keys: Keys, request: Mapping[str, str], read: Callable[[dict[str, Any]], _Read | str]
     ) -> _Read | CallFailed:
         """``read`` takes the parsed reply and returns the answer, or the problem with it."""
         body = urlencode({"Action": action, "Version": _VERSION, **request}).encode()

@@ -88,3 +88,12 @@ async def test_the_first_role_starts_the_checks_and_the_last_one_ends_them() -> 
         assert (world.watch.problem, world.told[-1]) == ("", OwnCredentialsFound())
         keeping.cancel()
     assert world.checks == 1
+
+
+def test_the_destinations_whose_role_is_assumed_are_known() -> None:
+    world = World()
+    for one in (destination("one"), with_access_key("key"), replace(destination("disabled"), enabled=False)):
+        world.put(one)
+    world.put(destination("two"))
+    world.remove(destination("one"))
+    assert [one.id for one in world.watch.destinations()] == [destination("two").id]

@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
-from pushrail_stream.eventbridge.sign_in import ROLES, DeniedRoles
-from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
+from pushrail_stream.eventbridge.sign_in import WITNESSES, Witnesses
+from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule, Times
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
+from tests.support.builders import destination, with_access_key
 from tests.support.eventbridge_world import KEY, ON_ASSUME, SECRET, START, Clock, to, world
 
-DENIED = Rule(CallError(403, "AccessDenied", "User: ... is not authorized to perform: sts:AssumeRole"), ON_ASSUME)
+DENIAL = CallError(403, "AccessDenied", "User: ... is not authorized to perform: sts:AssumeRole")
+DENIED = Rule(DENIAL, ON_ASSUME)
 
 
 def arn(number: int, account: int | None = None) -> str:
     return f"arn:aws:iam::{111111111111 * (1 + (number if account is None else account) % 8)}:role/writer-{number}"
 
 
-def test_many_denials_without_a_grant_are_ours() -> None:
-    denials = DeniedRoles()
-    assert [denials.denied(arn(number)) for number in range(ROLES)] == [False] * (ROLES - 1) + [True]
-    assert denials.denied(arn(0)), "until one is granted"
-    denials.granted(arn(7))
-    assert not denials.denied(arn(0))
+def role(number: int, account: int | None = None) -> dict[str, str]:
+    return {"RoleArn": arn(number, account)}
 
 
-def test_roles_of_one_account_may_all_be_wrong() -> None:
-    denials = DeniedRoles()
-    assert not any(denials.denied(arn(number, account=3)) for number in range(3 * ROLES))
-    assert denials.denied(arn(0, account=4))
+def asked(witnesses: Witnesses, known: Iterable[dict[str, str]] = (), denied: int = 0) -> list[str]:
+    return [one["RoleArn"] for one in witnesses.against(role(denied), known)]
 
 
-def test_repeated_denials_add_nothing() -> None:
-    denials = DeniedRoles()
-    for number in range(ROLES - 1):
-        denials.denied(arn(number))
-    denials.granted(arn(100))
-    for _ in range(10):
-        assert not any(denials.denied(arn(number)) for number in range(ROLES - 1))
-    denials.granted(arn(0))
-    assert not denials.denied(arn(0)), "it worked in between, so it is news, but one role's alone"
+def test_the_role_that_was_granted_last_is_asked_first() -> None:
+    witnesses = Witnesses()
+    for number in (1, 2, 3, 1):
+        witnesses.granted(role(number))
+    assert asked(witnesses) == [arn(1), arn(3), arn(2)]
 
 
-def test_a_role_without_a_document_is_forgotten() -> None:
-    denials = DeniedRoles()
-    for number in range(ROLES - 1):
-        denials.denied(arn(number))
-        denials.forget(arn(number))
-    denials.forget(arn(99))
-    assert not denials.denied(arn(ROLES))
-    denials.granted(arn(100))
-    assert not denials.denied(arn(0)), "one role's denial alone, although it is news"
+def test_roles_of_the_same_account_prove_nothing() -> None:
+    witnesses = Witnesses()
+    for number in (4, 5):
+        witnesses.granted(role(number, account=0))
+    assert asked(witnesses, [role(6, account=0), role(7, account=2), role(8, account=2)]) == [arn(7, account=2)]
+
+
+def test_known_roles_are_asked_when_too_few_were_granted() -> None:
+    witnesses = Witnesses()
+    witnesses.granted(role(5))
+    known = [role(number) for number in range(8)]
+    assert asked(witnesses, known) == [arn(5), arn(1), arn(2)]
+    witnesses.forget(arn(5))
+    assert asked(witnesses, known) == [arn(1), arn(2), arn(3)]
+
+
+def test_few_roles_are_remembered_and_enough_for_each() -> None:
+    witnesses = Witnesses()
+    for number in range(8):
+        witnesses.granted(role(number))
+    for denied in (0, 7):
+        assert len(asked(witnesses, denied=denied)) == WITNESSES
+    assert len(witnesses._granted) == WITNESSES + 1
 
 
 async def signed_in(us: EventBridge, number: int) -> str:
@@ -61,21 +69,61 @@ async def signed_in(us: EventBridge, number: int) -> str:
     return "signed in"
 
 
-async def test_an_identity_without_rights_is_our_fault(
-    base_credentials: tuple[str, str],
-) -> None:
+def know(us: EventBridge, *numbers: int) -> None:
+    """Let documents name these roles, and one destination with a key pair."""
+    found = [destination(auth=AssumeRole(arn(number), "acme-ext-7Pq2"), id=f"dst_{number}") for number in numbers]
+    us.destinations = lambda: [with_access_key("key"), *found]
+
+
+async def test_an_identity_without_rights_is_our_fault(base_credentials: tuple[str, str]) -> None:
+    """From the first denial on, also in a worker that has just started."""
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
-        for number in range(20):
+        for number in range(8):
             server.add_role(arn(number), external_id="acme-ext-7Pq2")
+        know(us, *range(8))
         server.set_plan([DENIED])
-        codes = [await signed_in(us, number) for number in range(10)]
-        assert codes == ["AccessDenied"] * (ROLES - 1) + [BASE_CREDENTIALS_DENIED] * (11 - ROLES)
+        assert [await signed_in(us, number) for number in range(4)] == [BASE_CREDENTIALS_DENIED] * 4
+        assert us.sign_ins.sts_calls == 1 + WITNESSES + 3, "the others are not asked again at once"
         server.set_plan([])
-        assert await signed_in(us, 15) == "signed in"
+        assert await signed_in(us, 5) == "signed in"
         clock.epoch = START + 60
-        server.set_plan([DENIED])
-        assert await signed_in(us, 0) == "AccessDenied", "others can be assumed: this one's fault again"
+        server.set_plan([Rule(DENIAL, Match(operation="AssumeRole", role=arn(0)))])
+        assert await signed_in(us, 0) == "AccessDenied", "another role is granted: this one's fault again"
+
+
+async def test_a_role_that_is_denied_alone_is_at_fault(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        server.add_role(arn(1), external_id="acme-ext-7Pq2")
+        know(us, 0, 1)
+        assert await signed_in(us, 0) == "AccessDenied"
+        assert us.sign_ins.sts_calls == 3, "denied, the other granted, denied again"
+
+
+async def test_a_right_that_comes_back_between_two_answers_leads_to_a_session(
+    base_credentials: tuple[str, str],
+) -> None:
+    async with world(base_credentials) as (us, server):
+        for number in range(2):
+            server.add_role(arn(number), external_id="acme-ext-7Pq2")
+        know(us, 0, 1)
+        server.set_plan([Rule(DENIAL, ON_ASSUME, Times(1))])
+        assert await signed_in(us, 0) == "signed in"
+
+
+async def test_a_role_without_another_is_at_fault(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, _):
+        know(us, 0)
+        assert await signed_in(us, 0) == "AccessDenied"
+        assert us.sign_ins.sts_calls == 1
+
+
+async def test_a_witness_without_an_answer_tells_nothing(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        know(us, 0, 1)
+        busy = CallError(503, "ServiceUnavailable", "busy")
+        server.set_plan([Rule(busy, Match(operation="AssumeRole", role=arn(1)))])
+        assert await signed_in(us, 0) == "ServiceUnavailable", "the sign-in is tried again"
 
 
 BARE_403 = Rule(CallError(403, body="html"), Match(operation="PutEvents"))

@@ -175,10 +175,10 @@ EVENTBRIDGE: Final = (
     ),
     mutant(
         "blame each customer for our identity that may assume no role",
-        "eventbridge.sign_in:DeniedRoles.are_ours",
-        "len(self._lately) >= ROLES and",
-        "False and",
-        needs=["lose_own_credentials"],
+        "eventbridge.sign_in:SignInService._doubt",
+        'if answer.code != "AccessDenied":\n            return answer',
+        'if answer.code == "AccessDenied":\n            return None',
+        needs=["forbid_roles?at=15&secs=90", "roll_fleet?at=16&pause=1&grace_secs=3"],
     ),
     mutant(
         "never renew a refused session",

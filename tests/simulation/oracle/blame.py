@@ -103,7 +103,7 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
         return "" if _ever_refused(story, copy) else "AWS never refused this destination"
     faults = {entry.fault for entry in call.entries if entry.key == event.idempotency_key} | {call.fault}
     if "ours" in faults:
-        return f"the cause was ours in the call {call.request_id}"
+        return "" if _looks_like_the_roles(story, call) else f"the cause was ours in the call {call.request_id}"
     own = [entry for entry in call.entries if entry.key == event.idempotency_key]
     if own and all(entry.is_taken_despite(headers.error_code) for entry in own) and call.fault is None:
         return f"the bus took it in the call {call.request_id}"
@@ -111,6 +111,21 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
         return f"the cause could pass in the call {call.request_id}"
     is_of_batch = call.fault == "producer" and len(call.entries) > 1 and call.api == "PutEvents"
     return f"it was refused together with others in the call {call.request_id}" if is_of_batch else ""
+
+
+def _looks_like_the_roles(story: Deliveries, call: Call) -> bool:
+    """Whether nothing tells a worker that our identity, and not this role, is to blame for a denial.
+
+    AWS's answer does not say so. Another customer's role does, if there is one.
+    """
+    if call.api != "AssumeRole" or call.code != "AccessDenied":
+        return False
+    roles = story.documents.certain_roles(call.at, story.reader(call.host, call.at, call.at))
+    return all(_account_of(role) == _account_of(call.target) for role in roles)
+
+
+def _account_of(arn: str) -> str:
+    return arn.split(":")[4]
 
 
 def _suspended(story: Deliveries, copy: CopySeen) -> str:
@@ -130,7 +145,10 @@ def _suspended(story: Deliveries, copy: CopySeen) -> str:
 def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
     """Whether AWS refused a call for the destination before, for the customer's sake, or it had no usable document."""
     destination, at = copy.headers.destination or "", copy.written.at
-    if any(one <= at for one in story.refusals.get(story.documents.group(destination), ())):
+    group = story.documents.group(destination)
+    if any(one <= at for one in story.refusals.get(group, ())):
+        return True
+    if any(call.at <= at and _looks_like_the_roles(story, call) for call in story.calls_of.get(group, ())):
         return True
     return story.documents.was_unusable(destination, at, Reader(story.first_seen.get(copy.written.host, at)))
 

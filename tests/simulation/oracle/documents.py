@@ -136,6 +136,15 @@ class Documents:
         versions = [one for name in self._states for one in self._versions(name, since, until)]
         return {one.access_key for one in versions if one is not None and self.group(one.destination) == group}
 
+    def certain_roles(self, at: float, reader: Reader) -> set[str]:
+        """The roles that this worker certainly knew of enabled destinations at a time."""
+        found: set[str] = set()
+        for name in self._states:
+            versions = self._versions(name, at - reader.stale_secs, at, reader)
+            roles = {one.role if one is not None and one.is_enabled and one.is_usable else "" for one in versions}
+            found |= roles if len(roles) == 1 else set()
+        return found - {""}
+
     def call_limits(self, group: str, default: int) -> list[int]:
         """The most calls in flight that documents ever allowed each destination of a group."""
         found: dict[str, int] = {}

@@ -6,7 +6,7 @@ from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
 from tests.simulation.oracle.evidence import Written
-from tests.simulation.oracle.told import EPOCH_MS, Told, event_value
+from tests.simulation.oracle.told import BUS, EPOCH_MS, ROLE, Told, event_value
 
 
 def wrong(told: Told) -> list[str]:
@@ -233,3 +233,27 @@ def test_a_wait_that_is_our_fault_is_no_age() -> None:
     assert found.endswith("it waited on a retry topic for a cause of ours, and that wait counts for its age")
     told.copy(1_001.5, event, error_code="ServiceUnavailable", first_attempt_at_ms=first)
     assert wrong(told) == [], "the letter may come from this copy, which was read twice"
+
+
+def denied_role(told: Told, event: Written) -> None:
+    """Our identity may assume no role, and a worker blames the customer."""
+    call = told.call(1_001.0, api="AssumeRole", target=ROLE, status=403, fault="ours", code="AccessDenied")
+    told.copy(1_002.0, event, "blocked", error_code="AccessDenied", request_id=call.request_id)
+    told.copy(1_003.0, event, "suspended", error_code="DestinationSuspended")
+
+
+def test_a_denied_role_may_be_blamed_when_there_is_no_other() -> None:
+    told, event = world()
+    denied_role(told, event)
+    assert wrong(told) == []
+
+
+def test_the_role_of_another_account_tells_that_our_identity_is_to_blame() -> None:
+    told, event = world()
+    other = {"mode": "ASSUME_ROLE", "roleArn": "arn:aws:iam::999999999999:role/Writer", "externalId": "external-2"}
+    told.document(name="dst_two", customerExternalId="acct_two", busArn=BUS.replace("123456789012", "999999999999"),
+                  auth=other)  # fmt: skip
+    denied_role(told, event)
+    blocked, suspended = wrong(told)
+    assert "the cause was ours in the call" in blocked
+    assert "AWS never refused this destination" in suspended
