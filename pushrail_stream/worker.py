@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.clock import SteadyClock
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
@@ -67,14 +67,6 @@ _NO_VENDOR: Final = (
 )
 
 
-class WallClock:
-    """The system's clock."""
-
-    def now_ms(self) -> int:
-        """Epoch milliseconds."""
-        return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A running worker."""
@@ -106,7 +98,7 @@ async def run_worker(
     caveats = await _check(settings, kafka)
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, kafka, log, directory, stack)
-        stats = _Statistics(clients, WallClock())
+        stats = _Statistics(clients, SteadyClock())
         identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
         log = log.bind(worker_id=identity.id)
         link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
@@ -277,7 +269,7 @@ class _Running:
 class _Statistics:
     """Takes the worker's statistics. Implements `pipeline.stats.StatsSource`."""
 
-    def __init__(self, clients: _Clients, clock: WallClock) -> None:
+    def __init__(self, clients: _Clients, clock: SteadyClock) -> None:
         self.clock = clock
         self.running: _Running | None = None
         self._clients = clients

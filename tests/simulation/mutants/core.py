@@ -197,6 +197,18 @@ MUTANTS: Final = (
         ],
     ),
     mutant(
+        "follow each jump of the machine's clock",
+        "clock:SteadyClock.now_ms",
+        "elif now - self._began_at >= _NEW_SECS:",
+        "elif False:",
+        needs=[
+            "settings?delivery.max_age_secs=86400&delivery.hold_secs=5",
+            "jump_clock?at=75&worker=0&secs=90000&back_secs=40",
+            "regional_outage?at=60&kind=connection_refused&region=us-east-1&secs=50",
+            "regional_outage?at=60&kind=connection_refused&region=eu-west-1&secs=50",
+        ],
+    ),
+    mutant(
         "give each retry the first retry topic",
         "core.retry:move_on",
         "policy.tiers[min(state.tier, len(policy.tiers) - 1)]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
-from tests.simulation.oracle.evidence import Written
+from tests.simulation.oracle.evidence import Disturbance, Written
 from tests.simulation.oracle.told import BUS, EPOCH_MS, ROLE, Told, event_value
 
 
@@ -257,3 +257,15 @@ def test_the_role_of_another_account_tells_that_our_identity_is_to_blame() -> No
     blocked, suspended = wrong(told)
     assert "the cause was ours in the call" in blocked
     assert "AWS never refused this destination" in suspended
+
+
+def test_a_jump_of_a_clock_expires_nothing() -> None:
+    told, event = world()
+    told.refused(500.0, told.event(499.0, 9), fault="moment")
+    told.copy(1_060.0, event, "expired")
+    told.evidence.disturbances.append(Disturbance(1_050.0, 1_100.0, "clock", "worker-1"))
+    assert len(wrong(told)) == 1
+    told.evidence.disturbances.append(Disturbance(450.0, 490.0, "clock", "worker-1"))
+    assert len(wrong(told)) == 1
+    told.evidence.disturbances.append(Disturbance(530.0, 590.0, "clock", "worker-1"))
+    assert wrong(told) == [], "the worker had just begun"
