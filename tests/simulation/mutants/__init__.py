@@ -18,5 +18,3 @@ ROOMS: Final[Mapping[str, tuple[Mutant, ...]]] = {
     "operations": operations.MUTANTS,
 }
 MUTANTS: Final = tuple(mutant for room in ROOMS.values() for mutant in room)
-UNFOUND: Final[frozenset[str]] = frozenset()
-"""Mutants that no story has found yet: an assertion or a trouble is missing, or their stories are too seldom."""

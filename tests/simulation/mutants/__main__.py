@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Final
 
-from tests.simulation.mutants import ROOMS, UNFOUND
+from tests.simulation.mutants import ROOMS
 from tests.simulation.mutants.hunt import Found, Hunt
 from tests.simulation.pool import Pool
 from tests.simulation.runner import say
@@ -28,17 +28,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, metavar="SEED", help="the first seed (default: 1)")
     parser.add_argument("--room", action="append", choices=list(ROOMS), help="only the mutants of this room")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the mutants with this text in their name")
-    parser.add_argument("--unfound", action="store_true", help="search for those that no story has found yet")
     parser.add_argument("--jobs", type=int, default=0, help="processes (default: one for each processor)")
     parser.add_argument("--story", default=STORY, help=argparse.SUPPRESS)
     given = parser.parse_args()
     rooms = {room: mutants for room, mutants in ROOMS.items() if room in (given.room or ROOMS)}
-    chosen = [
-        (room, one)
-        for room, mutants in rooms.items()
-        for one in mutants
-        if given.only in one.name and (one.name in UNFOUND) == given.unfound
-    ]
+    chosen = [(room, one) for room, mutants in rooms.items() for one in mutants if given.only in one.name]
     begun = time.monotonic()
     with Pool.open(story=given.story, jobs=given.jobs) as pool:
         hunt = Hunt(pool, range(given.first, given.first + given.seeds), given.story)
@@ -52,7 +46,6 @@ def main() -> int:
         "mutants": len(found),
         "found": len(found) - len(survivors),
         "survived": survivors,
-        "unfound_so_far": sorted(UNFOUND),
         "most_seeds": max((one.seeds for one in found), default=0),
         "seeds_allowed": given.seeds,
         "stories": hunt.stories,
