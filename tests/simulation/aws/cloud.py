@@ -40,7 +40,8 @@ _SERVICES: Final[dict[Api, str]] = {
     "GenerateDataKey": "kms",
 }
 """The name by which a signature is scoped."""
-_NO_ANSWER: Final = Answer(200, (), b"")
+_OK: Final = 200
+_NO_ANSWER: Final = Answer(_OK, (), b"")
 """The answer that a proxy garbles when AWS never got the request."""
 
 
@@ -178,7 +179,7 @@ class Cloud:
         self._count(fault.kind, call)
         call.blame = call.blame or "aws"
         if fault.kind == "garbled_after":
-            return self._garble(fault, answer, call, with_ids=True)
+            return self._garble(fault, answer, call, with_ids=answer.status == _OK)
         reaction = spoil(fault.kind, self._wire(answer, call), self.state.dice)
         if not reaction.pieces:
             call.status = 0

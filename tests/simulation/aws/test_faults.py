@@ -21,7 +21,7 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from tests.simulation.aws.cloud import Cloud
 from tests.simulation.aws.faults import CALL_ERRORS, ENTRY_ERRORS, STAGES, Fault
 from tests.simulation.aws.one_host import OneHost
-from tests.support.eventbridge_world import ASSUME, GOOD_KEY, to
+from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, to
 
 IS_ANSWERED = {"interim", "surplus"}
 """Kinds of fault that a good client does not notice."""
@@ -106,6 +106,18 @@ def test_a_refused_call_has_the_blame_that_the_product_gives(code: str) -> None:
                 raise AssertionError(f"{code}: {other}")
 
     put_with(Fault(f"call:{code}"), check)
+
+
+def test_a_garbled_refusal_confirms_no_entry() -> None:
+    async def story(us: EventBridge, cloud: Cloud) -> None:
+        cloud.accounts.delete_key(KEY)
+        for _ in range(200):
+            cloud.faults.set([Fault("garbled_after")])
+            reply = await us.put(to(GOOD_KEY), refreshed=True)
+            if not isinstance(reply.verdict, Refresh | Split | TooLarge):
+                assert Delivered not in kinds(reply), cloud.calls[-1].fault
+
+    OneHost().run(story)
 
 
 def test_a_check_that_aws_did_not_carry_out_names_its_bus() -> None:
