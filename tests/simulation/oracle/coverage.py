@@ -44,7 +44,8 @@ class Coverage:
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
         self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
         self._restarts: dict[Partition, list[float]] = defaultdict(list)
-        self._lost: dict[tuple[Partition, str], list[float]] = defaultdict(list)
+        self._given_up: dict[tuple[Partition, str], list[tuple[float, bool]]] = defaultdict(list)
+        """By partition and host: the times at which it gave the partition up, and whether it had lost it."""
         self._of: dict[str, list[Disturbance]] = {}
         self._straying: dict[str, Periods] = {}
         self._read_signals(evidence)
@@ -59,16 +60,20 @@ class Coverage:
                 case PartitionsAssigned(partitions):
                     for partition, _ in partitions:
                         self._owners[partition].append(_Owner(at, host))
-                case PartitionsRevoked(partitions, lost=True):
-                    for partition in partitions:
-                        self._lost[partition, host].append(at)
-                    self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
+                case PartitionsRevoked():
+                    self._note_revoked(at, host, signal)
                 case PartitionRestarted(partition) if any(at - _REMEMBERED_SECS <= one <= at for one in lost_at):
                     self._restarts[partition].append(at)
                 case CommitFailed():
                     self._losses.append(Disturbance(at - _NOTICE_SECS, at, "commit", host))
                 case _:
                     pass
+
+    def _note_revoked(self, at: float, host: str, signal: PartitionsRevoked) -> None:
+        for partition in signal.partitions:
+            self._given_up[partition, host].append((at, signal.lost))
+        if signal.lost:
+            self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
 
     def covers(self, one: Written, at: float) -> bool:
         """Whether a worker that started at this moment would have known that this record was settled."""
@@ -83,12 +88,16 @@ class Coverage:
 
         The partition got another owner before a commit covered the record, and that because of a disturbance.
         """
-        owners = self._owners.get(_partition_of(one), [])
-        index = bisect_right(owners, at, key=lambda owner: owner.at)
-        following = owners[index] if index < len(owners) else None
+        following = self._following(one, at)
         if following is None or self.covers(one, following.at):
             return None
         return next((loss for loss in self._losses_of(host) if at <= loss.until and loss.at <= following.at), None)
+
+    def _following(self, one: Written, at: float) -> _Owner | None:
+        """The next owner of the record's partition after a time."""
+        owners = self._owners.get(_partition_of(one), [])
+        index = bisect_right(owners, at, key=lambda owner: owner.at)
+        return owners[index] if index < len(owners) else None
 
     def is_stray(self, one: Written, at: float, host: str) -> bool:
         """Whether another worker owned the record's partition at this time, and a disturbance kept this one from it."""
@@ -98,15 +107,21 @@ class Coverage:
         self._losses_of(host)
         return is_others and at in self._straying[host]
 
-    def lost_in_flight(self, one: Written, at: float, host: str) -> float | None:
-        """The time at which this worker lost the record's partition, if its act at ``at`` may have begun before that.
+    def left_in_flight(self, one: Written, at: float, host: str, *, is_copy: bool) -> float | None:
+        """The time at which this worker gave the record's partition up, if its act at ``at`` may be from before that.
 
-        A call or a write that is in flight then goes on, and the partition's next owner, perhaps the same worker, reads
-        the record again. None when a commit covered it.
+        A worker that loses a partition waits for nothing. Otherwise it waits for calls, and for copies unless Kafka
+        takes none. An act in flight then goes on, and the partition's next owner, perhaps the same worker, reads the
+        record again. None when that one knew by a commit that the record was settled.
         """
-        for lost_at in reversed(self._lost.get((_partition_of(one), host), [])):
-            if lost_at < at <= lost_at + _NOTICE_SECS and one.visible_at < lost_at:
-                return None if self.covers(one, lost_at) else lost_at
+        self._losses_of(host)
+        for left_at, is_lost in reversed(self._given_up.get((_partition_of(one), host), [])):
+            is_possible = is_lost or (is_copy and left_at in self._straying[host])
+            if is_possible and left_at < at <= left_at + _NOTICE_SECS:
+                following = self._following(one, left_at)
+                return (
+                    left_at if one.visible_at < left_at and following and not self.covers(one, following.at) else None
+                )
         return None
 
     def restarts_of(self, one: Written) -> list[float]:

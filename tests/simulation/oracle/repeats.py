@@ -8,7 +8,8 @@ A delivery ends in one arrival or one dead letter. It may end once more for each
 * The acknowledgement of a copy was lost: Kafka has the copy, and the worker writes it again.
 * It arrived, or was copied, while no commit covered the record that it came from, and then its worker was killed, was
   dropped by its group, or could not commit. The next owner of the partition reads that record again.
-* A call or a copy was in flight when its worker lost the partition, and the next owner reads that record again.
+* A call or a copy was in flight when its worker lost the partition, or a copy that Kafka did not take in time when it
+  gave the partition back. The next owner reads that record again.
 * An operator moved the group back, replayed it, or the topic's log was cut off, so that records are read again.
 
 A rebalance, a stop and a start have no repeats: workers drain, and commit what has settled. So up to every moment,
@@ -91,23 +92,23 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         sources = _sources(twins, copies, arrival.at)
         stray = _is_stray(coverage, sources, arrival.at, arrival.call.host)
         yield _Act(arrival.at, 1, stray, after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
-    yield from _lost_acts(story, coverage, twins, copies, (value, group))
+    yield from _left_acts(story, coverage, twins, copies, (value, group))
 
 
-def _lost_acts(
+def _left_acts(
     story: Deliveries, coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], arrived: tuple[bytes, str]
 ) -> Iterator[_Act]:
-    """The losses of partitions while a call or a copy was in flight: each allows one end for each record."""
-    acts = [(arrival.at, arrival.call.host) for arrival in story.arrivals.get(arrived, ())]
-    acts += [(copy.written.at, copy.written.host) for copy in copies]
-    lost = {
-        (id(one), lost_at)
-        for at, host in acts
+    """The ends of ownerships while a call or a copy was in flight: each allows one end for each record."""
+    acts = [(arrival.at, arrival.call.host, False) for arrival in story.arrivals.get(arrived, ())]
+    acts += [(copy.written.at, copy.written.host, True) for copy in copies]
+    left = {
+        (id(one), left_at)
+        for at, host, is_copy in acts
         for one in _sources(twins, copies, at)
-        if (lost_at := coverage.lost_in_flight(one, at, host)) is not None
+        if (left_at := coverage.left_in_flight(one, at, host, is_copy=is_copy)) is not None
     }
-    for _, lost_at in lost:
-        yield _Act(lost_at, 0, 1, 0, f"read again {lost_at:.3f} (lost)")
+    for _, left_at in left:
+        yield _Act(left_at, 0, 1, 0, f"read again {left_at:.3f} (in flight)")
 
 
 def _copy_acts(

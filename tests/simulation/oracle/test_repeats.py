@@ -70,15 +70,33 @@ def test_a_commit_before_the_loss_allows_nothing() -> None:
     assert len(repeats(told)) == 1
 
 
-def lose_partition(told: Told, at: float) -> None:
-    """The worker loses the partition, which no other worker gets."""
-    signal = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
+def leave_partition(told: Told, at: float, *, lost: bool) -> None:
+    """The worker gives the partition up, and no other worker gets it."""
+    signal = PartitionsRevoked((Partition(EVENTS, 0),), lost=lost, dropped=0)
     told.evidence.signals[1:] = [SignalSeen(at, WORKER, signal)]
+
+
+def test_a_copy_that_kafka_did_not_take_before_the_partition_left_is_repeated_once() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    told.assign(999.0, WORKER)
+    leave_partition(told, 1_006.0, lost=False)
+    told.assign(1_007.0)
+    told.call(1_008.0, event, host="worker-2")
+    told.assign(1_015.0, WORKER)
+    told.copy(1_020.0, event)
+    told.call(1_031.0, event)
+    assert len(repeats(told)) == 1
+    disturb(told, "kafka", 1_001.0, 1_015.0)
+    assert repeats(told) == []
+    told.call(1_032.0, event)
+    assert len(repeats(told)) == 1
 
 
 def test_an_end_in_flight_when_the_partition_was_lost_is_repeated_once() -> None:
     told, event = arrived()
-    lose_partition(told, 1_000.5)
+    leave_partition(told, 1_000.5, lost=True)
     told.assign(1_000.6, WORKER)
     told.copy(1_005.0, event, "suspended")
     assert repeats(told) == []
@@ -88,7 +106,7 @@ def test_an_end_in_flight_when_the_partition_was_lost_is_repeated_once() -> None
 
 def test_an_end_after_a_loss_needs_a_record_from_before_it() -> None:
     told, event = arrived()
-    lose_partition(told, 999.5)
+    leave_partition(told, 999.5, lost=True)
     told.copy(1_005.0, event, "suspended")
     assert len(repeats(told)) == 1
 
