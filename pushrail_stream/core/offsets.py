@@ -78,8 +78,8 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_ahead", "_gaps", "_known", "_next", "_span", "_started", "epoch", "is_lost", "is_replaced", "is_revoked",
-        "open_bytes", "open_records", "read_to", "topic",
+        "_ahead", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "epoch", "is_lost", "is_replaced",
+        "is_revoked", "open_bytes", "open_records", "read_to", "topic",
     )  # fmt: skip
 
     def __init__(self, committed: Committable | None = None, topic: TopicIdentity | None = None) -> None:
@@ -106,6 +106,7 @@ class OffsetTracker:
         """Whether the partition is being revoked."""
         self.is_lost = False
         """Whether the partition was lost, so that nothing of it will be committed any more."""
+        self._kept_below = 0
         self.is_replaced = False
         """Whether Kafka may no longer have the open records, so that each must be settled and none abandoned."""
 
@@ -223,6 +224,16 @@ class OffsetTracker:
             self.read_to = max(self.read_to, offset)
             while self._known and self._known[0] < offset:
                 self._known.popleft()
+
+    def replace(self, kept_below: int) -> None:
+        """Leave the partition to another tracker. Kafka still has the records below ``kept_below``, but no others."""
+        self.is_replaced, self._kept_below = True, kept_below
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether this tracker was replaced and has an open record that Kafka still has: no commit may pass it."""
+        is_open = bool(self._span) and self._span[0].offset < self._kept_below
+        return is_open or any(begun.is_open for offset, begun in self._ahead.items() if offset < self._kept_below)
 
     def revoke(self, *, is_lost: bool = False) -> None:
         """Begin to revoke the partition. No delivery starts any more, but those in flight may settle."""

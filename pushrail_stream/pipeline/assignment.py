@@ -228,7 +228,7 @@ class Assignment:
             tracker = trackers.get(partition)
             if tracker is not None:
                 if record.offset < tracker.read_to:
-                    tracker = self._replace(partition, tracker.topic, "went_back")
+                    tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
                 if record.leader_epoch != tracker.epoch:
                     tracker.meet_epoch(record.leader_epoch, record.offset)
                 tracker.read_to = record.offset + 1
@@ -267,15 +267,17 @@ class Assignment:
             or tracker.open_bytes >= self._limits.partition_max_bytes * share
         )
 
-    def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
-        """Replace the tracker of a partition whose old offsets are of other records now.
+    def _replace(
+        self, partition: Partition, topic: TopicIdentity | None, why: RestartReason, kept_below: int = 0
+    ) -> OffsetTracker:
+        """Replace the tracker of a partition whose old offsets, from ``kept_below`` on, are of other records now.
 
-        Kafka may no longer have the open records. Their deliveries continue, or move to a retry topic when the
-        partition is revoked. Records that Kafka still has are delivered again.
+        Kafka no longer has those records. The open deliveries continue, or move to a retry topic when the partition is
+        revoked. While one of a record below is open, nothing is committed: the new tracker does not know of it.
         """
         self._early.begin_all(partition)
         old = self._trackers[partition]
-        old.is_replaced = True
+        old.replace(kept_below)
         self._replaced.append((partition, old))
         self._observe(PartitionRestarted(partition, why, old.read_to or None))
         new = self._trackers[partition] = OffsetTracker(topic=topic)
@@ -318,11 +320,11 @@ class Assignment:
     def _uncommitted(
         self, trackers: Mapping[Partition, OffsetTracker], *, forget: bool
     ) -> Sequence[tuple[Partition, Committable]]:
-        uncommitted = []
+        uncommitted, held = [], {partition for partition, tracker in self._replaced if tracker.holds_back}
         for partition, tracker in trackers.items():
             last = self._committed.pop(partition, None) if forget else self._committed.get(partition)
             released = tracker.committable()
-            if released is not None and (fitting := self._fitting(released)) != last:
+            if partition not in held and released is not None and (fitting := self._fitting(released)) != last:
                 uncommitted.append((partition, fitting))
         return uncommitted
 

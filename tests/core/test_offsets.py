@@ -501,3 +501,27 @@ def test_the_map_of_all_that_begins_ahead_fits(seed: int, head: int) -> None:
     text = encode_metadata(head, settled, TOPIC)
     assert decode_settled(Committable(head, text)) == settled, "also when it does not compress"
     assert len(text) <= MAX_METADATA_CHARS
+
+
+def test_a_replaced_tracker_holds_commits_back_while_a_record_below_the_cut_is_open() -> None:
+    tracker = OffsetTracker(Committable(0, ""))
+    pending = [tracker.track(offset, 1, 1) for offset in (0, 1, 2)]
+    assert not tracker.holds_back
+    tracker.replace(1)
+    assert tracker.holds_back
+    for one in pending[:1]:
+        assert one is not None
+        one.settle()
+    assert not tracker.holds_back, "Kafka has lost the others"
+
+
+def test_so_does_one_with_a_record_ahead_of_its_turn() -> None:
+    tracker = OffsetTracker(Committable(0, ""))
+    begun = tracker.track_ahead(5, 1, 0)
+    assert begun is not None
+    tracker.replace(5)
+    assert not tracker.holds_back
+    tracker.replace(6)
+    assert tracker.holds_back
+    begun.settle()
+    assert not tracker.holds_back

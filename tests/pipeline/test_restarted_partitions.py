@@ -103,6 +103,23 @@ async def test_an_earlier_offset_restarts_the_partition() -> None:
 
 
 @in_virtual_time
+async def test_no_commit_passes_an_open_record_below_the_cut() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 2.0
+    async with world.worker() as worker:
+        await worker.feed_until(1, *records(range(25)))
+        assert worker.commit() == {P0: 0}
+        worker.feed(*records(range(20, 22)))
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 25)]
+        assert worker.commit() == {}
+        await worker.at(5)
+        assert world.bus.arrived["dst_acme"] == [str(n) for n in range(20)]
+        assert worker.commit() == {P0: 20}, "all below the cut have settled"
+        await worker.at(7)
+        assert worker.commit() == {P0: 22}
+
+
+@in_virtual_time
 async def test_open_deliveries_of_a_recreated_topic_end() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD

@@ -178,6 +178,17 @@ MUTANTS: Final = (
         needs=["elect_unclean"],
     ),
     mutant(
+        "commit past the open records of a log that was cut off",
+        "pipeline.assignment:Assignment._uncommitted",
+        "if tracker.holds_back",
+        "if False",
+        needs=[
+            "settings?delivery.hold_secs=30",
+            "elect_unclean?topic=pushrail.events&lost=1",
+            "trouble_of_one_account?kind=hang&share=1.0&secs=60",
+        ],
+    ),
+    mutant(
         "drop the early records of a recreated retry topic",
         "pipeline.assignment:Assignment._replace",
         "self._early.begin_all(partition)",
