@@ -25,17 +25,19 @@ def find_swallowed(story: Deliveries) -> Iterator[Violation]:
         if call.api in {"PutEvents", "DescribeEventBus"}:
             calls[call.host, call.target].append(call)
     for (host, bus), made in calls.items():
-        if (at := _unnoticed(made)) is not None:
+        if (at := _unnoticed(story, bus, made)) is not None:
             yield Violation(ASSERTION, f"{host} goes on to send to {bus} at {at:.3f}, which does not exist", at)
         elif (at := _unasked(made)) is not None:
             yield Violation(ASSERTION, f"{host} sends to {bus} until {at:.3f}, and never asked whether it exists", at)
 
 
-def _unnoticed(calls: list[Call]) -> float | None:
+def _unnoticed(story: Deliveries, bus: str, calls: list[Call]) -> float | None:
     """The time of an entry that vanished after a check had told that the bus does not exist.
 
-    A later check tells the worker otherwise when its answer says so, is garbled, or denies the right to ask.
+    A later check tells the worker otherwise when its answer says so, is garbled, or denies the right to ask. A worker
+    forgets the bus when its owner's document no longer names it, is disabled or deleted.
     """
+    partings = story.documents.partings(bus)
     told_at: float | None = None
     for call in calls:
         if call.api == "DescribeEventBus" and call.answered_at is not None:
@@ -43,8 +45,10 @@ def _unnoticed(calls: list[Call]) -> float | None:
                 told_at = call.answered_at
             elif call.is_garbled or call.status == 200 or call.code == "AccessDeniedException":
                 told_at = None
-        elif call.api == "PutEvents" and told_at is not None and _swallowed(call) and call.at > told_at + _MARGIN_SECS:
-            return call.at
+        elif told_at is not None and _swallowed(call) and call.at > told_at + _MARGIN_SECS:
+            since = told_at - story.stale_secs(told_at, call.at)
+            if not any(since <= parted_at <= call.at for parted_at in partings):
+                return call.at
     return None
 
 

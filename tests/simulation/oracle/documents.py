@@ -7,6 +7,7 @@ use. So each question has a period, and two answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, final
 
 import orjson
@@ -144,6 +145,16 @@ class Documents:
             roles = {one.role if one is not None and one.is_enabled and one.is_usable else "" for one in versions}
             found |= roles if len(roles) == 1 else set()
         return found - {""}
+
+    def partings(self, bus: str) -> list[float]:
+        """The times at which an enabled document of the bus's owner ceased to name this bus."""
+        found = []
+        for states in self._states.values():
+            for before, after in pairwise(states):
+                users = {one.owner for one in before.versions if one is not None and one.is_enabled and one.bus == bus}
+                still = {one.owner for one in after.versions if one is not None and one.is_enabled and one.bus == bus}
+                found += [after.since] * bool(users - still)
+        return found
 
     def call_limits(self, group: str, default: int) -> list[int]:
         """The most calls in flight that documents ever allowed each destination of a group."""

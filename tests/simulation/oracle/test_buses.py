@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.oracle.buses import find_swallowed
 from tests.simulation.oracle.evidence import Written
-from tests.simulation.oracle.told import Told
+from tests.simulation.oracle.told import BUS, Told
 
 GONE: Final = "ResourceNotFoundException"
 
@@ -70,6 +70,25 @@ def test_a_later_check_may_tell_otherwise(code: str, more: dict[str, Any], is_to
     ask(told, 1_060.0, code, **more)
     swallow(told, 1_130.0, event)
     assert (wrong(told) == []) is is_told_otherwise
+
+
+@pytest.mark.parametrize(
+    ("change", "is_forgotten"),
+    [
+        ({"customerExternalId": "acct_two"}, True),
+        ({"enabled": False}, True),
+        ({"content": None}, True),
+        ({"busArn": BUS.replace("/one", "/two")}, True),
+        ({"eventTypes": ["order.*"]}, False),
+    ],
+)
+def test_a_worker_forgets_a_bus_that_its_document_left(change: dict[str, Any], is_forgotten: bool) -> None:  # noqa: FBT001
+    told, event = world()
+    ask(told, 1_000.0, GONE)
+    told.document(1_060.0, **change)
+    told.document(1_120.0)
+    swallow(told, 1_130.0, event)
+    assert (wrong(told) == []) is is_forgotten
 
 
 def test_a_worker_that_never_asks_is_found() -> None:
