@@ -56,6 +56,7 @@ def test_odd_headers_are_kept_unchanged(real_kafka: str) -> None:
         assert producer.flush(30) == 0
         [record] = read(real_kafka, topic)
     assert (record.key, record.value, record.headers) == (None, None, odd)
+    assert record.leader_epoch == 0
 
 
 def test_a_record_has_its_leader_epoch_if_the_broker_tells_it() -> None:
