@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from pushrail_stream.core.signals import PartitionsRevoked
 from pushrail_stream.observe.worker_record import WorkerRecord
 from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.evidence import Violation, WorkerEnd
@@ -64,18 +65,29 @@ def _open(ledger: Mapping[str, int]) -> Iterator[str]:
 def _differences(story: Deliveries, end: WorkerEnd, ledger: Mapping[str, int]) -> Iterator[str]:
     """Columns that differ from what buses and Kafka saw of this worker. Its host runs nothing else."""
     seen: dict[str, int] = defaultdict(int)
+    unsure: dict[str, int] = defaultdict(int)
     calls = [call for call in story.evidence.calls if call.host == end.host and call.answered_at is not None]
-    unsure = 0
     for call in calls:
         seen["delivered"] += call.entries_taken
-        unsure += call.entries_taken if story.is_overslept(call) else 0
+        unsure["delivered"] += call.entries_taken if story.is_overslept(call) else 0
     may_differ = any(call.is_garbled or any(entry.is_swallowed for entry in call.entries) for call in calls)
     columns = [] if may_differ else ["delivered"]
     copies = [copy for copy in story.copies if copy.written.host == end.host]
     if all(copy.written.acknowledged_at is not None for copy in copies):  # otherwise a copy may count or not
         columns += ["dead_lettered", "moved_to_retry"]
+        given_back_at = _given_back_at(story, end.host)
         for copy in copies:
-            seen["dead_lettered" if copy.is_dead else "moved_to_retry"] += 1
+            column = "dead_lettered" if copy.is_dead else "moved_to_retry"
+            seen[column] += 1
+            unsure[column] += (copy.written.acknowledged_at or 0.0) > given_back_at
     for column in columns:
-        if not 0 <= seen[column] - ledger[column] <= (unsure if column == "delivered" else 0):
+        if not 0 <= seen[column] - ledger[column] <= unsure[column]:
             yield f"{column} is {ledger[column]}, and the world saw {seen[column]}"
+
+
+def _given_back_at(story: Deliveries, host: str) -> float:
+    """The time at which a worker gave its last partitions back: it no longer waits for copies in flight."""
+    times = [
+        seen.at for seen in story.evidence.signals if seen.host == host and isinstance(seen.signal, PartitionsRevoked)
+    ]
+    return max(times, default=float("inf"))

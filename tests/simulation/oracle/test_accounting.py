@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import PartitionsRevoked
 from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.stats import WorkerStats
 from tests.simulation.oracle.accounting import find_imbalance
-from tests.simulation.oracle.evidence import Disturbance, WorkerEnd
-from tests.simulation.oracle.told import WORKER, Told, delivered
+from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
+from tests.simulation.oracle.told import EVENTS, WORKER, Told, delivered
 
 LEDGER = {"begun": 1, "delivered": 1, "dead_lettered": 0, "moved_to_retry": 0, "skipped": 0, "dropped": 0}
 COUNTS = {
@@ -84,6 +86,18 @@ def test_a_copy_without_an_acknowledgement_may_count_or_not() -> None:
         ledger = LEDGER | {"begun": 1 + moved, "moved_to_retry": moved}
         told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=ledger))
     assert imbalance(told) == []
+
+
+def test_a_copy_that_kafka_took_after_the_last_partitions_were_given_back_may_count_or_not() -> None:
+    told, event = delivered()
+    told.copy(1_500.0, event, "blocked")
+    told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "stopped", ledger=LEDGER | {"begun": 1}))
+    assert imbalance(told) == ["worker w ended at 2000.000: dead_lettered is 0, and the world saw 1"]
+    revoked = PartitionsRevoked((Partition(EVENTS, 0),), lost=False, dropped=0)
+    told.evidence.signals.append(SignalSeen(1_400.0, WORKER, revoked))
+    assert imbalance(told) == []
+    told.evidence.signals.append(SignalSeen(1_600.0, WORKER, revoked))
+    assert len(imbalance(told)) == 1
 
 
 def test_a_garbled_answer_may_count_or_not() -> None:
