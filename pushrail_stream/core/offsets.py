@@ -63,6 +63,11 @@ class PendingRecord:
             return False
         return tracker.is_lost or (tracker.is_revoked and not self._is_shared)
 
+    @property
+    def has_next_owner(self) -> bool:
+        """Whether the partition was revoked, and its next owner can read the record again."""
+        return self._tracker.is_revoked and not self._tracker.is_replaced
+
     def settle(self) -> None:
         """Settle one delivery of the record. To settle more deliveries than there are is a bug and raises."""
         if not self.is_open:

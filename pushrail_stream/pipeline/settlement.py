@@ -187,7 +187,8 @@ class Settlement:
     async def _write(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
         """Write a copy until Kafka acknowledges it, and settle its delivery then.
 
-        When Kafka refuses it and the partition was revoked, it is left to the partition's next owner.
+        When Kafka refuses it and the partition was revoked, it is left to the partition's next owner. When the topic
+        was created again, no next owner can read its record, and it is written again.
         """
         topic, record, headers, failures = copy.tier.topic if copy.tier else self._dlq, copy.record, copy.headers(), 0
         while True:
@@ -198,7 +199,7 @@ class Settlement:
                 failures += 1
                 delay_secs = _WRITE_BACKOFF.pause_secs(failures, 0.5 + self._jitter() / 2)
                 self._observe(CopyFailed(copy, str(error), delay_secs))
-            if pending.is_revoked:
+            if pending.has_next_owner:
                 self.abandon(1)
                 return
             await asyncio.sleep(delay_secs)

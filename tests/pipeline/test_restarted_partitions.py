@@ -103,6 +103,23 @@ async def test_an_earlier_offset_restarts_the_partition() -> None:
 
 
 @in_virtual_time
+async def test_a_refused_copy_of_a_recreated_topic_is_written_again() -> None:
+    world = World(narrow("acme", 1))
+    world.topic_ids[EVENTS] = OLD
+    world.bus.latency = lambda _batch: 2.0
+    async with world.worker() as worker:
+        await worker.feed_until(1, *records(range(25)))
+        worker.recreate(EVENTS, NEW)
+        world.topics.refuse = lambda: True
+        await worker.give_back(P0, deadline_secs=3.0)
+        await worker.at(30)
+        world.topics.refuse = lambda: False
+        await worker.at(60)
+        assert sorted(int(origin) for _, origin, _, _ in world.topics.moved()) == list(range(10, 25))
+        assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (10, 0, 0)
+
+
+@in_virtual_time
 async def test_no_commit_passes_an_open_record_below_the_cut() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 2.0
