@@ -116,12 +116,15 @@ class SignInService:
         ours = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED)
         if asyncio.get_running_loop().time() < self._believed_until:
             return ours
+        undecided: CallFailed | None = None
         for witness in witnesses:
             answer = await self._ask(keys, witness, until)
             if isinstance(answer, RoleSession):
                 return None
             if answer.code != "AccessDenied":
-                return answer
+                undecided = answer
+        if undecided is not None:
+            return undecided
         self._is_denied, self._believed_until = True, asyncio.get_running_loop().time() + _BELIEVED_SECS
         return ours
 

@@ -124,6 +124,9 @@ async def test_a_witness_without_an_answer_tells_nothing(base_credentials: tuple
         busy = CallError(503, "ServiceUnavailable", "busy")
         server.set_plan([Rule(busy, Match(operation="AssumeRole", role=arn(1)))])
         assert await signed_in(us, 0) == "ServiceUnavailable", "the sign-in is tried again"
+        server.add_role(arn(2), external_id="acme-ext-7Pq2")
+        know(us, 1, 2, 3)
+        assert await signed_in(us, 3) == "AccessDenied", "the next witness tells"
 
 
 BARE_403 = Rule(CallError(403, body="html"), Match(operation="PutEvents"))

@@ -176,8 +176,8 @@ EVENTBRIDGE: Final = (
     mutant(
         "blame each customer for our identity that may assume no role",
         "eventbridge.sign_in:SignInService._doubt",
-        'if answer.code != "AccessDenied":\n            return answer',
-        'if answer.code == "AccessDenied":\n            return None',
+        "if undecided is not None:",
+        "if True:",
         needs=["forbid_roles?at=15&secs=90", "roll_fleet?at=16&pause=1&grace_secs=3"],
     ),
     mutant(
