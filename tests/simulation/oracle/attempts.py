@@ -151,7 +151,7 @@ def _wrong_number(story: Deliveries, seen: EventSeen, said: Said) -> str:
     before = {
         one.get("attempt") for one in story.said_about(seen, destination) if one.written.host == said.written.host
     }
-    copied = {copy.headers.attempts for copy in story.copies_of(seen, destination) if not copy.is_dead}
+    copied = story.attempts_copied(seen, destination)
     if number > 1 and number - 1 not in before | copied:
         return f"its number is {number}, and nothing has {number - 1}"
     if said.get("trigger") == "retry" and number - 1 not in before | copied:

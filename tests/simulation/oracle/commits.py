@@ -6,6 +6,7 @@ than the commit, because the attempts log never gates a delivery.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -66,7 +67,9 @@ def _is_settled(story: Deliveries, seen: EventSeen, destination: str, since: flo
 
 def _is_copied(story: Deliveries, seen: EventSeen, destination: str | None, since: float, at: float) -> bool:
     """Whether Kafka took a copy in this time. The copy that was written at its beginning is the one that waits."""
-    return any(since < copy.written.at <= at for copy in story.copies_of(seen, destination))
+    copies = story.copies_of(seen, destination)  # a backlog may be copied thousands of times, so nothing walks them
+    first = bisect_right(copies, since, key=lambda copy: copy.written.at)
+    return first < len(copies) and copies[first].written.at <= at
 
 
 def _may_be_skipped(story: Deliveries, seen: EventSeen, destination: str, at: float) -> bool:

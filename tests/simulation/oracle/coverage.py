@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
@@ -14,6 +15,8 @@ from tests.simulation.oracle.periods import Periods
 
 _FORGETTING: Final = frozenset({"killed", "paused", "expelled", "failed", "kafka", "commit"})
 """Disturbances after which records that were not committed may be read again."""
+_RECORDS_AGAIN: Final = frozenset({"operator", "log"})
+"""Disturbances that may move the position of a group back."""
 _STRAYING: Final = frozenset({"paused", "expelled", "kafka"})
 """Disturbances during which a worker may not know that others have its partitions."""
 _NOTICE_SECS: Final = 60.0
@@ -42,6 +45,7 @@ class Coverage:
             self._times[log_of(commit)].append(commit.at)
             self._commits[log_of(commit)].append(commit)
         self._losses = [one for one in evidence.disturbances if one.kind in _FORGETTING]
+        self._moves = [one for one in evidence.disturbances if one.kind in _RECORDS_AGAIN]
         self._owners: dict[Partition, list[_Owner]] = defaultdict(list)
         self._restarts: dict[Partition, list[float]] = defaultdict(list)
         self._given_up: dict[tuple[Partition, str], list[tuple[float, bool]]] = defaultdict(list)
@@ -88,49 +92,51 @@ class Coverage:
 
         The partition got another owner before a commit covered the record, and that because of a disturbance.
         """
-        following = self._following(one, at)
-        if following is None or self.covers(one, following.at):
+        following_at = self.next_owner_at(_partition_of(one), at)
+        if following_at is None or self.covers(one, following_at):
             return None
-        return next((loss for loss in self._losses_of(host) if at <= loss.until and loss.at <= following.at), None)
+        return self.loss_between(host, at, following_at)
 
-    def _following(self, one: Written, at: float) -> _Owner | None:
-        """The next owner of the record's partition after a time."""
-        owners = self._owners.get(_partition_of(one), [])
+    def next_owner_at(self, partition: Partition, at: float) -> float | None:
+        """The time after this one at which a worker got the partition; None when none did."""
+        owners = self._owners.get(partition, [])
         index = bisect_right(owners, at, key=lambda owner: owner.at)
-        return owners[index] if index < len(owners) else None
+        return owners[index].at if index < len(owners) else None
 
-    def is_stray(self, one: Written, at: float, host: str) -> bool:
-        """Whether another worker owned the record's partition at this time, and a disturbance kept this one from it."""
-        owners = self._owners.get(_partition_of(one), [])
+    def loss_between(self, host: str, at: float, until: float) -> Disturbance | None:
+        """A disturbance of this host, or of all, for which a record may be read again by the end of this period."""
+        return next((loss for loss in self._losses_of(host) if at <= loss.until and loss.at <= until), None)
+
+    def is_stray(self, partition: Partition, at: float, host: str) -> bool:
+        """Whether another worker owned a partition at this time, and a disturbance kept this one from it."""
+        owners = self._owners.get(partition, [])
         index = bisect_right(owners, at, key=lambda owner: owner.at)
         is_others = index > 0 and owners[index - 1].host != host
         self._losses_of(host)
         return is_others and at in self._straying[host]
 
-    def left_in_flight(self, one: Written, at: float, host: str, *, is_copy: bool) -> float | None:
-        """The time at which this worker gave the record's partition up, if its act at ``at`` may be from before that.
+    def left_in_flight(self, partition: Partition, at: float, host: str, *, is_copy: bool) -> float | None:
+        """The time at which this worker gave a partition up, if its act at ``at`` may be from before that.
 
         A worker that loses a partition waits for nothing. Otherwise it waits for calls, and for copies unless Kafka
         takes none. An act in flight then goes on, and the partition's next owner, perhaps the same worker, reads the
-        record again. None when that one knew by a commit that the record was settled.
+        record again, unless it knew by a commit that the record was settled.
         """
         self._losses_of(host)
-        for left_at, is_lost in reversed(self._given_up.get((_partition_of(one), host), [])):
+        for left_at, is_lost in reversed(self._given_up.get((partition, host), [])):
             is_possible = is_lost or (is_copy and left_at in self._straying[host])
             if is_possible and left_at < at <= left_at + _NOTICE_SECS:
-                following = self._following(one, left_at)
-                return (
-                    left_at if one.visible_at < left_at and following and not self.covers(one, following.at) else None
-                )
+                return left_at
         return None
 
     def restarts_of(self, one: Written) -> list[float]:
         """The times at which a worker read the record's partition again, because its log had lost records."""
         return self._restarts.get(_partition_of(one), [])
 
-    def concerns(self, one: Disturbance, written: Written) -> bool:
-        """Whether a disturbance is about this record's partition."""
-        return one.partition is None or one.partition == _partition_of(written)
+    def moves_of(self, one: Written) -> Iterator[Disturbance]:
+        """The disturbances after which this record may be read again although a commit covered it."""
+        partition = _partition_of(one)
+        return (move for move in self._moves if move.until >= one.at and move.partition in {None, partition})
 
     def _losses_of(self, host: str) -> list[Disturbance]:
         """The disturbances of this host and of all, until their last effect."""

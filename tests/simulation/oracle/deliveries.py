@@ -18,7 +18,7 @@ from pushrail_stream.core.record import Origin
 from pushrail_stream.core.signals import OwnCredentialsFailed
 from tests.simulation.oracle.covers import first_covers
 from tests.simulation.oracle.documents import STALE_SECS, Documents, Reader
-from tests.simulation.oracle.evidence import Call, Entry, Evidence, Written
+from tests.simulation.oracle.evidence import Call, Disturbance, Entry, Evidence, Written
 from tests.simulation.oracle.lossy_logs import lossy_logs
 from tests.simulation.oracle.periods import Periods
 from tests.simulation.oracle.places import Places
@@ -155,6 +155,10 @@ class Deliveries:
         """The attempts records of one delivery."""
         return self._said.get((id(seen.written), destination), [])
 
+    def attempts_copied(self, seen: EventSeen, destination: str | None) -> frozenset[int] | set[int]:
+        """The numbers of attempts that retry copies of one delivery carry."""
+        return self._attempts_copied.get((id(seen.written), destination), frozenset())
+
     def covered_at(self, one: Written) -> float:
         """The time of the first commit that covered a record; infinite when there is none."""
         commit = self.covered_by.get(id(one))
@@ -191,9 +195,8 @@ class Deliveries:
         longest = self.evidence.settings.eventbridge.read_timeout_secs
         answered_at = call.at if call.answered_at is None else call.answered_at
         return any(
-            one.kind == "paused" and one.host == call.host and call.at <= one.until and one.at <= answered_at
-            for one in self.evidence.disturbances
-            if one.until - call.at >= longest
+            call.at <= one.until and one.at <= answered_at and one.until - call.at >= longest
+            for one in self._pauses.get(call.host, ())
         )
 
     def is_entry_of(self, entry: Entry, seen: EventSeen) -> bool:
@@ -219,6 +222,12 @@ class Deliveries:
         """The arrivals of these bytes at the destination's bus, or at one that it shares."""
         return self.arrivals.get((value, self.documents.group(destination)), [])
 
+    def calls_with(self, seen: EventSeen, destination: str) -> list[Call]:
+        """The calls with this event to the destination's bus, or to one that it shares."""
+        event = self.sent_event(seen)
+        key = None if event is None else event.idempotency_key
+        return self._calls_with.get((key, self.documents.group(destination)), [])
+
     def _take_copy(self, one: Written, *, is_dead: bool) -> None:
         headers = decode_headers(one.record.headers)
         if isinstance(headers, BadHeader):
@@ -229,9 +238,13 @@ class Deliveries:
 
     def _index(self) -> None:
         self._copies: dict[tuple[int, str | None], list[CopySeen]] = defaultdict(list)
+        self._attempts_copied: dict[tuple[int, str | None], set[int]] = defaultdict(set)
         for copy in self.copies:
             if (event := self.event_of_copy(copy)) is not None:
-                self._copies[id(event.written), copy.headers.destination].append(copy)
+                delivery = id(event.written), copy.headers.destination
+                self._copies[delivery].append(copy)
+                if not copy.is_dead:
+                    self._attempts_copied[delivery].add(copy.headers.attempts)
         self._copied_to: dict[int, list[str]] = defaultdict(list)
         for event_id, destination in self._copies:
             if destination is not None:
@@ -265,6 +278,10 @@ class Deliveries:
             + [(one.at, one.host) for one in self.evidence.signals]
         ):
             self.first_seen.setdefault(host, at)
+        self._pauses: dict[str, list[Disturbance]] = defaultdict(list)
+        for one in self.evidence.disturbances:
+            if one.kind == "paused":
+                self._pauses[one.host].append(one)
 
     def _index_calls(self) -> None:
         self.arrivals: dict[tuple[bytes, str], list[Arrival]] = defaultdict(list)
@@ -272,6 +289,8 @@ class Deliveries:
         """By group: the calls to its buses, and those that signed in to its roles."""
         self.refusals: dict[str, list[float]] = defaultdict(list)
         """By group: the times at which AWS refused a call for the customer's sake."""
+        self._calls_with: dict[tuple[str | None, str], list[Call]] = defaultdict(list)
+        """By key of an event and group: the calls with it."""
         garbled = [call for call in self.evidence.calls if call.is_garbled]
         self.garbled_call_of = {entry.event_id: call for call in garbled for entry in call.entries if entry.event_id}
         """By the id that the bus gave an entry: the calls whose request id may be garbled too."""
@@ -280,6 +299,8 @@ class Deliveries:
         for call in self.evidence.calls:
             for group in self.documents.groups_behind(call.target):
                 self.calls_of[group].append(call)
+                for key in dict.fromkeys(entry.key for entry in call.entries):
+                    self._calls_with[key, group].append(call)
                 if "customer" in {call.fault, *(entry.fault for entry in call.entries)}:
                     self.refusals[group].append(call.at)
             for entry in call.entries:

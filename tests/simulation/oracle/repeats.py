@@ -24,11 +24,11 @@ from typing import Final, NamedTuple
 
 from pushrail_stream.core.event import Undecodable
 from tests.simulation.oracle.coverage import Coverage
-from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
+from tests.simulation.oracle.deliveries import Arrival, CopySeen, Deliveries, EventSeen
 from tests.simulation.oracle.evidence import Disturbance, Violation, Written, position_of
+from tests.simulation.oracle.sources import Sources
 
 ASSERTION: Final = "repeats have a cause"
-_RECORDS_AGAIN: Final = frozenset({"operator", "log"})
 
 
 class _Act(NamedTuple):
@@ -75,86 +75,59 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
     destinations = sorted(story.documents.members(group))
     for twin in twins:
         yield _Act(twin.written.at, 0, len(destinations), 0, f"written {twin.written.at:.3f}")
-        yield from _again(story, coverage, twin.written, len(destinations))
+        yield from _again(coverage, twin.written, len(destinations))
     copies = [copy for twin in twins for one in destinations for copy in story.copies_of(twin, one)]
+    sources = Sources(
+        coverage, [*(twin.written for twin in twins), *(one.written for one in copies if not one.is_dead)]
+    )
     for copy in copies:
-        yield from _copy_acts(story, coverage, twins, copies, copy)
-    for arrival in story.arrivals.get((value, group), ()):
-        after, why = 0, ""
-        if not arrival.call.is_clear:
-            after, why = 1, " (its answer was lost)"
-        elif story.is_overslept(arrival.call):
-            after, why = 1, " (its worker was stopped until the answer was late)"
-        elif arrival.entry.fault is not None:
-            after, why = 1, " (and vanished)"
-        elif (loss := _reason(coverage, twins, copies, arrival.at, arrival.call.host)) is not None:
-            after, why = 1, f" (not committed when {_told(loss)})"
-        sources = _sources(twins, copies, arrival.at)
-        stray = _is_stray(coverage, sources, arrival.at, arrival.call.host)
-        yield _Act(arrival.at, 1, stray, after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
-    yield from _left_acts(story, coverage, twins, copies, (value, group))
-
-
-def _left_acts(
-    story: Deliveries, coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], arrived: tuple[bytes, str]
-) -> Iterator[_Act]:
-    """The ends of ownerships while a call or a copy was in flight: each allows one end for each record."""
-    acts = [(arrival.at, arrival.call.host, False) for arrival in story.arrivals.get(arrived, ())]
+        yield from _copy_acts(coverage, sources, copy)
+    arrivals = story.arrivals.get((value, group), [])
+    for arrival in arrivals:
+        yield _arrival_act(story, sources, arrival)
+    acts = [(arrival.at, arrival.call.host, False) for arrival in arrivals]
     acts += [(copy.written.at, copy.written.host, True) for copy in copies]
-    left = {
-        (id(one), left_at)
-        for at, host, is_copy in acts
-        for one in _sources(twins, copies, at)
-        if (left_at := coverage.left_in_flight(one, at, host, is_copy=is_copy)) is not None
-    }
-    for _, left_at in left:
+    for left_at in sources.left_in_flight(acts):
         yield _Act(left_at, 0, 1, 0, f"read again {left_at:.3f} (in flight)")
 
 
-def _copy_acts(
-    story: Deliveries, coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], copy: CopySeen
-) -> Iterator[_Act]:
+def _arrival_act(story: Deliveries, sources: Sources, arrival: Arrival) -> _Act:
+    after, why = 0, ""
+    if not arrival.call.is_clear:
+        after, why = 1, " (its answer was lost)"
+    elif story.is_overslept(arrival.call):
+        after, why = 1, " (its worker was stopped until the answer was late)"
+    elif arrival.entry.fault is not None:
+        after, why = 1, " (and vanished)"
+    elif (loss := sources.repetition(arrival.at, arrival.call.host)) is not None:
+        after, why = 1, f" (not committed when {_told(loss)})"
+    stray = sources.is_stray(arrival.at, arrival.call.host)
+    return _Act(arrival.at, 1, stray, after, f"arrived {arrival.at:.3f} from {arrival.call.host}{why}")
+
+
+def _copy_acts(coverage: Coverage, sources: Sources, copy: CopySeen) -> Iterator[_Act]:
     written, kind = copy.written, "dead letter" if copy.is_dead else "copy"
     if written.host and written.host not in coverage.hosts_of_commands:
         after, why = 0, ""
         if written.acknowledged_at is None:
             after, why = 1, " (its acknowledgement was lost)"
-        elif (loss := _reason(coverage, twins, copies, written.at, written.host)) is not None:
+        elif (loss := sources.repetition(written.at, written.host)) is not None:
             after, why = 1, f" (not committed when {_told(loss)})"
-        stray = _is_stray(coverage, _sources(twins, copies, written.at), written.at, written.host)
+        stray = sources.is_stray(written.at, written.host)
         yield _Act(written.at, int(copy.is_dead), stray, after, f"{kind} {written.at:.3f} of {written.host}{why}")
     else:  # a replay: a command wrote it, and not a worker
         yield _Act(written.at, int(copy.is_dead), 1, 0, f"replayed {written.at:.3f}")
     if not copy.is_dead:
-        yield from _again(story, coverage, written, 1)
+        yield from _again(coverage, written, 1)
 
 
-def _again(story: Deliveries, coverage: Coverage, written: Written, ends: int) -> Iterator[_Act]:
+def _again(coverage: Coverage, written: Written, ends: int) -> Iterator[_Act]:
     """The times at which a record may have been read again because its log or its group's offset was moved."""
-    for one in story.evidence.disturbances:
-        if one.kind in _RECORDS_AGAIN and one.until >= written.at and coverage.concerns(one, written):
-            yield _Act(one.at, 0, ends, 0, f"read again {one.at:.3f} ({one.kind})")
+    for one in coverage.moves_of(written):
+        yield _Act(one.at, 0, ends, 0, f"read again {one.at:.3f} ({one.kind})")
     for at in coverage.restarts_of(written):
         if at > written.at:
             yield _Act(at, 0, ends, 0, f"read again {at:.3f} (restarted)")
-
-
-def _reason(
-    coverage: Coverage, twins: list[EventSeen], copies: list[CopySeen], at: float, host: str
-) -> Disturbance | None:
-    """The disturbance after which a record that this can have come from was read again."""
-    reasons = (coverage.repetition_of(one, at, host) for one in _sources(twins, copies, at))
-    return next(filter(None, reasons), None)
-
-
-def _is_stray(coverage: Coverage, sources: list[Written], at: float, host: str) -> int:
-    """1 if its worker may not have known yet that another one has the record; else 0."""
-    return int(any(coverage.is_stray(one, at, host) for one in sources))
-
-
-def _sources(twins: list[EventSeen], copies: list[CopySeen], at: float) -> list[Written]:
-    sources = [twin.written for twin in twins] + [copy.written for copy in copies if not copy.is_dead]
-    return [one for one in sources if one.at < at]
 
 
 def _told(one: Disturbance) -> str:

@@ -13,6 +13,8 @@ from tests.simulation.oracle.evidence import Violation, position_of
 ASSERTION: Final = "no secret is written"
 _SHORTEST: Final = 8
 """Least characters of a secret that is looked for: a shorter one appears by chance."""
+_WORD: Final = re.compile(r"[A-Za-z0-9+/=]{16,}")
+"""A run of characters that can hold a key or a token. Texts repeat most of theirs, so few are searched for secrets."""
 
 
 def find_secrets(story: Deliveries) -> Iterator[Violation]:
@@ -20,7 +22,9 @@ def find_secrets(story: Deliveries) -> Iterator[Violation]:
     evidence = story.evidence
     records = [(one, _text_of(one.record)) for one in evidence.written if one.host]
     everything = "\n".join([*(one.text for one in (*evidence.texts, *evidence.raised)), *(text for _, text in records)])
-    told = sorted(secret for secret in evidence.secrets if len(secret) >= _SHORTEST and secret in everything)
+    words = "\n".join(set(_WORD.findall(everything)))
+    wanted = (secret for secret in evidence.secrets if len(secret) >= _SHORTEST)
+    told = sorted(secret for secret in wanted if secret in (words if _WORD.fullmatch(secret) else everything))
     if not told:
         return
     pattern = re.compile("|".join(map(re.escape, told)))

@@ -114,15 +114,12 @@ def _has_expired(story: Deliveries, copy: CopySeen) -> bool:
 def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
     """Whether a delivery that the customer's side delays should have expired."""
     settings, destination = story.evidence.settings, copy.headers.destination or ""
-    calls = [
-        call
-        for call in story.calls_of.get(story.documents.group(destination), ())
-        if call.at <= copy.written.at and any(story.is_entry_of(entry, seen) for entry in call.entries)
-    ]
-    if not calls or copy.headers.replay is not None or story.clocks_jumped or any(one.fault == "ours" for one in calls):
+    most = settings.delivery.max_age_secs + max(settings.topics.retry.values()) + _EXPIRY_SECS
+    calls = story.calls_with(seen, destination)
+    if not calls or copy.written.at - calls[0].at <= most or story.had_own_fault or story.clocks_jumped:
+        return False
+    if copy.headers.replay is not None or any(one.fault == "ours" for one in calls if one.at <= copy.written.at):
         return False
     moves = (one.at for one in story.evidence.disturbances if one.kind in {"operator", "log"})
-    if any(calls[0].at <= at <= copy.written.at for at in moves):
-        return False  # the record was read again, and its delivery began again
-    most = settings.delivery.max_age_secs + max(settings.topics.retry.values()) + _EXPIRY_SECS
-    return copy.written.at - calls[0].at > most and not story.had_own_fault
+    # After a move the record was read again, and its delivery began again.
+    return not any(calls[0].at <= at <= copy.written.at for at in moves)
