@@ -72,6 +72,10 @@ class Sources:
     def _left_open(self, partition: Partition, left_at: float) -> int:
         """The number of records that were there when a partition was given up, and that its next owner read again."""
         following_at = self._coverage.next_owner_at(partition, left_at)
-        return 0 if following_at is None else sum(
-            one.visible_at < left_at and not self._coverage.covers(one, following_at) for one in self._of[partition]
+        return (
+            0
+            if following_at is None
+            else sum(
+                one.visible_at < left_at and not self._coverage.covers(one, following_at) for one in self._of[partition]
+            )
         )
