@@ -1,8 +1,9 @@
 """A commit: the offset to resume at, and the metadata that names its topic and the settled offsets above it.
 
 The metadata names its offset and its topic, because tools move offsets and keep the metadata, and a topic may be
-deleted and created again under its name. The map does not count for any other offset or topic. It names the newest
-leader epoch of its records: after a log has lost its end, other records take the offsets, in a later epoch.
+deleted and created again under its name. The map does not count for any other offset or topic. The metadata also
+names the newest leader epoch that was read: after a log has lost its end, other records take the offsets, in a later
+epoch. The map does not count for those, and `kafka.commits` gives the epoch to Kafka.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ class Committable(NamedTuple):
     metadata: str
 
     def without_map(self) -> Committable:
-        """The same commit, with metadata of only its offset and topic."""
+        """The same commit, with metadata of only its offset, topic and leader epoch."""
         parts = self.metadata.split(":", _PARTS - 1)
-        return self if len(parts) < _PARTS else Committable(self.offset, ":".join((*parts[:3], "", parts[4])))
+        if len(parts) < _PARTS:
+            return self
+        epoch, end, _ = parts[3].rpartition(_EPOCH_END)
+        return Committable(self.offset, ":".join((*parts[:3], epoch + end, parts[4])))
 
     def shorter(self) -> Committable:
         """The same commit without its map, or without any metadata when it has no map."""
@@ -50,22 +54,21 @@ class SettledMap(NamedTuple):
     offsets: list[int]
     """Ascending."""
     epoch: int | None = None
-    """The newest leader epoch of their records; None when it is unknown."""
+    """The newest leader epoch of the records that were read; None when it is unknown."""
 
 
 def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None = None, epoch: int | None = None) -> str:
     """The metadata of a commit at ``head``: the topic, and the ``settled`` offsets from there on, ascending.
 
-    ``epoch``: the newest leader epoch of the settled records. A map that would be too long is left out. The text is
-    empty when there is neither topic nor map.
+    ``epoch``: the newest leader epoch of the records that were read. A map that would be too long is left out. The
+    text is empty when there is neither topic nor map.
     """
     cluster_id, topic_id = topic or ("", "")
-    packed = _pack(head, settled)
-    if packed and epoch is not None:
-        packed = f"{epoch}{_EPOCH_END}{packed}"
-    if len(packed) > MAX_METADATA_CHARS - len(_PREFIX) - len(str(head)) - len(topic_id) - len(cluster_id) - _PARTS:
+    packed, newest = _pack(head, settled), "" if epoch is None else f"{epoch}{_EPOCH_END}"
+    rest = len(_PREFIX) + len(str(head)) + len(topic_id) + len(newest) + len(cluster_id) + _PARTS
+    if len(packed) > MAX_METADATA_CHARS - rest:
         packed = ""
-    return ":".join((_PREFIX, str(head), topic_id, packed, cluster_id)) if topic is not None or packed else ""
+    return ":".join((_PREFIX, str(head), topic_id, newest + packed, cluster_id)) if topic is not None or packed else ""
 
 
 def decode_settled(committed: Committable) -> list[int]:
@@ -89,6 +92,11 @@ def _map_of(committed: Committable) -> SettledMap:
     if epoch and not _EPOCH.fullmatch(epoch):
         return SettledMap([])
     return SettledMap(_unpack(committed.offset, packed), int(epoch) if epoch else None)
+
+
+def epoch_of(committed: Committable) -> int | None:
+    """The newest leader epoch of the records that were read; None when the metadata names none."""
+    return _map_of(committed).epoch
 
 
 def topic_of(committed: Committable) -> TopicIdentity | None:

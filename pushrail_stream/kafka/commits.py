@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.commit import Committable, epoch_of
 from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.read_progress import ReadPosition
 
@@ -80,9 +80,10 @@ class Commits:
         while len(marks) > 1 and marks[0].offset < commit.offset:
             del marks[0]
         plain = (partition.topic, partition.number, commit.offset, commit.metadata)
-        if not marks or marks[0].offset < commit.offset:
-            return TopicPartition(*plain)
-        return TopicPartition(*plain, marks[0].epoch)
+        is_known = bool(marks) and marks[0].offset >= commit.offset
+        # A client that has noticed a loss is back below: its position says nothing of what was read before.
+        epoch = marks[0].epoch if is_known else epoch_of(commit)
+        return TopicPartition(*plain) if epoch is None else TopicPartition(*plain, epoch)
 
 
 def _marks(position: TopicPartition) -> list[_Mark]:

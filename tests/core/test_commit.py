@@ -18,6 +18,7 @@ from pushrail_stream.core.commit import (
     SettledMap,
     decode_settled,
     encode_metadata,
+    epoch_of,
     settled_map,
     topic_of,
     was_recreated,
@@ -36,7 +37,10 @@ def test_the_map_is_read_as_it_was_written(head: int, indices: set[int]) -> None
 def test_the_map_names_the_newest_leader_epoch_of_its_records(epoch: int | None) -> None:
     committed = Committable(5, encode_metadata(5, [7, 9], TOPIC, epoch))
     assert settled_map(TOPIC, committed) == SettledMap([7, 9], epoch)
-    assert settled_map(TOPIC, committed.without_map()) == SettledMap([])
+    assert settled_map(TOPIC, committed.without_map()) == SettledMap([], epoch)
+    assert epoch_of(committed) == epoch_of(committed.without_map()) == epoch
+    assert committed.without_map().without_map() == committed.without_map()
+    assert epoch_of(committed.without_map().shorter()) is None
 
 
 def chance(share: float, offsets: int) -> list[int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 
-from pushrail_stream.core.commit import Committable, decode_settled, topic_of
-from pushrail_stream.core.record import Partition
+from pushrail_stream.core.commit import Committable, decode_settled, encode_metadata, topic_of
+from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted
 from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.commits import Commits
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
@@ -37,6 +39,35 @@ from tests.support.workers import (
 )
 
 pytestmark = pytest.mark.kafka
+
+
+class Positioned:
+    """A consumer's client, as far as commits need it."""
+
+    def __init__(self) -> None:
+        self.place = TopicPartition("events", 0, OFFSET_INVALID)
+        self.committed: list[tuple[int, int | None]] = []
+
+    def position(self, _partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return [self.place]
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        del asynchronous
+        self.committed += [(one.offset, one.leader_epoch) for one in offsets]
+        return offsets
+
+
+@pytest.mark.parametrize("at", [OFFSET_INVALID, 5])
+def test_a_commit_has_a_leader_epoch_when_the_client_is_back_below_it(at: int) -> None:
+    """An unclean election cut the log off at 5, after the records up to 10 had been read. They settle now."""
+    client, partition, topic = Positioned(), Partition("events", 0), TopicIdentity("cluster", "topic")
+    commits = Commits()
+    client.place = TopicPartition("events", 0, 5, "", 3)
+    commits.commit_async(client, {partition: Committable(5, encode_metadata(5, [], topic, 3))})  # type: ignore[arg-type]
+    client.place = TopicPartition("events", 0, at)
+    commits.commit_async(client, {partition: Committable(10, encode_metadata(10, [], topic, 4))})  # type: ignore[arg-type]
+    commits.commit_async(client, {partition: Committable(11, encode_metadata(11, [], topic))})  # type: ignore[arg-type]
+    assert client.committed == [(5, 3), (10, 4), (11, None)]
 
 
 @pytest.mark.parametrize("shift", [3, 0], ids=["translated offset", "same offset"])

@@ -52,8 +52,8 @@ KAFKA: Final = (
     mutant(
         "ignore the leader epoch in commits",
         "kafka.commits:Commits._with_epoch",
-        "TopicPartition(*plain, marks[0].epoch)",
-        "TopicPartition(*plain)",
+        "else TopicPartition(*plain, epoch)",
+        "else TopicPartition(*plain)",
         needs=["replace_newest_records"],
     ),
     mutant(
