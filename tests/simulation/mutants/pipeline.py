@@ -26,6 +26,20 @@ MUTANTS: Final = (
         ],
     ),
     mutant(
+        "leave a refused copy of a recreated topic to a next owner",
+        "pipeline.settlement:Settlement._write",
+        "if pending.has_next_owner:",
+        "if pending.is_revoked:",
+        needs=[
+            'settings?topics.retry={"pushrail.retry.10s":10}&delivery.hold_secs=30',
+            "recreate_topic?topic=pushrail.events&secs=0.3",
+            "regional_outage?kind=hang",
+            "regional_outage?kind=hang",
+            "produce_events?count=100&secs=60",
+            "withdraw_right?topic=pushrail.retry.10s&operation=Write&secs=60",
+        ],
+    ),
+    mutant(
         "skip without a record",
         "pipeline.settlement:Settlement.skip",
         "self._observe(signal)",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned, PartitionsRevoked
-from tests.simulation.oracle.evidence import Disturbance, DocumentEdit, SignalSeen, WorkerEnd
-from tests.simulation.oracle.nothing_lost import find_abandoned, find_lost
-from tests.simulation.oracle.told import CUSTOMER, EVENTS, ONE, TIER, WORKER, Told, delivered
+from tests.simulation.oracle.evidence import DocumentEdit, WorkerEnd
+from tests.simulation.oracle.nothing_lost import find_lost
+from tests.simulation.oracle.told import CUSTOMER, ONE, WORKER, Told, delivered
 
 
 def lost(told: Told) -> list[str]:
@@ -137,86 +135,6 @@ def test_an_entry_for_a_missing_bus_is_delivered_as_far_as_anyone_can_know() -> 
     call = told.call(1_004.0, event)
     call.entries = (call.entries[0]._replace(fault="customer"),)
     assert lost(told) == []
-
-
-def restarted(*, is_killed: bool = False) -> Told:
-    """A topic is deleted when a worker has read an event and not committed it."""
-    told, _ = delivered()
-    event = told.event(1_003.0, 7)
-    event.gone_at = 1_010.0
-    here = Partition(EVENTS, 0)
-    told.evidence.signals = [
-        SignalSeen(999.0, WORKER, PartitionsAssigned(((here, None),))),
-        SignalSeen(1_020.0, WORKER, PartitionRestarted(here, "recreated", 2)),
-    ]
-    told.evidence.worker_ends.append(WorkerEnd(2_000.0, WORKER, "w", "killed" if is_killed else "stopped"))
-    if is_killed:
-        told.evidence.disturbances.append(Disturbance(2_000.0, 2_000.0, "killed", WORKER))
-    return told
-
-
-def abandoned(told: Told) -> list[str]:
-    return [violation.sentence for violation in find_abandoned(told.story)]
-
-
-def test_a_worker_brings_to_an_end_what_it_had_read() -> None:
-    told = restarted()
-    assert len(abandoned(told)) == 1
-    told.copy(1_990.0, told.evidence.written[-1])
-    assert abandoned(told) == []
-
-
-def test_a_failed_attempt_is_no_end() -> None:
-    told = restarted()
-    event = told.evidence.written[-1]
-    told.attempt(1_030.0, event, status="retrying", attempt=1)
-    assert len(abandoned(told)) == 1
-    told.attempt(1_031.0, event, status="skipped")
-    assert abandoned(told) == []
-
-
-def test_partitions_that_were_lost_before_excuse_nothing() -> None:
-    told = restarted()
-    lost_before = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
-    told.evidence.signals.insert(0, SignalSeen(990.0, WORKER, lost_before))
-    assert len(abandoned(told)) == 1
-
-
-def test_another_worker_had_what_was_lost_before() -> None:
-    told = restarted()
-    told.evidence.signals[0] = told.evidence.signals[0]._replace(at=1_011.0)
-    assert abandoned(told) == []
-
-
-def test_a_restart_before_had_the_earlier_records() -> None:
-    told = restarted()
-    told.evidence.signals.insert(1, told.evidence.signals[1]._replace(at=1_015.0))
-    assert len(abandoned(told)) == 1
-
-
-def test_a_copy_of_a_retry_topic_goes_on_too() -> None:
-    told = restarted()
-    event, here = told.evidence.written[-1], Partition(TIER, 0)
-    copy = told.copy(1_005.0, event)
-    assert abandoned(told) == []
-    copy.gone_at = 1_010.0
-    told.evidence.signals += [
-        SignalSeen(999.0, WORKER, PartitionsAssigned(((here, None),))),
-        SignalSeen(1_020.0, WORKER, PartitionRestarted(here, "recreated", 1)),
-    ]
-    assert len(abandoned(told)) == 1
-    told.call(1_021.0, event)
-    assert abandoned(told) == []
-
-
-def test_a_killed_worker_cannot() -> None:
-    assert abandoned(restarted(is_killed=True)) == []
-
-
-def test_what_it_had_not_read_is_lost_by_kafka() -> None:
-    told = restarted()
-    told.evidence.signals[-1] = SignalSeen(1_020.0, WORKER, PartitionRestarted(Partition(EVENTS, 0), "recreated", 1))
-    assert abandoned(told) == []
 
 
 def test_the_record_of_a_skip_may_be_lost_with_its_worker() -> None:

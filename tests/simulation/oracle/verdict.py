@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
+from tests.simulation.oracle.abandoned import find_abandoned
 from tests.simulation.oracle.accounting import find_imbalance
 from tests.simulation.oracle.attempts import find_unrecorded, find_untrue_attempts
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
@@ -22,7 +23,7 @@ from tests.simulation.oracle.flood import find_wrong_stops
 from tests.simulation.oracle.hold import find_held, find_long_calls
 from tests.simulation.oracle.isolation import find_waits
 from tests.simulation.oracle.missing import find_unbelieved, find_unwatched
-from tests.simulation.oracle.nothing_lost import find_abandoned, find_lost
+from tests.simulation.oracle.nothing_lost import find_lost
 from tests.simulation.oracle.probes import find_wrong_probes
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.secrets import find_secrets

@@ -1,0 +1,103 @@
+"""A worker brings to an end what it had read of a log that Kafka lost: nothing else can.
+
+The log was deleted with its topic, or cut off. The worker notices that by itself, and says that the partition begins
+again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import CopyFailed, PartitionRestarted, PartitionsAssigned
+from tests.simulation.oracle.deliveries import Deliveries, EventSeen
+from tests.simulation.oracle.evidence import Violation, Written
+from tests.simulation.oracle.nothing_lost import loss
+
+_TRIED_SECS: Final = 45.0
+"""Longest time in seconds between two refusals of a copy: the client's own tries, and a pause."""
+
+
+def find_abandoned(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each delivery that a worker had read when Kafka lost it, and that it did not bring to an end."""
+    ends = {end.host: end for end in story.evidence.worker_ends}
+    disturbed = {one.host for one in story.evidence.disturbances if one.kind in {"killed", "expelled", "failed"}}
+    for at, host, signal in story.evidence.signals:
+        if not isinstance(signal, PartitionRestarted) or signal.position is None or host in disturbed:
+            continue
+        if host not in ends or ends[host].how != "stopped":
+            continue
+        begun = _begun_at(story, host, signal.partition, at)
+        log = _log_read(story, signal.partition, begun[0], at)
+        refused = _refused(story, host, ends[host].at - _TRIED_SECS)
+        for one, seen, wanted in _deliveries(story):
+            is_held = one.record.topic_id == log and _was_held(story, one, signal, begun, at)
+            if not is_held or not isinstance(seen.event, Event):
+                continue
+            certain = story.documents.certain(seen.owner or ("", ""), one.at, at)
+            for destination in certain if wanted is None else certain.keys() & {wanted}:
+                is_refused = destination in refused[seen.event.value]
+                if not is_refused and not _went_on(story, seen, destination, one.at):
+                    yield loss(seen, destination)
+
+
+def _refused(story: Deliveries, host: str, since: float) -> dict[bytes, set[str | None]]:
+    """By event the destinations whose copies Kafka still refused when the worker had to stop."""
+    found: dict[bytes, set[str | None]] = defaultdict(set)
+    for at, of, signal in story.evidence.signals:
+        if isinstance(signal, CopyFailed) and of == host and at >= since:
+            found[signal.copy.record.value or b""].add(signal.copy.destination_id)
+    return found
+
+
+def _deliveries(story: Deliveries) -> Iterator[tuple[Written, EventSeen, str | None]]:
+    """Each record with deliveries, its event, and the destination; None for an event, which is for all of them."""
+    for seen in story.events:
+        yield seen.written, seen, None
+    for copy in story.copies:
+        if not copy.is_dead and (of := story.event_of_copy(copy)) is not None:
+            yield copy.written, of, copy.headers.destination or ""
+
+
+def _begun_at(story: Deliveries, host: str, partition: Partition, at: float) -> tuple[float, int]:
+    """The time and the offset at which a worker began to read a partition, or began again with another log."""
+    begun = (at, 0)
+    for seen_at, seen_host, signal in story.evidence.signals:
+        if seen_host != host or seen_at > at:
+            continue
+        if isinstance(signal, PartitionsAssigned):
+            begun = next(((seen_at, offset or 0) for one, offset in signal.partitions if one == partition), begun)
+        elif isinstance(signal, PartitionRestarted) and signal.partition == partition and seen_at < at:
+            begun = (seen_at, 0)
+    return begun
+
+
+def _log_read(story: Deliveries, partition: Partition, since: float, at: float) -> str | None:
+    """The id of the topic that the worker had read: the first that was lost, when there were several in this time."""
+    lost = (
+        (one.gone_at, one.record.topic_id)
+        for one in story.evidence.on(partition.topic)
+        if one.record.partition == partition.number and one.gone_at is not None and since < one.gone_at <= at
+    )
+    return min(lost, default=(at, None), key=lambda found: found[0])[1]
+
+
+def _was_held(story: Deliveries, one: Written, signal: PartitionRestarted, begun: tuple[float, int], at: float) -> bool:
+    """Whether a worker had read this record of the lost part of a log, and had not committed it."""
+    since, first = begun
+    is_there = signal.partition == (one.record.topic, one.record.partition) and one.is_readable
+    is_read = signal.position is not None and first <= one.record.offset < signal.position
+    is_gone = one.gone_at is not None and max(since, one.at + 1.0) < one.gone_at <= at
+    return is_there and is_read and is_gone and story.covered_at(one) == float("inf")
+
+
+def _went_on(story: Deliveries, seen: EventSeen, destination: str, since: float) -> bool:
+    """Whether a delivery was copied or came to an end after its record was written."""
+    ends = [copy.written.at for copy in story.copies_of(seen, destination)]
+    ends += [arrival.at for arrival in story.arrivals_of(seen.written.record.value or b"", destination)]
+    said = story.said_about(seen, destination)
+    ends += [one.written.at for one in said if one.get("status") != "retrying"]
+    return any(at > since for at in ends)
