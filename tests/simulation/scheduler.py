@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, final
 
 from greenlet import getcurrent, greenlet
@@ -76,7 +77,7 @@ class Scheduler:
 
     def call_at(self, at: float, function: Callable[..., Any], *args: Any, host: Host | None = None) -> Timer:
         """Make a call at a time: of the world, or in the background of a host."""
-        timer = Timer(at, (lambda: function(*args)) if args else function, host)
+        timer = Timer(at, partial(function, *args) if args else function, host)
         self._number += 1
         heapq.heappush(self._timers, (at, self._number, timer))
         return timer
@@ -192,7 +193,7 @@ class SimThread:
         if self.is_waiting:
             self.is_waiting = False
             generation = self.generation
-            self.host.scheduler.call_soon(lambda: self._go_on(generation, woken=True), self.host)
+            self.host.scheduler.call_soon(partial(self._go_on, generation, woken=True), self.host)
 
     def expire(self, generation: int) -> None:
         """End the wait of this number by time."""

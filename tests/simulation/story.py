@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.evidence import Violation
 from tests.simulation.oracle.verdict import judge
 from tests.simulation.people import drawing
@@ -140,12 +141,12 @@ def _wait(world: World, done: Callable[[], bool], longest_secs: float) -> bool:
 
 
 def _outcome(world: World, begun_at: float) -> Outcome:
-    deliveries = len(world.cloud.arrivals)
+    story, deliveries = Deliveries(world.evidence), len(world.cloud.arrivals)
     return Outcome(
-        violations=judge(world.evidence),
+        violations=judge(story),
         simulated_secs=world.scheduler.now - begun_at,
         counts=Counter(events=len(world.acknowledged), deliveries=deliveries, workers=len(world.evidence.worker_ends)),
         faults=dict(world.history.faults),
-        states=count_states(world.evidence),
+        states=count_states(story),
         hash=world.history.hash,
     )

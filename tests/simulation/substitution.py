@@ -73,8 +73,10 @@ class KafkaClients(NamedTuple):
 
 @contextmanager
 def simulated(scheduler: Scheduler, seed: int, *, kafka: KafkaClients | None, connect: Connect) -> Iterator[None]:
-    """Let the product run in the world of this scheduler. One at a time per process."""
-    _load_product()
+    """Let the product run in the world of this scheduler. One at a time per process.
+
+    A process that has turned garbage collection off ends after this story, and nothing is collected.
+    """
     with ExitStack() as stack:
         put = _Replacements(stack)
         _replace_time(put, stack, scheduler)
@@ -90,12 +92,15 @@ def simulated(scheduler: Scheduler, seed: int, *, kafka: KafkaClients | None, co
         for module, secs in _POLLS.items():
             put.attribute(module, "_POLL_SECS", secs)
         put.apply()
-        gc.collect()
-        gc.disable()  # finalizers would run at moments that depend on the process
-        stack.callback(gc.enable)
+        lives_on = gc.isenabled()
+        if lives_on:
+            gc.collect()
+            gc.disable()  # finalizers would run at moments that depend on the process
+            stack.callback(gc.enable)
         put.attribute(sys, "unraisablehook", partial(_report_unraisable, scheduler, sys.unraisablehook))
         yield
-        gc.collect()
+        if lives_on:
+            gc.collect()
 
 
 def _report_unraisable(scheduler: Scheduler, report: Callable[[Any], None], error: Any) -> None:
@@ -105,10 +110,16 @@ def _report_unraisable(scheduler: Scheduler, report: Callable[[Any], None], erro
 
 
 def _load_product() -> None:
-    """Import every module of the product: one that is imported later would keep the replaced names."""
+    """Import every module of the product: one that is imported later would keep the replaced names.
+
+    It happens with the import of this module, so a pool's processes have them when they begin.
+    """
     for module in pkgutil.walk_packages(pushrail_stream.__path__, "pushrail_stream."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+
+
+_load_product()
 
 
 @final

@@ -17,7 +17,7 @@ HERE = Partition(EVENTS, 0)
 
 
 def reached(told: Told) -> set[str]:
-    return {name for name, times in count_states(told.evidence).items() if times}
+    return {name for name, times in count_states(told.story).items() if times}
 
 
 def show(told: Told, at: float, signal: signals.Signal, host: str = WORKER) -> None:

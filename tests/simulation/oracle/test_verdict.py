@@ -9,14 +9,14 @@ from tests.simulation.oracle.verdict import judge
 
 def test_a_good_story_breaks_no_promise() -> None:
     told, _ = delivered()
-    assert judge(told.evidence) == []
+    assert judge(told.story) == []
 
 
 def test_violations_of_all_assertions_are_told() -> None:
     told, event = delivered()
     told.call(1_010.0, event)
     told.evidence.raised.append(Text(1_011.0, WORKER, "task", "KeyError: 1"))
-    assert {violation.assertion for violation in judge(told.evidence)} == {
+    assert {violation.assertion for violation in judge(told.story)} == {
         "repeats have a cause",
         "nothing raises out of a port",
     }
@@ -25,4 +25,4 @@ def test_violations_of_all_assertions_are_told() -> None:
 def test_the_first_violations_stand_for_many() -> None:
     told, _ = delivered()
     told.evidence.raised += [Text(1_011.0, WORKER, "task", "KeyError: 1")] * 100
-    assert len(judge(told.evidence)) == 20
+    assert len(judge(told.story)) == 20

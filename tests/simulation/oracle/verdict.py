@@ -18,7 +18,7 @@ from tests.simulation.oracle.copies import find_corrupt_arrivals, find_unmarked_
 from tests.simulation.oracle.credentials import find_old_credentials
 from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.errors import find_errors
-from tests.simulation.oracle.evidence import Evidence, Violation
+from tests.simulation.oracle.evidence import Violation
 from tests.simulation.oracle.flood import find_wrong_stops
 from tests.simulation.oracle.hold import find_held, find_long_calls
 from tests.simulation.oracle.isolation import find_waits
@@ -45,7 +45,6 @@ _MOST: Final = 20
 """Violations of one assertion that are told: the first ones explain the others."""
 
 
-def judge(evidence: Evidence) -> list[Violation]:
+def judge(story: Deliveries) -> list[Violation]:
     """The violations in a story that has ended, at most `_MOST` of each assertion."""
-    story = Deliveries(evidence)
     return [violation for find in ASSERTIONS for violation in islice(find(story), _MOST)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.simulation.oracle.deliveries import Deliveries
-from tests.simulation.oracle.evidence import Evidence
 from tests.simulation.oracle.scene import Scene
 from tests.simulation.states import deliveries, fleet
 from tests.simulation.states.declaration import STATES, state
@@ -11,7 +10,7 @@ from tests.simulation.states.declaration import STATES, state
 __all__ = ["STATES", "count_states", "deliveries", "fleet", "state"]
 
 
-def count_states(evidence: Evidence) -> dict[str, int]:
+def count_states(story: Deliveries) -> dict[str, int]:
     """The number of times that a story reached each declared state; 0 for the others."""
-    scene = Scene(Deliveries(evidence))
+    scene = Scene(story)
     return {name: one.count(scene) for name, one in STATES.items()}
