@@ -17,8 +17,6 @@ from tests.simulation.oracle.evidence import Call, Violation, position_of
 ASSERTION: Final = "a dead letter names the party at fault"
 _IN_FLIGHT_SECS: Final = 10.0
 """Time in seconds in which calls that were in flight together may end, and their copies be written."""
-_NEW_SECS: Final = 65.0
-"""Time in seconds from a worker's first sign of life in which it follows each jump of its machine's clock."""
 _FORMER_REQUEST_BYTES: Final = 262_144
 """Size of a call that every region takes."""
 
@@ -159,7 +157,7 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
     delivery = story.evidence.settings.delivery
     age = copy.written.at - seen.written.at
     hosts = {copy.written.host, *(one.written.host for one in story.copies_of(seen, copy.headers.destination))}
-    if any(_began_with_a_wrong_clock(story, host) for host in hosts):
+    if any(map(story.had_wrong_clock, hosts)):
         return ""
     if copy.headers.replay is None and age < delivery.max_age_secs:
         return f"its record is {age:.0f} s old, and deliveries expire after {delivery.max_age_secs:.0f} s"
@@ -173,19 +171,6 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
     return ""
-
-
-def _began_with_a_wrong_clock(story: Deliveries, host: str) -> bool:
-    """Whether the clock of a worker's machine was wrong when the worker began, or soon after that.
-
-    A later jump changes nothing: the worker does not follow it before the machine has kept the new time for long.
-    """
-    begun_at, machine = story.first_seen.get(host, 0.0), host.rpartition("-")[0]
-    return any(
-        one.kind == "clock" and one.host.rpartition("-")[0] == machine
-        for one in story.evidence.disturbances
-        if one.at <= begun_at + _NEW_SECS and one.until >= begun_at and one.host
-    )
 
 
 def _counts_our_wait(story: Deliveries, letter: CopySeen, seen: EventSeen) -> bool:

@@ -27,6 +27,8 @@ PROMPT_SECS: Final = 30.0
 """Longest time in seconds until every worker has a new version of a document, when nothing is disturbed."""
 _CATCH_UP_SECS: Final = 60.0
 """Longest time in seconds after a disturbance until every worker has every document again."""
+_NEW_SECS: Final = 65.0
+"""Time in seconds from a worker's first sign of life in which it follows each jump of its machine's clock."""
 _STALENESS: Final = frozenset({"kafka", "log", "paused", "clock"})
 """Disturbances during which a worker may not learn of a new version."""
 
@@ -181,6 +183,18 @@ class Deliveries:
     def reader(self, host: str, since: float, until: float) -> Reader:
         """A worker as a reader of documents in a period."""
         return Reader(self.first_seen.get(host, float("inf")), self.stale_secs(since, until))
+
+    def had_wrong_clock(self, host: str) -> bool:
+        """Whether the clock of a worker's machine was wrong when the worker began, or soon after that.
+
+        A later jump changes nothing: the worker does not follow it before the machine has kept the new time for long.
+        """
+        begun_at, machine = self.first_seen.get(host, 0.0), host.rpartition("-")[0]
+        return any(
+            one.kind == "clock" and one.host.rpartition("-")[0] == machine
+            for one in self.evidence.disturbances
+            if one.at <= begun_at + _NEW_SECS and one.until >= begun_at and one.host
+        )
 
     def destinations_of(self, seen: EventSeen) -> list[str]:
         """The destinations for which there is a copy of this event."""

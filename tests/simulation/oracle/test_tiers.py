@@ -113,6 +113,8 @@ def test_a_retry_waits_until_it_is_due() -> None:
     told.evidence.retries_asked_for = True
     assert early(told) == []
     told.evidence.retries_asked_for = False
+    told.evidence.disturbances.append(Disturbance(1_005.0, 1_020.0, "clock", WORKER))
+    assert len(early(told)) == 1, "the worker does not follow the jump"
     told.evidence.disturbances.append(Disturbance(900.0, 901.0, "clock", WORKER))
     assert early(told) == []
     assert told.story.destinations_of(told.story.event_in(event)) == [ONE]

@@ -32,7 +32,7 @@ def find_wrong_steps(story: Deliveries) -> Iterator[Violation]:
 
 def find_early_retries(story: Deliveries) -> Iterator[Violation]:
     """A violation for each retry that begins before its copy's time, though no operator asked for it."""
-    if story.clocks_jumped or story.evidence.retries_asked_for:
+    if story.evidence.retries_asked_for:
         return
     delays = story.evidence.settings.topics.retry
     for said in story.attempts:
@@ -46,7 +46,8 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
         ]
         if any(_has_waited(copy, said, delays[copy.written.record.topic]) for copy in copies):
             continue
-        if _is_in_memory(story, seen, said):
+        hosts = {said.written.host, *(copy.written.host for copy in copies)}
+        if _is_in_memory(story, seen, said) or any(map(story.had_wrong_clock, hosts)):
             continue
         if any(copy.written.gone_at is not None and copy.written.gone_at <= said.written.at for copy in copies):
             continue  # a worker begins what Kafka has lost at once
