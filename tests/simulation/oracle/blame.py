@@ -132,8 +132,9 @@ def _suspended(story: Deliveries, copy: CopySeen) -> str:
     if not _ever_refused(story, copy):
         return "AWS never refused this destination"
     group, host = story.documents.group(copy.headers.destination or ""), copy.written.host
-    # Kafka may take a letter long after it was decided on.
-    at = min(copy.written.at, copy.headers.failed_at_ms / 1000 - story.evidence.epoch)
+    at = copy.written.at
+    if not story.had_wrong_clock(host):  # Kafka may take a letter long after it was decided on
+        at = min(at, copy.headers.failed_at_ms / 1000 - story.evidence.epoch)
     calls = [call for call in story.calls_of.get(group, ()) if call.host == host and call.at <= at]
     good = [call.at for call in calls if call.is_good and call.api == "PutEvents" and (call.answered_at or at) < at]
     refused = [call.at for call in calls if call.fault == "customer" or not call.is_good]

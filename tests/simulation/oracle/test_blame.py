@@ -6,7 +6,7 @@ from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
 from tests.simulation.oracle.evidence import Disturbance, Written
-from tests.simulation.oracle.told import BUS, EPOCH_MS, ROLE, Told, event_value
+from tests.simulation.oracle.told import BUS, EPOCH_MS, ROLE, WORKER, Told, event_value
 
 
 def wrong(told: Told) -> list[str]:
@@ -154,6 +154,18 @@ def test_a_suspension_ends_with_a_success() -> None:
     told.copy(1_050.0, event, "suspended", error_code="AccessDenied")
     (found,) = wrong(told)
     assert "its bus took a call at 1030.000" in found
+
+
+def test_a_suspension_by_a_clock_that_was_behind_is_judged_by_the_time_of_the_letter() -> None:
+    told, event = world()
+    told.evidence.epoch = EPOCH_MS / 1000
+    told.call(1_030.0, event)
+    told.refused(1_080.0, event)
+    decided_ms = EPOCH_MS + 1_050_000
+    told.copy(1_081.0, event, "suspended", error_code="AccessDenied", failed_at_ms=decided_ms)
+    assert len(wrong(told)) == 1
+    told.evidence.disturbances.append(Disturbance(1_020.0, 1_090.0, "clock", WORKER))
+    assert wrong(told) == []
 
 
 def hopeless(told: Told) -> list[str]:
