@@ -21,7 +21,8 @@ Log = tuple[Partition, str | None]
 def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
     """Each record of the events and the retry topics with the first commit that covered it, in the order of time.
 
-    A record that was lost before a commit covered it has none.
+    A record that was lost before a commit covered it has none. A tool's commit has no leader epoch: it covers also
+    records that take the offsets of lost ones below it, until a worker has read on from there.
     """
     wanted = {evidence.settings.topics.events, *evidence.retry_topics}
     waiting: dict[Log, list[Written]] = defaultdict(list)
@@ -30,18 +31,37 @@ def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
             waiting[Partition(one.record.topic, one.record.partition), one.record.topic_id].append(one)
     uncovered: dict[Log, dict[int, Written]] = defaultdict(dict)
     begun: dict[Log, int] = defaultdict(int)
+    moved: dict[Log, Commit] = {}
     for commit in evidence.commits:
         log = log_of(commit)
         records, open_ones = waiting[log], uncovered[log]
         while begun[log] < len(records) and records[begun[log]].at <= commit.at:
             one = records[begun[log]]
-            open_ones[one.record.offset] = one  # after a truncation, another record has the offset
             begun[log] += 1
+            if _is_below(moved.get(log), one):
+                yield moved[log], one
+            else:
+                open_ones[one.record.offset] = one  # after a truncation, another record has the offset
         covers = cover_of(commit)
         for number in [number for number, one in open_ones.items() if covers(one)]:
             one = open_ones.pop(number)
             if one.gone_at is None or one.gone_at > commit.at:
                 yield commit, one
+        _note_move(moved, commit)
+
+
+def _is_below(tools: Commit | None, one: Written) -> bool:
+    """Whether a record took an offset below a tool's commit."""
+    return tools is not None and tools.at < one.at and one.record.offset < tools.committable.offset
+
+
+def _note_move(moved: dict[Log, Commit], commit: Commit) -> None:
+    """Note a tool's commit until a worker has read on from there, so that it knows the leader epoch."""
+    log = commit.partition, commit.topic_id
+    if not commit.host:
+        moved[log] = commit
+    elif log in moved and (commit.epoch >= 0 or commit.committable.offset > moved[log].committable.offset):
+        del moved[log]
 
 
 def cover_of(commit: Commit) -> Callable[[Written], bool]:

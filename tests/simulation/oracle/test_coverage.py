@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.commit import Committable, encode_metadata
-from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.core.record import Partition, TopicIdentity
 from tests.simulation.oracle.commit_map import read_map
 from tests.simulation.oracle.coverage import Coverage
 from tests.simulation.oracle.covers import first_covers
-from tests.simulation.oracle.evidence import Disturbance
-from tests.simulation.oracle.told import WORKER, delivered
+from tests.simulation.oracle.evidence import Commit, Disturbance
+from tests.simulation.oracle.told import EVENTS, WORKER, delivered
 
 
 @pytest.mark.parametrize("settled", [[], [7], [8, 9, 20], list(range(7, 3_000, 3))])
@@ -49,6 +49,23 @@ def test_a_record_is_read_again_after_a_loss_before_its_commit() -> None:
     told.evidence.signals.clear()
     told.assign(1_002.1)
     assert Coverage(told.evidence).repetition_of(event, 1_001.0, WORKER) is None, "it was committed by then"
+
+
+def test_a_commit_of_a_tool_covers_records_that_take_the_offsets_of_lost_ones() -> None:
+    told, event = delivered()
+    lost = told.event(1_003.0, 1, gone_at=1_010.0)
+    told.commit(1_004.0, 2, epoch=3)
+    new = told.event(1_011.0, 2, epoch=4)
+    new.record = new.record._replace(offset=1)
+    told.commit(1_020.0, 3, epoch=4)
+    assert not told.story.is_stepped_over(new)
+    moved = Commit(1_005.0, "", Partition(EVENTS, 0), "id-of-events", Committable(2, ""))
+    told.evidence.commits.insert(2, moved)
+    assert told.story.is_stepped_over(new)
+    assert not told.story.is_stepped_over(lost)
+    told.evidence.commits.insert(3, moved._replace(at=1_006.0, host=WORKER, epoch=3))
+    assert not told.story.is_stepped_over(new), "a worker had read on"
+    assert not told.story.is_stepped_over(event)
 
 
 def test_only_the_first_commit_counts() -> None:
