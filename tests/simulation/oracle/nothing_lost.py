@@ -13,7 +13,7 @@ from pushrail_stream.core.event import Undecodable
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
 from tests.simulation.oracle.evidence import Violation, Written, position_of
-from tests.simulation.oracle.settled import settle_secs
+from tests.simulation.oracle.settled import is_at_limit, is_waiting, settle_secs
 
 ASSERTION: Final = "nothing accepted is lost"
 
@@ -31,7 +31,7 @@ def find_lost(story: Deliveries) -> Iterator[Violation]:
         owner = seen.event.vendor, seen.event.customer_external_id
         certain = story.documents.certain(owner, seen.written.at, end)
         for destination, versions in certain.items():
-            if not _ended(story, seen, destination, versions):
+            if not _ended(story, seen, destination, versions) and not _waits_at_limit(story, seen, destination):
                 yield loss(seen, destination)
         if not certain and not _ended_somewhere(story, seen, owner):
             yield loss(seen, "any destination")
@@ -42,6 +42,12 @@ def _is_owed(story: Deliveries, one: Written) -> bool:
     is_over = story.covered_at(one) <= story.evidence.ended_at
     is_over = is_over or one.at < story.evidence.ended_at - settle_secs(story.evidence)
     return is_over and one.is_readable and one.gone_at is None
+
+
+def _waits_at_limit(story: Deliveries, seen: EventSeen, destination: str) -> bool:
+    """Whether a copy of it still waits, because its destination works at the customer's own limit."""
+    copies = story.copies_of(seen, destination)
+    return any(is_waiting(story, copy) for copy in copies) and is_at_limit(story, destination)
 
 
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:
@@ -64,7 +70,7 @@ def _kafka_lost(story: Deliveries, one: Written) -> bool:
 def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:
     """The arrivals that the records with the same bytes need together.
 
-    Those that became dead letters need none, nor do those that an operator stepped over.
+    Those that became dead letters need none, nor do those that an operator stepped over, or that wait at a limit.
     """
     assert not isinstance(seen.event, Undecodable)
     twins = story.by_value[seen.event.value]
@@ -73,6 +79,7 @@ def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:
         if twin.written.gone_at is None and twin.written.is_readable and twin.written.at <= seen.written.at:
             ended = any(copy.is_dead for copy in story.copies_of(twin, destination))
             ended = ended or any(said.get("status") == "skipped" for said in story.said_about(twin, destination))
+            ended = ended or _waits_at_limit(story, twin, destination)
             needed += not (ended or story.is_stepped_over(twin.written))
     return needed
 

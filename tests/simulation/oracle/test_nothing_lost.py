@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.oracle.evidence import DocumentEdit, WorkerEnd
 from tests.simulation.oracle.nothing_lost import find_lost
-from tests.simulation.oracle.told import CUSTOMER, ONE, WORKER, Told, delivered
+from tests.simulation.oracle.told import CUSTOMER, ONE, TIER, WORKER, Told, delivered
 
 
 def lost(told: Told) -> list[str]:
@@ -31,6 +31,32 @@ def test_a_retry_copy_is_no_end() -> None:
     told, _ = delivered()
     told.copy(1_004.0, told.event(1_003.0, 7))
     assert len(lost(told)) == 1
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(60, 1), (320, 0)])
+def test_a_retry_copy_may_wait_for_a_destination_that_works_at_its_own_limit(calls: int, expected: int) -> None:
+    """The document allows one call a second, and the last 320 seconds count."""
+    told, event = delivered(topics={"retry": {TIER: 10}})
+    told.evidence.edits.clear()
+    told.document(limits={"maxRequestsPerSecond": 1})
+    told.copy(1_004.0, told.event(1_003.0, 7))
+    told.evidence.healed_at, told.evidence.ended_at = 2_000.0, 3_000.0
+    for number in range(calls):
+        told.call(3_000.0 - number, event)
+    assert len(lost(told)) == expected
+
+
+def test_an_event_owes_no_arrival_for_a_twin_that_waits_for_its_destination() -> None:
+    told, event = delivered(topics={"retry": {TIER: 10}})
+    told.evidence.edits.clear()
+    told.document(limits={"maxRequestsPerSecond": 1})
+    told.copy(1_004.0, told.event(1_003.0, 7))
+    told.call(1_006.0, told.event(1_005.0, 7))
+    told.evidence.healed_at, told.evidence.ended_at = 2_000.0, 3_000.0
+    assert len(lost(told)) == 1
+    for number in range(320):
+        told.call(3_000.0 - number, event)
+    assert lost(told) == []
 
 
 def test_a_retry_copy_that_kafka_lost_is_excused() -> None:

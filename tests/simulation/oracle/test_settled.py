@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.record import Partition
 from pushrail_stream.observe.worker_record import WorkerIdentity
@@ -49,6 +51,20 @@ def test_copies_settle_too() -> None:
     assert len(unfinished(told)) == 1
     told.commit(2_100.0, 1, TIER)
     assert unfinished(told) == []
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(60, 1), (320, 0)])
+def test_a_log_may_end_with_copies_for_a_destination_that_works_at_its_own_limit(calls: int, expected: int) -> None:
+    """The document allows one call a second, and the last 320 seconds count."""
+    told = healed()
+    told.evidence.edits.clear()
+    told.document(limits={"maxRequestsPerSecond": 1})
+    told.copy(2_990.0, told.evidence.written[0])
+    told.evidence.log_ends[Partition(TIER, 0), told.evidence.written[-1].record.topic_id] = 1
+    told.evidence.ended_at = 3_000.0
+    for number in range(calls):
+        told.call(3_000.0 - number, told.evidence.written[0])
+    assert len(unfinished(told)) == expected
 
 
 def test_a_story_that_ended_earlier_is_not_judged() -> None:
