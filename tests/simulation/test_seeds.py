@@ -19,8 +19,9 @@ from tests.simulation.runner import describe
 from tests.simulation.trial import STORY, Task
 
 SEEDS: Final = (
-    *(("calm", seed) for seed in range(1, 13)),
+    *(("calm", seed) for seed in range(1, 7)),
     *(("rough", seed) for seed in (1, 2, 4)),
+    *(("hostile", seed) for seed in range(2, 7)),
 )
 FOUND: Final[list[dict[str, Any]]] = json.loads((Path(__file__).parent / "seeds.json").read_text())
 """Stories that found a fault of the product, which was mended. Those that are short are kept as plans: plans of seeds
