@@ -167,7 +167,7 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
         for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
         if seen.written.at <= call.at <= copy.written.at and not call.is_good
     ]
-    if failures and all(call.fault == "ours" for call in failures):
+    if failures and all(call.fault == "ours" and call.is_clear for call in failures):
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"

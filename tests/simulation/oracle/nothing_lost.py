@@ -52,7 +52,10 @@ def _waits_at_limit(story: Deliveries, seen: EventSeen, destination: str) -> boo
 
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:
     assert not isinstance(seen.event, Undecodable)
-    if any(copy.is_dead or _kafka_lost(story, copy.written) for copy in story.copies_of(seen, destination)):
+    copies = [copy.written for copy in story.copies_of(seen, destination) if not copy.is_dead]
+    if len(copies) < len(story.copies_of(seen, destination)):
+        return True
+    if any(_kafka_lost(story, copy) or _goes_on(story, copy) for copy in copies):
         return True
     if any(said.get("status") == "skipped" for said in story.said_about(seen, destination)):
         return True
@@ -60,6 +63,12 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
         return True
     arrivals = len(story.arrivals_of(seen.event.value, destination))
     return arrivals >= _needed(story, seen, destination)
+
+
+def _goes_on(story: Deliveries, one: Written) -> bool:
+    """Whether a retry copy waits when the story ends. `settled` asks for those that wait too long."""
+    waits = story.covered_at(one) == float("inf")
+    return waits and one.at > story.evidence.ended_at - settle_secs(story.evidence)
 
 
 def _kafka_lost(story: Deliveries, one: Written) -> bool:

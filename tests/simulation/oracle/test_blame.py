@@ -128,6 +128,8 @@ def test_a_delivery_never_expires_because_of_us() -> None:
     told.copy(1_060.0, event, "expired", error_code="ExpiredToken")
     (found,) = wrong(told)
     assert found.endswith("each of its calls failed for a cause of ours")
+    told.refused(1_050.0, event, fault="ours", code="ExpiredToken").answered_at = None
+    assert wrong(told) == [], "no answer told the cause of the last failure"
 
 
 def test_an_event_with_a_destination_is_routed() -> None:

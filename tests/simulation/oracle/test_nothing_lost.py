@@ -59,6 +59,17 @@ def test_an_event_owes_no_arrival_for_a_twin_that_waits_for_its_destination() ->
     assert lost(told) == []
 
 
+def test_a_retry_copy_may_wait_when_the_story_ends() -> None:
+    told, _ = delivered()
+    event = told.event(9_900.0, 7)
+    told.commit(9_901.0, 2)
+    assert len(lost(told)) == 1
+    told.copy(9_901.0, event)
+    assert lost(told) == []
+    told.commit(9_950.0, 1, TIER)
+    assert len(lost(told)) == 1, "a commit covers the copy, so that nobody reads it again"
+
+
 def test_a_retry_copy_that_kafka_lost_is_excused() -> None:
     told, _ = delivered()
     told.copy(1_004.0, told.event(1_003.0, 7))

@@ -125,9 +125,9 @@ def test_a_retry_in_memory_does_not_wait_for_a_copy_of_another_delivery() -> Non
     told, event = world()
     copy(told, 1_010.0, event, 1)
     told.attempt(1_012.0, event, attempt=1, trigger="retry", nextAttemptAt=format_rfc3339(EPOCH_MS + 1_012_500))
-    told.attempt(1_013.0, event, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_012_499))
+    told.attempt(1_013.0, event, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_012_490))
     assert len(early(told)) == 1, "it began before its announced time"
-    told.attempt(1_013.5, event, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_012_500))
+    told.attempt(1_013.5, event, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_012_499))
     assert len(early(told)) == 1
     told.attempt(1_014.0, event, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_013_000)).host = "worker-2"
     assert len(early(told)) == 2, "another worker had announced it"

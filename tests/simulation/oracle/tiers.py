@@ -13,6 +13,8 @@ from tests.simulation.oracle.evidence import Violation, position_of
 ASSERTION: Final = "copies climb the retry topics as stated"
 _EXPIRY_SECS: Final = 120.0
 """Time in seconds beyond the age and the wait on a retry topic, in which an old delivery has its last attempt."""
+_ROUNDING_MS: Final = 2
+"""Milliseconds by which an announced time may be later than the attempt: both are rounded."""
 _EARLY_SECS: Final = 1.0
 """Time in seconds by which a wait may be shorter: copies carry whole milliseconds, and a call takes its way."""
 
@@ -73,7 +75,8 @@ def _is_in_memory(story: Deliveries, seen: EventSeen, said: Said) -> bool:
     """
     begun_at_ms = parse_rfc3339(said.get("at") or "")
     return begun_at_ms is not None and any(
-        (announced_ms := parse_rfc3339(before.get("nextAttemptAt") or "")) is not None and announced_ms <= begun_at_ms
+        (announced_ms := parse_rfc3339(before.get("nextAttemptAt") or "")) is not None
+        and announced_ms <= begun_at_ms + _ROUNDING_MS
         for before in story.said_about(seen, said.get("destinationId"))
         if before.written.host == said.written.host and before.get("attempt") == said.get("attempt") - 1
     )
