@@ -145,7 +145,8 @@ class Deliveries:
         is_event = said.get("vendor") is not None
 
         def looks_right(seen: EventSeen) -> bool:
-            return isinstance(seen.event, Event) is is_event and (not is_event or _key_of(seen) == key)
+            event = self.sent_event(seen)
+            return (event is not None and event.idempotency_key == key) if is_event else _is_undecodable(seen)
 
         return None if said.origin is None else self.event_of(said.origin, said.written.at, looks_right)
 
@@ -329,8 +330,8 @@ class Deliveries:
         self.arrivals[entry.detail, group].append(Arrival(call.at, call, entry, group))
 
 
-def _key_of(seen: EventSeen) -> str | None:
-    return seen.event.idempotency_key if isinstance(seen.event, Event) else None
+def _is_undecodable(seen: EventSeen) -> bool:
+    return isinstance(seen.event, Undecodable)
 
 
 def _read(value: bytes | None) -> dict[str, Any] | None:

@@ -231,6 +231,21 @@ def test_a_record_that_is_no_event_is_dead_lettered_before_its_replay() -> None:
     assert untrue(told) == []
 
 
+def test_a_replay_of_a_record_that_is_no_event_is_told_from_the_event_that_took_its_offset() -> None:
+    told = Told()
+    told.document()
+    lost = told.event(1_000.0, 1, headers=((NOT_UTF8, b"value"),), gone_at=1_010.0)
+    told.copy(1_000.5, lost, "undecodable", None)
+    newer = told.event(1_020.0, 2)
+    newer.record = newer.record._replace(offset=lost.record.offset)
+    told.copy(1_100.0, lost, host="office", replay="rp-1", replay_count=1)
+    replayed = told.attempt(1_101.5, lost, told.call(1_101.0, lost))
+    told.attempt(1_102.5, newer, told.call(1_102.0, newer))
+    assert untrue(told) == []
+    replayed.record = replayed.record._replace(value=(replayed.record.value or b"").replace(b"key-1", b"key-3"))
+    assert untrue(told) == ["idempotencyKey is 'key-3', and the event's is 'key-2'"]
+
+
 def test_a_record_may_tell_that_a_missing_bus_swallowed_an_entry() -> None:
     told, event = delivered()
     told.evidence.written.pop()
