@@ -103,6 +103,14 @@ class Coverage:
         index = bisect_right(owners, at, key=lambda owner: owner.at)
         return owners[index].at if index < len(owners) else None
 
+    def follower_at(self, partition: Partition, left_at: float, host: str) -> float | None:
+        """The time at which another worker, or this one again, got the partition that this host gave up at ``left_at``.
+
+        A worker that lost a partition learns of it late: the next owner may have had the partition before that.
+        """
+        mine = [owner.at for owner in self._owners.get(partition, []) if owner.host == host and owner.at <= left_at]
+        return self.next_owner_at(partition, mine[-1] if mine else left_at)
+
     def loss_between(self, host: str, at: float, until: float) -> Disturbance | None:
         """A disturbance of this host, or of all, for which a record may be read again by the end of this period."""
         return next((loss for loss in self._losses_of(host) if at <= loss.until and loss.at <= until), None)

@@ -51,12 +51,12 @@ class Sources:
         An act is its time, its host, and whether it is a copy.
         """
         left = {
-            (partition, left_at)
+            (partition, left_at, host)
             for at, host, is_copy in acts
             for partition in self._before(at)
             if (left_at := self._coverage.left_in_flight(partition, at, host, is_copy=is_copy)) is not None
         }
-        return [left_at for partition, left_at in left for _ in range(self._left_open(partition, left_at))]
+        return [left_at for partition, left_at, host in left for _ in range(self._left_open(partition, left_at, host))]
 
     def _before(self, at: float) -> list[Partition]:
         """The partitions with a record from before this time."""
@@ -69,9 +69,9 @@ class Sources:
             known = self._first_open_at[partition, at] = min(times, default=float("inf"))
         return known
 
-    def _left_open(self, partition: Partition, left_at: float) -> int:
+    def _left_open(self, partition: Partition, left_at: float, host: str) -> int:
         """The number of records that were there when a partition was given up, and that its next owner read again."""
-        following_at = self._coverage.next_owner_at(partition, left_at)
+        following_at = self._coverage.follower_at(partition, left_at, host)
         return (
             0
             if following_at is None

@@ -104,6 +104,28 @@ def test_an_end_in_flight_when_the_partition_was_lost_is_repeated_once() -> None
     assert len(repeats(told)) == 1
 
 
+def test_the_next_owner_may_have_a_partition_before_its_loss_is_known() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    told.assign(999.0, WORKER)
+    lost = SignalSeen(1_006.0, WORKER, PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0))
+    told.assign(1_005.0, "worker-2")
+    told.evidence.signals.append(lost)
+    told.copy(1_005.5, event, "rejected", host="worker-2")
+    told.commit(1_007.0, 1)
+    told.assign(1_015.0, WORKER)
+    told.copy(1_020.0, event, "rejected")
+    told.evidence.worker_ends += [WorkerEnd(9_000.0, name, name, "stopped") for name in (WORKER, "worker-2")]
+    assert repeats(told) == []
+    told.copy(1_021.0, event, "rejected")
+    assert len(repeats(told)) == 1
+    told.evidence.written.pop()
+    told.commit(1_004.0, 1)
+    told.evidence.commits.sort(key=lambda commit: commit.at)
+    assert len(repeats(told)) == 1, "the next owner knew that the record was settled"
+
+
 def test_an_end_after_a_loss_needs_a_record_from_before_it() -> None:
     told, event = arrived()
     leave_partition(told, 999.5, lost=True)
