@@ -67,7 +67,9 @@ def _note_move(moved: dict[Log, Commit], commit: Commit) -> None:
 def cover_of(commit: Commit) -> Callable[[Written], bool]:
     """The test whether a consumer that resumes from this commit leaves out a record of its log."""
     end, epoch = commit.committable.offset, commit.epoch
-    _, settled, map_epoch = read_map(commit.committable)
+    topic_id, settled, map_epoch = read_map(commit.committable)
+    if topic_id != commit.topic_id and not commit.host:
+        settled = frozenset()  # a tool has carried the map from another log
 
     def covers(one: Written) -> bool:
         offset = one.record.offset
@@ -79,5 +81,9 @@ def cover_of(commit: Commit) -> Callable[[Written], bool]:
 
 
 def log_of(commit: Commit) -> Log:
-    """The log that a commit is about: its metadata names the topic; a tool's does not."""
-    return commit.partition, read_map(commit.committable).topic_id or commit.topic_id
+    """The log that a commit is about. A worker's metadata names it. A tool moves offsets of the present topic.
+
+    The metadata of a tool's commit may have been carried from another cluster.
+    """
+    named = read_map(commit.committable).topic_id if commit.host else None
+    return commit.partition, named or commit.topic_id

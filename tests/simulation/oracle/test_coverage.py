@@ -75,3 +75,15 @@ def test_only_the_first_commit_counts() -> None:
     ((commit, one),) = first_covers(told.evidence)
     assert (commit.at, one) == (1_002.0, event)
     assert not told.story.is_stepped_over(event)
+
+
+def test_a_commit_that_a_tool_has_carried_from_another_cluster_is_about_the_present_topic() -> None:
+    told, event = delivered()
+    open_one, above = told.event(1_003.0, 1), told.event(1_003.0, 1)
+    metadata = encode_metadata(2, [2], TopicIdentity("another-cluster", "another-topic"))
+    carried = Commit(1_004.0, "", Partition(EVENTS, 0), "id-of-events", Committable(2, metadata))
+    told.evidence.commits.append(carried)
+    told.commit(1_005.0, 2)
+    assert told.story.is_stepped_over(open_one)
+    assert not told.story.is_stepped_over(event), "a worker had committed it"
+    assert not Coverage(told.evidence).covers(above, 1_004.0), "the map is that of another log"
