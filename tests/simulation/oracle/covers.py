@@ -3,12 +3,16 @@
 A commit names a leader epoch, and its map another one. After an unclean election other records take offsets that it
 names, in a later epoch. A consumer that resumes from the commit learns from Kafka that the epoch ended below, and reads
 them: the commit does not cover them.
+
+A blind commit names no epoch. Each commit of a tool is blind. A worker's is while the worker has stepped over records
+that nothing can read, and has read none before them: Kafka's client tells an epoch only with a record. Kafka then says
+nothing of a loss, so a blind commit covers also records that later take the offsets of lost ones below it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pushrail_stream.core.record import Partition
 from tests.simulation.oracle.commit_map import read_map
@@ -21,8 +25,8 @@ Log = tuple[Partition, str | None]
 def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
     """Each record of the events and the retry topics with the first commit that covered it, in the order of time.
 
-    A record that was lost before a commit covered it has none. A tool's commit has no leader epoch: it covers also
-    records that take the offsets of lost ones below it, until a worker has read on from there.
+    A record that was lost before a commit covered it has none. A blind commit covers also records that are written
+    after it below its offset, until a worker has read on from there.
     """
     wanted = {evidence.settings.topics.events, *evidence.retry_topics}
     waiting: dict[Log, list[Written]] = defaultdict(list)
@@ -47,18 +51,33 @@ def first_covers(evidence: Evidence) -> Iterator[tuple[Commit, Written]]:
             one = open_ones.pop(number)
             if one.gone_at is None or one.gone_at > commit.at:
                 yield commit, one
-        _note_move(moved, commit)
+        _note_move(moved, commit, records[: begun[log]])
 
 
-def _is_below(tools: Commit | None, one: Written) -> bool:
-    """Whether a record took an offset below a tool's commit."""
-    return tools is not None and tools.at < one.at and one.record.offset < tools.committable.offset
+def passes_later(commit: Commit, one: Written) -> bool:
+    """Whether this blind commit covers a record that took its offset after the commit."""
+    return commit.at < one.at
 
 
-def _note_move(moved: dict[Log, Commit], commit: Commit) -> None:
-    """Note a tool's commit until a worker has read on from there, so that it knows the leader epoch."""
-    log = commit.partition, commit.topic_id
+def _is_below(blind: Commit | None, one: Written) -> bool:
+    """Whether a record took an offset below a blind commit."""
+    return blind is not None and blind.at < one.at and one.record.offset < blind.committable.offset
+
+
+def _is_blind(commit: Commit, records: Sequence[Written]) -> bool:
+    """Whether nobody could name a leader epoch. ``records``: those that were written to the log before."""
     if not commit.host:
+        return True
+    is_named = commit.epoch >= 0 or read_map(commit.committable).epoch is not None
+    if is_named or log_of(commit) != (commit.partition, commit.topic_id):
+        return False
+    return not any(one.is_readable and one.record.offset < commit.committable.offset for one in records)
+
+
+def _note_move(moved: dict[Log, Commit], commit: Commit, records: Sequence[Written]) -> None:
+    """Note a blind commit until a worker has read on from there, so that it knows the leader epoch."""
+    log = commit.partition, commit.topic_id
+    if _is_blind(commit, records):
         moved[log] = commit
     elif log in moved and (commit.epoch >= 0 or commit.committable.offset > moved[log].committable.offset):
         del moved[log]

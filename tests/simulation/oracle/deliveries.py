@@ -16,7 +16,7 @@ from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin
 from pushrail_stream.core.signals import OwnCredentialsFailed
-from tests.simulation.oracle.covers import first_covers
+from tests.simulation.oracle.covers import first_covers, passes_later
 from tests.simulation.oracle.documents import STALE_SECS, Documents, Reader
 from tests.simulation.oracle.evidence import Call, Disturbance, Entry, Evidence, Written
 from tests.simulation.oracle.lossy_logs import lossy_logs
@@ -168,9 +168,9 @@ class Deliveries:
         return float("inf") if commit is None else commit.at
 
     def is_stepped_over(self, one: Written) -> bool:
-        """Whether an operator's move of offsets passed a record before a worker had committed it."""
+        """Whether an operator's move, or an earlier blind commit, passed a record before a worker had committed it."""
         commit = self.covered_by.get(id(one))
-        return commit is not None and not commit.host
+        return commit is not None and (not commit.host or passes_later(commit, one))
 
     def may_lack_attempts(self, at: float, host: str | None = None) -> bool:
         """Whether the attempts log may lack records that this worker, or any, had to write at this time."""

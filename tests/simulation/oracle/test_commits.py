@@ -132,3 +132,23 @@ def test_a_tool_knows_no_leader_epochs() -> None:
     told.commit(1_004.0, 2, host="", epoch=-1)
     told.commit(1_005.0, 2, epoch=3)
     assert unsettled(told) == []
+
+
+def test_a_worker_that_has_only_stepped_over_records_knows_no_leader_epoch() -> None:
+    """Kafka's client tells an epoch only with a record. Without one, a consumer learns nothing of a loss."""
+    told = Told()
+    told.document()
+    first = told.event(1_000.0, 1, is_readable=False, gone_at=1_500.0)
+    told.commit(1_001.0, 1)
+    new = told.event(1_501.0, 2, epoch=1)
+    new.record = new.record._replace(offset=0)
+    told.commit(1_502.0, 1, epoch=1)
+    assert unsettled(told) == []
+    assert told.story.is_stepped_over(new)
+    assert not told.story.is_stepped_over(first)
+    told.evidence.commits[0] = told.evidence.commits[0]._replace(epoch=0)
+    assert len(unsettled(told)) == 1, "the commit named the epoch of the lost record"
+    told.evidence.commits[0] = told.evidence.commits[0]._replace(epoch=-1)
+    first.is_readable = True
+    assert len(unsettled(told)) == 2, "the worker could learn the epoch from the record"
+    assert not told.story.is_stepped_over(new)
