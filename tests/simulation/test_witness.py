@@ -55,9 +55,11 @@ def test_the_creation_of_every_topic_is_noted() -> None:
         first = world.cluster.topics[EVENTS].id
         world.cluster.delete_topic(EVENTS)
         world.scheduler.run(world.scheduler.now + 5.0)
+        world.cluster.lag_of = lambda broker: 2.0 * broker
         second = world.cluster.create_topic(EVENTS).id
-        created = world.evidence.created
+        created, heard_of = world.evidence.created, world.evidence.heard_of
         assert created[second] == world.scheduler.now == created[first] + 5.0
+        assert (heard_of[first], heard_of[second]) == (created[first], created[second] + 6.0)
 
 
 def test_aborted_and_damaged_records_cannot_be_read() -> None:

@@ -200,6 +200,7 @@ class Witness:
         def watched(name: str, *args: Any, **options: Any) -> Topic:
             topic = create_topic(name, *args, **options)
             self._evidence.created[topic.id] = self._world.scheduler.now
+            self._evidence.heard_of[topic.id] = cluster.heard_at
             return topic
 
         return watched

@@ -61,6 +61,11 @@ class Cluster:
         """Whether a broker accepts connections."""
         return self.brokers[broker].is_up
 
+    @property
+    def heard_at(self) -> float:
+        """The time by which every broker has heard of all changes until now."""
+        return max(self.scheduler.now, *self._heard_at.values())
+
     def stop_broker(self, number: int) -> None:
         """A broker dies. Its partitions get other leaders once the controller notices."""
         broker = self.brokers[number]

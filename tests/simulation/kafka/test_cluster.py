@@ -101,8 +101,11 @@ def test_a_broker_that_lags_behind_knows_the_old_topic() -> None:
     kafka.delete_topic("events")
     new = kafka.create_topic("events")
     assert (kafka.brokers[1].view["events"].topic, kafka.brokers[2].view["events"].topic) == (new, old)
+    assert kafka.heard_at == world.now + 3.0
     world.run(world.now + 3.0)
     assert kafka.brokers[2].view["events"].topic is new
+    world.run(world.now + 1.0)
+    assert kafka.heard_at == world.now
 
 
 def test_rights_are_withdrawn_from_one_topic() -> None:

@@ -21,7 +21,9 @@ ASSERTION: Final = "every offset below a commit is settled"
 def find_unsettled(story: Deliveries) -> Iterator[Violation]:
     """A violation for each record that a worker's commit covered too early."""
     for commit, one in first_covers(story.evidence):
-        if commit.host and not passes_later(commit, one) and (why := _open_to(story, one, commit.at)):
+        if not commit.host or passes_later(commit, one) or not (why := _open_to(story, one, commit.at)):
+            continue
+        if all(_open_to(story, other, commit.at) for other in story.places.stand_ins(one, commit.at)):
             sentence = (
                 f"{commit.host} committed {commit.partition} at {commit.committable.offset} at {commit.at:.3f}, but "
                 f"the record at {position_of(one.origin)} was not settled: {why}"

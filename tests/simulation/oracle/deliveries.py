@@ -89,7 +89,7 @@ class Deliveries:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.documents = Documents(evidence.edits, evidence.begun_at)
-        self._places = Places(evidence)
+        self.places = Places(evidence)
         topics, vendor = evidence.settings.topics, evidence.settings.vendor
         self.events: list[EventSeen] = []
         self._event_at: dict[int, EventSeen] = {}
@@ -125,13 +125,13 @@ class Deliveries:
 
         ``looks_right`` chooses among several records; otherwise it is the newest.
         """
-        found = [self._event_at[id(one)] for one in self._places.meant_by(origin) if one.at <= at]
+        found = [self._event_at[id(one)] for one in self.places.meant_by(origin) if one.at <= at]
         right = [seen for seen in found if looks_right(seen)] if len(found) > 1 else []
         return next(reversed(right or found), None)
 
     def is_ambiguous(self, origin: Origin) -> bool:
         """Whether a position without a topic's id has had several records, so that traces of it may be of any."""
-        return self._places.is_ambiguous(origin)
+        return self.places.is_ambiguous(origin)
 
     def event_of_copy(self, copy: CopySeen) -> EventSeen | None:
         """The event that this is a copy of."""

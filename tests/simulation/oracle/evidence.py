@@ -253,6 +253,8 @@ class Evidence:
     """The end of each partition's log when the story ended, by partition and topic id."""
     created: dict[str, float] = field(default_factory=dict)
     """By topic id the time at which the topic was created."""
+    heard_of: dict[str, float] = field(default_factory=dict)
+    """By topic id the time by which every broker knew the topic."""
     unguarded: set[str] = field(default_factory=set)
     """The hosts of workers whose flood guard is off."""
     retries_asked_for: bool = False

@@ -27,6 +27,7 @@ class Places:
         for one in evidence.on(evidence.settings.topics.events):
             self._at[one.origin[:3]].append(one)
         self._created = evidence.created
+        self._heard_of = evidence.heard_of
         self._noticed = {topic_id: _noticed_by(evidence, at) for topic_id, at in evidence.created.items()}
 
     def is_ambiguous(self, origin: Origin) -> bool:
@@ -39,6 +40,8 @@ class Places:
         They are several after a truncation, or when the position tells no topic id.
         Kafka's client does not tell a record's topic. Until a worker has noticed that the topic was created again, it
         takes the new topic's records for those of the earlier topic. It reads them again once it has.
+        A broker that hears late of the new topic serves the earlier one. A worker that knows the new topic takes those
+        records for the new topic's.
         """
         found = self._at.get(origin[:3], [])
         if origin.topic_id is None:
@@ -46,11 +49,24 @@ class Places:
         exact = [one for one in found if one.record.topic_id == origin.topic_id]
         return [*(one for one in found if self._is_mistaken_for(one, origin.topic_id)), *exact]
 
+    def stand_ins(self, one: Written, at: float) -> Sequence[Written]:
+        """The records of earlier topics that a worker may have read in the place of this one by then."""
+        own = one.record.topic_id or ""
+        if at > self._heard_of.get(own, float("-inf")) + _NOTICE_SECS:
+            return ()
+        return [other for other in self._at[one.origin[:3]] if self._is_served_as(other, own) and other.at <= at]
+
     def _is_mistaken_for(self, one: Written, topic_id: str) -> bool:
-        """Whether a worker may take a record for one of an earlier topic."""
+        """Whether a worker may take a record for one of another topic."""
         own = one.record.topic_id or ""
         is_later = self._created.get(topic_id, float("inf")) < self._created.get(own, float("-inf"))
-        return is_later and one.at <= self._noticed[own]
+        return (is_later and one.at <= self._noticed[own]) or self._is_served_as(one, topic_id)
+
+    def _is_served_as(self, one: Written, topic_id: str) -> bool:
+        """Whether a broker may serve a record to consumers that know a later topic."""
+        created_at, heard_at = self._created.get(topic_id, float("-inf")), self._heard_of.get(topic_id, float("-inf"))
+        is_earlier = self._created.get(one.record.topic_id or "", float("inf")) < created_at
+        return is_earlier and created_at < heard_at and one.at <= heard_at
 
 
 def _noticed_by(evidence: Evidence, created_at: float) -> float:

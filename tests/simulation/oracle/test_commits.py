@@ -152,3 +152,18 @@ def test_a_worker_that_has_only_stepped_over_records_knows_no_leader_epoch() -> 
     first.is_readable = True
     assert len(unsettled(told)) == 2, "the worker could learn the epoch from the record"
     assert not told.story.is_stepped_over(new)
+
+
+def test_a_broker_that_lags_behind_lets_a_worker_commit_offsets_of_the_earlier_topic() -> None:
+    told = Told()
+    told.document()
+    old = told.event(1_000.0, 1, gone_at=1_005.0)
+    told.event(1_012.0, 2, topic_id="new-id")
+    told.commit(1_014.0, 1, topic_id="new-id")
+    told.evidence.created |= {"id-of-events": 900.0, "new-id": 1_010.0}
+    told.evidence.heard_of["new-id"] = 1_017.0
+    assert len(unsettled(told)) == 1, "neither record is settled"
+    told.call(1_013.0, old)
+    assert unsettled(told) == []
+    told.evidence.heard_of["new-id"] = 1_010.0
+    assert len(unsettled(told)) == 1, "no broker lagged behind"

@@ -45,6 +45,22 @@ def test_first_records_of_a_new_topic_may_have_the_id_of_the_earlier_one() -> No
     assert meant(told, PLACE._replace(topic_id="new-id")) == [event_value(2)]
 
 
+def test_a_broker_that_lags_behind_serves_the_earlier_topic_to_a_worker_that_knows_the_new_one() -> None:
+    told = recreated(1_100.0)
+    new = told.evidence.written[-1]
+    named = PLACE._replace(topic_id="new-id")
+    told.evidence.heard_of["new-id"] = 1_010.0
+    assert meant(told, named) == [event_value(2)]
+    assert Places(told.evidence).stand_ins(new, 1_015.0) == []
+    told.evidence.heard_of["new-id"] = 1_017.0
+    assert meant(told, named) == [event_value(1), event_value(2)]
+    (stand_in,) = Places(told.evidence).stand_ins(new, 1_020.0)
+    assert stand_in.record.value == event_value(1)
+    assert list(Places(told.evidence).stand_ins(new, 1_100.0)) == [], "the worker reads the new topic by then"
+    told.evidence.written[0].at = 1_018.0
+    assert meant(told, named) == [event_value(2)], "no broker served the earlier topic any more"
+
+
 @pytest.mark.parametrize(("kind", "is_late"), [("kafka", True), ("paused", True), ("operator", False)])
 def test_a_worker_that_cannot_ask_learns_the_id_later(kind: str, is_late: bool) -> None:  # noqa: FBT001
     told = recreated(1_100.0)
