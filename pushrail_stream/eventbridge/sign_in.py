@@ -112,7 +112,10 @@ class SignInService:
         return answer
 
     async def _doubt(self, keys: Keys, witnesses: list[RoleRequest], until: float) -> CallFailed | None:
-        """Why the denial of a role says nothing about that role; None when our identity may assume another one."""
+        """Why the denial of a role says nothing about that role; None when our identity may assume another one.
+
+        While roles give no clear answer, the last known fault of ours holds.
+        """
         ours = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED)
         if asyncio.get_running_loop().time() < self._believed_until:
             return ours
@@ -124,7 +127,7 @@ class SignInService:
             if answer.code != "AccessDenied":
                 undecided = answer
         if undecided is not None:
-            return undecided
+            return ours if self._is_denied else undecided
         self._is_denied, self._believed_until = True, asyncio.get_running_loop().time() + _BELIEVED_SECS
         return ours
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.eventbridge import sign_in
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
 from pushrail_stream.eventbridge.sign_in import WITNESSES, Witnesses
@@ -127,6 +130,29 @@ async def test_a_witness_without_an_answer_tells_nothing(base_credentials: tuple
         server.add_role(arn(2), external_id="acme-ext-7Pq2")
         know(us, 1, 2, 3)
         assert await signed_in(us, 3) == "AccessDenied", "the next witness tells"
+
+
+async def test_our_known_fault_holds_while_a_witness_does_not_answer(
+    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in, "_BELIEVED_SECS", 0.0)
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        for number in range(3):
+            server.add_role(arn(number), external_id="acme-ext-7Pq2")
+        know(us, 0, 1, 2)
+        server.set_plan([DENIED])
+        assert await signed_in(us, 0) == BASE_CREDENTIALS_DENIED
+        clock.epoch = START + 60
+        busy = Rule(CallError(503, "ServiceUnavailable", "busy"), Match(operation="AssumeRole", role=arn(1)))
+        server.set_plan([busy, DENIED])
+        assert await signed_in(us, 0) == BASE_CREDENTIALS_DENIED
+        server.set_plan([])
+        assert await signed_in(us, 1) == "signed in"
+        clock.epoch = START + 120
+        server.set_plan([busy, Rule(DENIAL, Match(operation="AssumeRole", role=arn(0)))])
+        know(us, 0, 1)
+        assert await signed_in(us, 0) == "ServiceUnavailable", "a role was granted since"
 
 
 BARE_403 = Rule(CallError(403, body="html"), Match(operation="PutEvents"))

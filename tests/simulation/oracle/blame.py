@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable, decode
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.retry import fault_of
-from pushrail_stream.eventbridge.error_codes import is_ours
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, is_ours
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
 from tests.simulation.oracle.documents import Reader
@@ -124,6 +124,25 @@ def _looks_like_the_roles(story: Deliveries, call: Call) -> bool:
     return all(_account_of(role) == _account_of(call.target) for role in roles)
 
 
+def _is_open(story: Deliveries, denial: Call, copies: Sequence[CopySeen]) -> bool:
+    """Whether the worker could not tell whose fault the denial of a role was, as another role gave no clear answer.
+
+    It asks for roles of other accounts in the time that one call has. They show that its own identity is at fault. Once
+    it knows this, as its copies tell, it believes it until STS grants a role.
+    """
+    if denial.api != "AssumeRole" or denial.code != "AccessDenied":
+        return False
+    asked = [call for call in story.evidence.calls if call.api == "AssumeRole" and call.host == denial.host]
+    granted_at = max((call.at for call in asked if call.status == 200 and call.at < denial.at), default=0.0)
+    for copy in copies:
+        is_known = copy.headers.error_code == BASE_CREDENTIALS_DENIED and copy.written.host == denial.host
+        if is_known and granted_at < copy.written.at < denial.at:
+            return False
+    until = denial.at + story.evidence.settings.eventbridge.call_secs
+    others = [call for call in asked if _account_of(call.target) != _account_of(denial.target)]
+    return any(denial.at < call.at <= until and not (call.is_clear and call.code == "AccessDenied") for call in others)
+
+
 def _account_of(arn: str) -> str:
     return arn.split(":")[4]
 
@@ -167,7 +186,10 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
         for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
         if seen.written.at <= call.at <= copy.written.at and not call.is_good
     ]
-    if failures and all(call.fault == "ours" and call.is_clear for call in failures):
+    copies = story.copies_of(seen, copy.headers.destination)
+    if failures and all(
+        call.fault == "ours" and call.is_clear and not _is_open(story, call, copies) for call in failures
+    ):
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.record import NOT_UTF8
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
@@ -130,6 +132,27 @@ def test_a_delivery_never_expires_because_of_us() -> None:
     assert found.endswith("each of its calls failed for a cause of ours")
     told.refused(1_050.0, event, fault="ours", code="ExpiredToken").answered_at = None
     assert wrong(told) == [], "no answer told the cause of the last failure"
+
+
+def test_a_denial_is_open_while_no_other_role_gives_a_clear_answer() -> None:
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_000.0)
+    denied: dict[str, Any] = {"api": "AssumeRole", "status": 403, "fault": "ours", "code": "AccessDenied"}
+    told.call(1_001.0, target=ROLE, **denied)
+    other = ROLE.replace("123456789012", "999999999999")
+    late = told.call(1_001.5, target=other, answered_at=None, **denied)
+    told.copy(1_060.0, event, "expired", error_code="ReadTimeout")
+    assert wrong(told) == []
+    told.copy(1_000.9, event, "retryable", error_code="BaseCredentialsDenied")
+    assert len(wrong(told)) == 1, "the worker knew it before"
+    told.evidence.written.pop()
+    late.host = "worker-2"
+    assert len(wrong(told)) == 1, "another worker asked"
+    late.host, late.at = WORKER, 1_040.0
+    assert len(wrong(told)) == 1, "it asked for something else"
+    late.at, late.answered_at = 1_001.5, 1_001.6
+    assert len(wrong(told)) == 1, "the answer was clear"
 
 
 def test_an_event_with_a_destination_is_routed() -> None:
