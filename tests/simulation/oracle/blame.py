@@ -187,8 +187,10 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
         if seen.written.at <= call.at <= copy.written.at and not call.is_good
     ]
     copies = story.copies_of(seen, copy.headers.destination)
+    tellers = {one.written.host for one in copies if one.headers.error_code == copy.headers.error_code}
     if failures and all(
-        call.fault == "ours" and call.is_clear and not _is_open(story, call, copies) for call in failures
+        call.fault == "ours" and call.is_clear and not (call.host in tellers and _is_open(story, call, copies))
+        for call in failures
     ):
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):

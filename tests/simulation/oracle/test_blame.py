@@ -149,6 +149,10 @@ def test_a_denial_is_open_while_no_other_role_gives_a_clear_answer() -> None:
     told.evidence.written.pop()
     late.host = "worker-2"
     assert len(wrong(told)) == 1, "another worker asked"
+    denial = told.evidence.calls[0]
+    denial.host = "worker-2"
+    assert len(wrong(told)) == 1, "no copy of this worker says that the cause is open"
+    denial.host = WORKER
     late.host, late.at = WORKER, 1_040.0
     assert len(wrong(told)) == 1, "it asked for something else"
     late.at, late.answered_at = 1_001.5, 1_001.6
