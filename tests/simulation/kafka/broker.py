@@ -90,8 +90,14 @@ class Broker:
     """Answers as a broker does that has heard of changes up to some moment."""
 
     def __init__(
-        self, number: int, scheduler: Scheduler, acl: AccessList, live_brokers: Callable[[], Sequence[int]]
+        self,
+        number: int,
+        scheduler: Scheduler,
+        acl: AccessList,
+        live_brokers: Callable[[], Sequence[int]],
+        refuse_batch: Callable[[tuple[int, int], Place], ErrorCode | None],
     ) -> None:
+        """``refuse_batch``: the error for a producer (id and epoch) whose transaction does not cover a partition."""
         self.id = number
         self.host = f"kafka-{number}"
         self.port = 9092
@@ -102,6 +108,7 @@ class Broker:
         self._scheduler = scheduler
         self._acl = acl
         self._live_brokers = live_brokers
+        self._refuse_batch = refuse_batch
 
     def metadata(self, topics: Sequence[str] | None) -> Metadata:
         """Answer Metadata about these topics, or about all."""
@@ -127,6 +134,10 @@ class Broker:
         in_sync = set(log.replicas) & set(self._live_brokers())
         if len(in_sync) < int(known.config.get("min.insync.replicas", "1")):
             return Produced(error=KafkaError.NOT_ENOUGH_REPLICAS)
+        if batch.is_transactional and not log.has_open(batch.producer[0]):
+            refusal = self._refuse_batch(batch.producer, (topic, partition))
+            if refusal is not None:
+                return Produced(error=refusal)
         try:
             base = log.append(
                 batch.records,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from tests.simulation.kafka.access import AccessList
-from tests.simulation.kafka.broker import Broker, Topic, TopicView
+from tests.simulation.kafka.broker import Broker, Place, Topic, TopicView
 from tests.simulation.kafka.network import Network
 from tests.simulation.kafka.partition_log import PartitionLog
 from tests.simulation.kafka.transactions import Transactions
@@ -29,9 +29,12 @@ class Cluster:
         self.cluster_id = self._new_id()
         self.acl = AccessList()
         self.acl.on_denial = self._wake
-        self.brokers = {n: Broker(n, scheduler, self.acl, self.live_brokers) for n in range(1, brokers + 1)}
+        self.transactions = Transactions(scheduler, self._log_at)
+        self.brokers = {
+            n: Broker(n, scheduler, self.acl, self.live_brokers, self.transactions.refusal)
+            for n in range(1, brokers + 1)
+        }
         self.network = Network(scheduler, self)
-        self.transactions = Transactions(scheduler)
         self.failover_secs = FAILOVER_SECS
         self.load_secs = 0.0
         """Time for which a new coordinator is loading its groups."""
@@ -106,6 +109,10 @@ class Cluster:
     def topic(self, name: str) -> Topic | None:
         """The topic of this name that exists now."""
         return self._topics.get(name)
+
+    def _log_at(self, place: Place) -> PartitionLog | None:
+        topic = self._topics.get(place[0])
+        return topic.partitions[place[1]] if topic is not None and place[1] < len(topic.partitions) else None
 
     @property
     def topics(self) -> Mapping[str, Topic]:

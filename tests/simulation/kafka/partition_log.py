@@ -149,6 +149,10 @@ class PartitionLog:
         self.wake()
         return base
 
+    def has_open(self, producer_id: int) -> bool:
+        """Whether a transaction of this producer is open here."""
+        return producer_id in self._open
+
     def append_unreadable(self, count: int, error: ErrorCode, timestamp_ms: int = 0) -> int:
         """Append a batch of ``count`` records that no client of this librdkafka can read; its first offset."""
         batch = LogRecord(self.end, self.epoch, NewRecord(None, None, timestamp_ms=timestamp_ms))

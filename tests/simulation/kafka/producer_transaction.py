@@ -98,7 +98,6 @@ class ProducerTransaction:
         if topic is None or identity is None or place[1] >= len(topic.partitions):
             self.note_failure(KafkaError.UNKNOWN_TOPIC_OR_PART)
             return
-        log = topic.partitions[place[1]]
 
         def note(answer: Any) -> None:
             if place not in self._covered:
@@ -113,7 +112,7 @@ class ProducerTransaction:
                 self.note_failure(answer)
 
         transactions = producer.cluster.transactions
-        self._send("AddPartitionsToTxn", lambda: transactions.add_partitions(self._name, identity, [log]), note)
+        self._send("AddPartitionsToTxn", lambda: transactions.add_partition(self._name, identity, place), note)
 
     def note_failure(self, code: ErrorCode) -> None:
         """A record could not be written: the transaction must be aborted, or there is a newer producer."""

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from tests.simulation.kafka.broker import Batch
 from tests.simulation.kafka.network import Fate
+from tests.simulation.kafka.partition_log import NewRecord
 from tests.simulation.kafka.producer import SimProducer
 from tests.simulation.kafka.test_producer import Stage
 
@@ -214,3 +216,61 @@ def test_a_commit_waits_for_brokers_that_are_away() -> None:
 
     stage.run(work)
     assert stage.values() == [b"a"]
+
+
+def test_a_transaction_ends_in_the_topic_that_was_created_again_within_it() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+        stage.cluster.delete_topic("events")
+        stage.cluster.create_topic("events")
+        producer.produce("events", b"b")
+        producer.commit_transaction(30)
+
+    stage.run(work)
+    log = stage.cluster.topics["events"].partitions[0]
+    assert stage.values() == [b"b"]
+    assert log.last_stable == log.end == 2  # with the marker
+
+
+def test_the_marker_for_a_deleted_topic_is_dropped() -> None:
+    stage = Stage()
+
+    def work() -> None:
+        producer = transactional(stage)
+        producer.begin_transaction()
+        producer.produce("events", b"a")
+        producer.flush()
+        stage.cluster.delete_topic("events")
+        producer.commit_transaction(30)
+        stage.cluster.create_topic("events")
+        write(producer, b"b")
+
+    stage.run(work)
+    assert stage.values() == [b"b"]
+
+
+def test_a_batch_after_the_end_of_its_transaction_is_refused() -> None:
+    stage = Stage()
+    transactions, log = stage.cluster.transactions, stage.cluster.topics["events"].partitions[0]
+    producer = transactions.init_producer("replay", 15.0)
+    assert isinstance(producer, tuple)
+    batch = Batch([NewRecord(None, b"late")], producer, 0, is_transactional=True)
+    assert log.leader is not None
+    leader = stage.cluster.brokers[log.leader]
+    assert leader.produce("events", 0, batch).error == KafkaError.INVALID_TXN_STATE
+    assert transactions.add_partition("replay", producer, ("events", 0)) is None
+    assert transactions.end("replay", producer, is_committed=False) is None
+    assert leader.produce("events", 0, batch).error == KafkaError.NOT_ENOUGH_REPLICAS
+    stage.scheduler.run(stage.scheduler.now + 1)
+    assert leader.produce("events", 0, batch).error == KafkaError.INVALID_TXN_STATE
+    assert transactions.add_partition("replay", producer, ("events", 0)) is None
+    stage.scheduler.run(stage.scheduler.now + 20)
+    assert leader.produce("events", 0, batch).error == KafkaError.INVALID_PRODUCER_EPOCH
+    unknown = batch._replace(producer=(7, 0))
+    assert leader.produce("events", 0, unknown).error == KafkaError.INVALID_PRODUCER_ID_MAPPING
+    assert log.last_stable == log.end

@@ -1,12 +1,17 @@
-"""The broker's side of producer ids and transactions: who may write with which epoch, and where a transaction wrote."""
+"""The broker's side of producer ids and transactions: who may write with which epoch, and where a transaction wrote.
+
+The coordinator knows partitions by name, as Kafka's does: the marker of a transaction goes to the topic that has the
+name then, though it was deleted and created again within the transaction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, final
 
 from confluent_kafka import KafkaError
 
+from tests.simulation.kafka.broker import Place
 from tests.simulation.kafka.partition_log import ErrorCode, PartitionLog
 from tests.simulation.scheduler import Scheduler, Timer
 
@@ -23,7 +28,7 @@ class _State:
     def __init__(self, producer_id: int) -> None:
         self.producer_id = producer_id
         self.epoch = -1
-        self.logs: dict[PartitionLog, None] = {}
+        self.places: dict[Place, None] = {}
         """The partitions of the open transaction."""
         self.is_ending = False
         """Whether the transaction is decided and its markers are being written."""
@@ -37,8 +42,10 @@ class _State:
 class Transactions:
     """Coordinates all transactional ids."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, log_at: Callable[[Place], PartitionLog | None]) -> None:
+        """``log_at``: the partition that has this name now."""
         self._scheduler = scheduler
+        self._log_at = log_at
         self._next_id = _FIRST_ID
         self._states: dict[str, _State] = {}
 
@@ -56,20 +63,20 @@ class Transactions:
             return KafkaError.CONCURRENT_TRANSACTIONS
         state.epoch += 1
         state.timeout_secs = timeout_secs
-        if state.logs:
+        if state.places:
             self._decide(state, is_committed=False)
             return KafkaError.CONCURRENT_TRANSACTIONS
         state.last_end = None
         return state.producer_id, state.epoch
 
-    def add_partitions(self, name: str, producer: ProducerIdentity, logs: Iterable[PartitionLog]) -> ErrorCode | None:
+    def add_partition(self, name: str, producer: ProducerIdentity, place: Place) -> ErrorCode | None:
         """Answer AddPartitionsToTxn."""
         state = self._states.get(name)
         if (error := _fence(state, producer)) is not None or state is None:
             return error
         if state.is_ending:
             return KafkaError.CONCURRENT_TRANSACTIONS
-        state.logs |= dict.fromkeys(logs)
+        state.places[place] = None
         state.last_end = None
         if state.timer is None:
             state.timer = self._scheduler.call_later(state.timeout_secs, self._expire, state)
@@ -84,15 +91,29 @@ class Transactions:
             return (
                 KafkaError.CONCURRENT_TRANSACTIONS if state.last_end == is_committed else KafkaError.INVALID_TXN_STATE
             )
-        if not state.logs:
+        if not state.places:
             return None if state.last_end == is_committed else KafkaError.INVALID_TXN_STATE
         self._decide(state, is_committed=is_committed)
         return None
 
+    def refusal(self, producer: ProducerIdentity, place: Place) -> ErrorCode | None:
+        """The error of a partition's first batch in a transaction that does not cover it, as one that came late.
+
+        Without it the transaction in the partition would have no end, and would hold its readers back for good.
+        """
+        state = next((state for state in self._states.values() if state.producer_id == producer[0]), None)
+        if state is None:
+            return KafkaError.INVALID_PRODUCER_ID_MAPPING
+        if producer[1] != state.epoch:
+            return KafkaError.INVALID_PRODUCER_EPOCH
+        if state.is_ending:
+            return KafkaError.NOT_ENOUGH_REPLICAS  # so that the client repeats it
+        return None if place in state.places else KafkaError.INVALID_TXN_STATE
+
     def _expire(self, state: _State) -> None:
         """A transaction took too long: undo it, and shut its producer out."""
         state.timer = None
-        if state.logs and not state.is_ending:
+        if state.places and not state.is_ending:
             state.epoch += 1
             self._decide(state, is_committed=False)
 
@@ -104,12 +125,14 @@ class Transactions:
         self._scheduler.call_later(_MARKER_SECS, self._write_markers, state)
 
     def _write_markers(self, state: _State) -> None:
-        for log in list(state.logs):
-            if log.leader is None and not log.is_deleted:
+        for place in list(state.places):
+            log = self._log_at(place)
+            if log is not None and log.leader is None:
                 log.when_changed(self._once(state))
                 return
-            del state.logs[log]
-            log.end_transaction((state.producer_id, state.epoch), is_committed=bool(state.last_end))
+            del state.places[place]
+            if log is not None:
+                log.end_transaction((state.producer_id, state.epoch), is_committed=bool(state.last_end))
         state.is_ending = False
 
     def _once(self, state: _State) -> Callable[[], None]:
