@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
+from pushrail_stream.core.record import Origin
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.settings.model import Settings
@@ -16,7 +17,7 @@ from tests.simulation.oracle.evidence import UNHEALED, Disturbance, DisturbanceK
 from tests.simulation.people.customers import CREDENTIALS, KMS_KEY, OUR_USER, Customer
 from tests.simulation.people.events import Sent
 from tests.simulation.people.fleet import Fleet
-from tests.simulation.people.operators import Office
+from tests.simulation.people.operators import Office, repeat_skips
 from tests.simulation.people.registry import patiently, restore_missing
 from tests.simulation.people.troubles import apply_trouble
 from tests.simulation.people.weather import set_weather
@@ -54,6 +55,8 @@ class World:
         """By destination id."""
         self.fleet = Fleet(self)
         self.office = Office(self)
+        self.skip_orders: dict[Origin, None] = {}
+        """The unreadable batches that operators ordered workers to skip."""
         self.sent: dict[str, Sent] = {}
         """The records that producers have sent, by idempotency key; not all of them were accepted."""
         self.acknowledged: dict[str, None] = {}
@@ -140,6 +143,8 @@ class World:
             customer.mend()
         self.fleet.heal()
         self.restore_documents()
+        if self.skip_orders:
+            self.office.do("repeat skips", patiently, partial(repeat_skips, self))
         self.evidence.healed_at = self.scheduler.now
         self.history.note("healed")
 
