@@ -119,3 +119,27 @@ def _write_too_large(kit: Kit, writer: Writer) -> list[object]:
     reports = writer.write(small, "x" * 2_000)
     committed = attempt(lambda: writer.producer.commit_transaction(10))
     return [reports, committed, attempt(lambda: writer.producer.abort_transaction(10)), error_of(None)]
+
+
+@story()
+def a_transaction_outlives_its_topic(kit: Kit) -> None:
+    """The topic is deleted and created again within it: the marker comes to the new topic."""
+    topic = kit.new_topic()
+    writer = _transactional(kit, kit.unique("transactions"))
+    producer = writer.producer
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    writer.write(topic, "old")
+    kit.delete_topic(topic)
+    kit.create_again(topic)
+    kit.sleep(3.0)  # the client's metadata is of the new topic
+    writer.write(topic, "new")
+    write(kit, topic, "plain")
+    reader = Reader(kit)
+    place = TopicPartition(topic, 0)
+    kit.note("bounds while open", reader.consumer.get_watermark_offsets(place, timeout=10))
+    kit.note("committed", attempt(lambda: producer.commit_transaction(10)))
+    kit.note("read", reader.read(topic, 2))
+    kit.until(lambda: reader.position(topic) == 3, reader)
+    kit.note("bounds", reader.consumer.get_watermark_offsets(place, timeout=10))
+    reader.close()
