@@ -49,6 +49,8 @@ _OFFSETS_SECS: Final = 10.0
 """Longest wait for the group's committed offsets."""
 LAST_COMMIT_SECS: Final = 15.0
 """Longest time that the last commit is tried. A member that leaves amid a rebalance stops it for a session time-out."""
+_LATE_BROKERS_SECS: Final = 30.0
+"""Time until every broker knows a topic that was created again. A late one serves the earlier topic to a new client."""
 
 
 @final
@@ -74,6 +76,8 @@ class KafkaConsumer:
         """The identities of the topics whose records arrive, as far as they are known."""
         self._met: dict[str, TopicIdentity] = {}
         """The first identities of the topics that the present client has met."""
+        self._renew_at = float("inf")
+        """The time at which the present client is replaced: it may have met the earlier topic unnoticed."""
         self._commits = Commits()
         self._drain_secs = drain_secs
         self._profile = profile
@@ -136,8 +140,9 @@ class KafkaConsumer:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not self._stopping.is_set() and not self._is_outdated():
+            while not self._stopping.is_set() and not self._is_outdated() and time.monotonic() < self._renew_at:
                 self._step(consumer)
+            self._renew_at = time.monotonic() + _LATE_BROKERS_SECS if self._is_outdated() else float("inf")
             self._give_back_all(consumer)
 
     def _step(self, consumer: Consumer) -> None:

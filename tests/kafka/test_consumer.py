@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from pushrail_stream.core.record import Partition
+from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import (
     Backpressure,
     CommitFailed,
@@ -23,8 +26,10 @@ from pushrail_stream.core.signals import (
     Signal,
 )
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka import consumer as consumer_module
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
+from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
@@ -282,3 +287,64 @@ async def test_only_events_require_an_offset(real_kafka: str) -> None:
         async with running(with_client(settings, {"auto.offset.reset": "error"}), [with_access_key(1)]) as worker:
             await worker.settled(1)
         assert len(bus.arrivals) == 1
+
+
+class IdleClient:
+    """A client that gets no partitions."""
+
+    made: list[IdleClient]
+    on_poll: Callable[[], None]
+
+    def __init__(self, _properties: Mapping[str, Any]) -> None:
+        self.polls = 0
+        self.made.append(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def subscribe(self, _topics: list[str], **_callbacks: object) -> None:
+        pass
+
+    def poll(self, _secs: float) -> None:
+        self.polls += 1
+        IdleClient.on_poll()
+        time.sleep(0.01)
+
+    def position(self, _partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return []
+
+
+async def test_a_client_that_began_amid_a_recreation_is_replaced_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that hears late of the new topic serves the earlier one to it."""
+
+    async def revoked(*_: object, **_more: object) -> list[object]:
+        return []
+
+    def go_on() -> None:
+        if clients[0].polls == 10:
+            identities.known = {"events": TopicIdentity("cluster", "new")}
+        if len(clients) > 2 and clients[2].polls == 60:
+            member.stop()
+
+    clients: list[IdleClient] = []
+    monkeypatch.setattr(IdleClient, "made", clients, raising=False)
+    monkeypatch.setattr(IdleClient, "on_poll", go_on, raising=False)
+    monkeypatch.setattr(consumer_module, "Consumer", IdleClient)
+    monkeypatch.setattr(consumer_module, "_COMMIT_SECS", 0.01)
+    monkeypatch.setattr(consumer_module, "_LATE_BROKERS_SECS", 0.2)
+    identities: Any = SimpleNamespace(known={"events": TopicIdentity("cluster", "old")})
+    assignment: Any = SimpleNamespace(
+        accept=lambda _records: FlowControl(hold=False, full=frozenset()),
+        recreated=lambda _topics: {},
+        note_positions=lambda _readings: None,
+        committable=list,
+        revoked=revoked,
+    )
+    profile: Any = SimpleNamespace(properties=dict, batch=10)
+    member = KafkaConsumer(profile, ["events"], assignment, lambda _signal: None, identities=identities, drain_secs=1.0)
+    async with asyncio.timeout(PATIENCE_SECS):
+        await member.run()
+    assert len(clients) == 3, "one for the new topic, and one for what the second may have met"
