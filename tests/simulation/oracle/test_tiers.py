@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pushrail_stream.core.record import Record
+from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import format_rfc3339
-from tests.simulation.oracle.evidence import Disturbance, Written
+from tests.simulation.oracle.evidence import Disturbance, SignalSeen, Written
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
 from tests.simulation.oracle.told import EPOCH_MS, ONE, TIER, WORKER, Told
 
@@ -140,6 +141,19 @@ def test_a_retry_that_kafka_has_lost_begins_at_once() -> None:
     told.attempt(1_012.0, event, call, attempt=2, trigger="retry")
     assert len(early(told)) == 1
     told.evidence.written[-2].gone_at = 1_011.0
+    assert early(told) == []
+
+
+def test_a_retry_may_begin_early_when_its_partition_went_back() -> None:
+    told, event = world()
+    told.copy(1_010.0, event)
+    call = told.call(1_011.5, event)
+    told.attempt(1_012.0, event, call, attempt=2, trigger="retry")
+    for at, host, topic in ((1_009.0, WORKER, TIER), (1_011.0, "another", TIER), (1_011.0, WORKER, "pushrail.events")):
+        restarted = PartitionRestarted(Partition(topic, 0), "went_back", 5)
+        told.evidence.signals.append(SignalSeen(at, host, restarted))
+    assert len(early(told)) == 1
+    told.evidence.signals.append(SignalSeen(1_011.0, WORKER, PartitionRestarted(Partition(TIER, 0), "went_back", 5)))
     assert early(told) == []
 
 

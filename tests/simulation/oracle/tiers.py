@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import parse_rfc3339
 from pushrail_stream.eventbridge.error_codes import is_ours
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen, Said
@@ -15,6 +17,8 @@ _EXPIRY_SECS: Final = 120.0
 """Time in seconds beyond the age and the wait on a retry topic, in which an old delivery has its last attempt."""
 _ROUNDING_MS: Final = 2
 """Milliseconds by which an announced time may be later than the attempt: both are rounded."""
+_RESTARTED_SECS: Final = 60.0
+"""Longest time in seconds from a partition's restart until the attempts of its early records end: a hold and calls."""
 _EARLY_SECS: Final = 1.0
 """Time in seconds by which a wait may be shorter: copies carry whole milliseconds, and a call takes its way."""
 
@@ -51,8 +55,8 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
         hosts = {said.written.host, *(copy.written.host for copy in copies)}
         if _is_in_memory(story, seen, said) or any(map(story.had_wrong_clock, hosts)):
             continue
-        if any(copy.written.gone_at is not None and copy.written.gone_at <= said.written.at for copy in copies):
-            continue  # a worker begins what Kafka has lost at once
+        if any(_may_be_lost(story, copy, said) for copy in copies):
+            continue
         waited = [copy.written.at + delays[copy.written.record.topic] for copy in copies]
         if waited and said.written.at < min(waited) - _EARLY_SECS:
             sentence = (
@@ -60,6 +64,21 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
                 f"at {said.written.at:.3f}, and its copy is due at {min(waited):.3f}"
             )
             yield Violation(ASSERTION, sentence, said.written.at)
+
+
+def _may_be_lost(story: Deliveries, copy: CopySeen, said: Said) -> bool:
+    """Whether Kafka had lost the copy, or the worker had to assume so. It begins such copies at once."""
+    written = copy.written
+    if written.gone_at is not None and written.gone_at <= said.written.at:
+        return True
+    partition = Partition(written.record.topic, written.record.partition)
+    return any(
+        isinstance(signal, PartitionRestarted)
+        and signal.partition == partition
+        and host == said.written.host
+        and written.at <= at <= said.written.at <= at + _RESTARTED_SECS
+        for at, host, signal in story.evidence.signals
+    )
 
 
 def _has_waited(copy: CopySeen, said: Said, delay: float) -> bool:
