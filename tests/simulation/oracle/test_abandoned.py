@@ -1,4 +1,4 @@
-"""What a worker had read of a log that Kafka lost."""
+"""The records of a lost log that a worker had read."""
 
 from __future__ import annotations
 
