@@ -55,7 +55,7 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
     copies = [copy.written for copy in story.copies_of(seen, destination) if not copy.is_dead]
     if len(copies) < len(story.copies_of(seen, destination)):
         return True
-    if any(_kafka_lost(story, copy) or _goes_on(story, copy) for copy in copies):
+    if any(_is_excused(story, copy) for copy in copies):
         return True
     if any(said.get("status") == "skipped" for said in story.said_about(seen, destination)):
         return True
@@ -63,6 +63,11 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
         return True
     arrivals = len(story.arrivals_of(seen.event.value, destination))
     return arrivals >= _needed(story, seen, destination)
+
+
+def _is_excused(story: Deliveries, copy: Written) -> bool:
+    """Whether Kafka lost a retry copy, or it still waits, so that no arrival is owed for it."""
+    return _kafka_lost(story, copy) or _goes_on(story, copy)
 
 
 def _goes_on(story: Deliveries, one: Written) -> bool:
@@ -79,14 +84,16 @@ def _kafka_lost(story: Deliveries, one: Written) -> bool:
 def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:
     """The arrivals that the records with the same bytes need together.
 
-    Those that became dead letters need none, nor do those that an operator stepped over, or that wait at a limit.
+    Those that became dead letters need none, nor do those that an operator stepped over, that wait at a limit, or
+    whose retry copy is excused.
     """
     assert not isinstance(seen.event, Undecodable)
     twins = story.by_value[seen.event.value]
     needed = 0
     for twin in twins:
         if twin.written.gone_at is None and twin.written.is_readable and twin.written.at <= seen.written.at:
-            ended = any(copy.is_dead for copy in story.copies_of(twin, destination))
+            copies = story.copies_of(twin, destination)
+            ended = any(copy.is_dead or _is_excused(story, copy.written) for copy in copies)
             ended = ended or any(said.get("status") == "skipped" for said in story.said_about(twin, destination))
             ended = ended or _waits_at_limit(story, twin, destination)
             needed += not (ended or story.is_stepped_over(twin.written))

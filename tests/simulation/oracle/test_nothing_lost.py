@@ -77,6 +77,17 @@ def test_a_retry_copy_that_kafka_lost_is_excused() -> None:
     assert lost(told) == []
 
 
+def test_an_event_owes_no_arrival_for_a_twin_whose_retry_copy_kafka_lost() -> None:
+    told, _ = delivered()
+    copy = told.copy(1_004.0, told.event(1_003.0, 7))
+    told.call(1_006.0, told.event(1_005.0, 7))
+    assert len(lost(told)) == 1
+    copy.gone_at = 1_005.0
+    assert lost(told) == []
+    told.event(1_007.0, 7)
+    assert len(lost(told)) == 1, "a third one needs an arrival of its own"
+
+
 def test_a_record_that_is_no_event_must_be_in_the_dlq() -> None:
     told, _ = delivered()
     event = told.event(1_003.0, value=b"{}")
