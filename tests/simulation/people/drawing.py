@@ -35,13 +35,17 @@ class _Measure(NamedTuple):
     """The probability that a story has a certain kind of troubles."""
     rates: float
     """The probability that a story has a certain kind of background faults."""
+    accepted: int = 0
+    """The least number of events that Kafka takes."""
 
 
 _MEASURES: Final = {
     "calm": _Measure((120, 180), (150, 400), (1, 3), (2, 4), 0.5, 0.0),
     "rough": _Measure((300, 420), (600, 1_000), (1, 4), (3, 6), 0.35, 0.15),
-    "hostile": _Measure((600, 660), (2_050, 2_300), (1, 5), (4, 8), 0.45, 0.25),
+    "hostile": _Measure((600, 660), (2_050, 2_300), (1, 5), (4, 8), 0.45, 0.25, accepted=2_000),
 }
+_LAST_SECS: Final = 60.0
+"""Virtual seconds before the end of the faults in which producers make up for the events that Kafka refused."""
 _TIERS: Final[tuple[dict[str, float], ...]] = (
     {"pushrail.retry.2s": 2},
     {"pushrail.retry.5s": 5, "pushrail.retry.30s": 30},
@@ -66,6 +70,8 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
         troubles=(),
     )
     troubles = [*_draw_load(dice, plan, dice.randint(*measure.events)), *_draw_troubles(dice, plan, measure.kinds)]
+    if measure.accepted:
+        troubles.append(Trouble(plan.secs - _LAST_SECS, "make_up_events", {"least_events": measure.accepted}))
     return replace(plan, troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)))
 
 

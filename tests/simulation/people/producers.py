@@ -24,6 +24,8 @@ _WAIT_SECS: Final = 30.0
 """Longest wait of a producer for Kafka, in virtual seconds."""
 _GROUP: Final = 7
 """Events of one transaction."""
+_MAKE_UP_SECS: Final = 20.0
+"""Virtual seconds in which a producer sends the events that are missing. The producer begins a minute before the end."""
 _SIZES: Final = {"message.max.bytes": 2_200_000}
 """As large as the topic's limit, so that Kafka takes events that are too large for EventBridge."""
 
@@ -71,6 +73,21 @@ def produce_large_events(world: World, *, count: int, customer: str) -> None:
     dice = world.plan.dice(host.name)
     events = (large_event(dice, customer, f"{host.name}-{n}", time.time_ns() // 1_000_000) for n in range(count))
     host.start(_send, world, dice, host.name, events, 0.02)
+
+
+@trouble(0, least="calm", least_events=number(100, 100))
+def make_up_events(world: World, *, least_events: int) -> None:
+    """A producer makes up for the events that Kafka refused: it sends until Kafka has taken this number of all."""
+    host = world.new_host("producer")
+    host.start(_make_up, world, world.plan.dice(host.name), host.name, least_events)
+
+
+def _make_up(world: World, dice: Random, name: str, least_events: int) -> None:
+    round_ = 0
+    while (missing := least_events - len(world.acknowledged)) > 0:
+        round_ += 1
+        events = _events(world, dice, f"{name}-{round_}", missing, None, 0.0, 0.0)
+        _send(world, dice, name, events, _MAKE_UP_SECS / missing)
 
 
 def _events(

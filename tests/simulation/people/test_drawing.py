@@ -39,10 +39,10 @@ def test_every_kind_of_fault_is_drawn_and_none_in_every_story() -> None:
     for seed in SEEDS:
         plan = draw_plan(seed, "hostile")
         found.update({trouble.name for trouble in plan.troubles} | plan.rates.keys())
-    drawn = {kind.name for kind in kinds_of("hostile") if kind.often} | {"produce_events"}
+    drawn = {kind.name for kind in kinds_of("hostile") if kind.often} | {"produce_events", "make_up_events"}
     kinds = drawn | KAFKA_RATES.keys() | AWS_RATES.keys()
     assert found.keys() == kinds
-    assert {kind for kind, count in found.items() if count == len(SEEDS)} == {"produce_events"}
+    assert {kind for kind, count in found.items() if count == len(SEEDS)} == {"produce_events", "make_up_events"}
 
 
 def test_calm_stories_have_no_faults() -> None:

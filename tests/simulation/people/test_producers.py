@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from tests.simulation.kafka.producer import SimProducer
 from tests.simulation.people.drawing import draw_plan
-from tests.simulation.people.producers import produce_events
+from tests.simulation.people.producers import make_up_events, produce_events
 from tests.simulation.stage import opened
 
 
@@ -36,3 +36,19 @@ def test_kafka_has_the_records_of_aborted_transactions() -> None:
         records = [record for log in topic.partitions for record in log.records if not record.is_marker]
     assert sum(record.is_aborted for record in records) % 7 == 0
     assert {record.is_aborted for record in records} == {True, False}
+
+
+def test_a_producer_makes_up_for_events_that_kafka_refused() -> None:
+    with opened(draw_plan(3, "calm").with_troubles([])) as world:
+        world.prepare()
+        produce_events(world, count=40, secs=10.0, hot=None, odd=0.0, repeats=0.0, transactions=False)
+        world.scheduler.run(world.scheduler.now + 15.0)
+        for broker in world.cluster.brokers:
+            world.cluster.stop_broker(broker)
+        make_up_events(world, least_events=100)
+        world.scheduler.run(world.scheduler.now + 400.0)
+        assert len(world.acknowledged) == 40
+        for broker in world.cluster.brokers:
+            world.cluster.start_broker(broker)
+        world.scheduler.run(world.scheduler.now + 90.0)
+        assert len(world.acknowledged) == 100
