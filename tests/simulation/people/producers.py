@@ -25,7 +25,7 @@ _WAIT_SECS: Final = 30.0
 _GROUP: Final = 7
 """Events of one transaction."""
 _MAKE_UP_SECS: Final = 20.0
-"""Virtual seconds in which a producer sends the events that are missing. The producer begins a minute before the end."""
+"""Virtual seconds in which a producer sends the events that are missing. It begins a minute before the end."""
 _SIZES: Final = {"message.max.bytes": 2_200_000}
 """As large as the topic's limit, so that Kafka takes events that are too large for EventBridge."""
 
