@@ -11,7 +11,7 @@ from typing import final
 
 from confluent_kafka import KafkaError
 
-from tests.simulation.kafka.classic_member import Assignment, Identity, Joined, Joining, Member, State, Synced
+from tests.simulation.kafka.classic_member import Assignment, Identity, Joined, Joining, Member, Record, State, Synced
 from tests.simulation.kafka.network import Later
 from tests.simulation.kafka.partition_log import ErrorCode
 from tests.simulation.scheduler import Scheduler, Timer
@@ -41,8 +41,7 @@ class ClassicGroup:
         """The end of the longest wait of the present round."""
         self._is_delayed = False
         """Whether a new group still waits for members that are starting at the same time."""
-        self._record: tuple[int, dict[str, Member]] = (0, {})
-        """Generation and members of the last complete round, which the coordinator has written down."""
+        self._record = Record(0, {})
 
     # Requests.
 
@@ -122,12 +121,11 @@ class ClassicGroup:
         self._end_wait()
         for member in self.members.values():
             member.dismiss(KafkaError.NOT_COORDINATOR)
-        self.generation, self.members = self._record[0], dict(self._record[1])
+        self.generation, self.members = self._record.generation, self._record.members()
         self._static = {m.wish.instance_id: name for name, m in self.members.items() if m.wish.instance_id is not None}
         if self._leader not in self.members:
             self._leader = next(iter(self.members), "")
         for member in self.members.values():
-            member.join = member.sync = None
             self._keep_alive(member)
         self.state = State.STABLE if self.members else State.EMPTY
 
@@ -298,7 +296,8 @@ class ClassicGroup:
         self._write_down()
 
     def _write_down(self) -> None:
-        self._record = (self.generation, dict(self.members))
+        told = {name: (member.wish, member.partitions) for name, member in self.members.items()}
+        self._record = Record(self.generation, told)
 
     def _end_wait(self) -> None:
         if self._round is not None:

@@ -96,3 +96,18 @@ class Member:
         self.join = self.sync = None
         if self.session is not None:
             self.session.cancel()
+
+
+class Record(NamedTuple):
+    """The last complete round, as the coordinator has written it down."""
+
+    generation: int
+    told: Mapping[str, tuple[Joining, tuple[Place, ...]]]
+    """By member id the request with which it joined that round, and its partitions."""
+
+    def members(self) -> dict[str, Member]:
+        """The members, as a coordinator knows them that has only read this."""
+        found = {name: Member(name, wish) for name, (wish, _) in self.told.items()}
+        for name, (_, partitions) in self.told.items():
+            found[name].partitions = partitions
+        return found

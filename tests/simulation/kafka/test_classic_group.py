@@ -203,6 +203,21 @@ def test_a_new_coordinator_knows_the_last_complete_round(*, joins: bool) -> None
     assert members.group.heartbeat(who(first)) is None
 
 
+def test_a_new_coordinator_begins_a_round_for_a_member_that_has_given_partitions_up() -> None:
+    members = Members()
+    first, second = members.pair()
+    joins = [members.join(second.member_id, owned=1), members.join(first.member_id, owned=1)]
+    ([second], [first]) = joins
+    members.sync(second)
+    members.sync(first, {first.member_id: (("events", 0),), second.member_id: ()})
+    waiting = members.join(second.member_id)
+    members.group.restart()
+    assert [answer.error for answer in waiting] == [KafkaError.NOT_COORDINATOR]
+    assert members.group.state == State.STABLE
+    assert members.join(second.member_id) == [], "it waits for the others in a new round"
+    assert members.group.state == State.PREPARING
+
+
 def test_silence_counts_only_while_the_coordinator_runs() -> None:
     members = Members()
     first, second = members.pair()
