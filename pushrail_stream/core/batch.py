@@ -93,13 +93,13 @@ class Attempt:
     It takes one call in most cases, and several when the bus asks for that.
     """
 
-    __slots__ = ("batch", "deadline", "is_probe", "lane", "refreshed", "round")
+    __slots__ = ("batch", "cuts", "deadline", "is_probe", "lane", "refreshed")
 
     def __init__(self, lane: Lane, batch: Batch, now: float) -> None:
         self.lane = lane
         self.batch = batch
-        self.round = lane.health.window.round
-        """The round of the lane's window in which the attempt began."""
+        self.cuts = lane.health.window.cuts
+        """Cuts of the lane's window before the attempt began."""
         self.deadline = max(now + _MIN_CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries))
         """The end of all its calls: its deliveries must not hold back their partitions' commits any longer."""
         self.is_probe = lane.is_suspended

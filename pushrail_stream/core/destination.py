@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, final
 
-DEFAULT_MAX_IN_FLIGHT: Final = 8
-"""Calls in flight at once, unless document or settings set another number."""
+DEFAULT_MAX_IN_FLIGHT: Final = 64
+"""The most calls in flight at once, unless document or settings set another number."""
 
 
 @final

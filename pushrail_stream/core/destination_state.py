@@ -6,7 +6,7 @@ from typing import Final, Literal, get_args
 
 DestinationState = Literal["ok", "retrying", "slowed", "blocked", "suspended", "gone"]
 """The mildest first. ``ok``: it takes what it is sent. ``retrying``: deliveries wait for their next attempt.
-``slowed``: it gets fewer calls than its limits allow, because it throttles or fails. ``blocked``: it refuses calls.
+``slowed``: it gets fewer calls than usual, because it throttles or fails. ``blocked``: it refuses calls.
 ``suspended``: after repeated refusals it gets only probes. ``gone``: its bus does not exist."""
 STATES: Final[tuple[DestinationState, ...]] = get_args(DestinationState)
 DISABLED: Final = "disabled"

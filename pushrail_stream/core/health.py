@@ -1,4 +1,4 @@
-"""Health: the calls that a destination may have in flight, the pauses between them, its speed and its suspension.
+"""Health: what a destination's calls teach. Its window, its pauses and outages, its speed and its suspension.
 
 Times are seconds of one monotonic clock.
 """
@@ -12,6 +12,7 @@ from typing import Final, final
 from pushrail_stream.core.batch import Attempt, Batch
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.outage import Outage
 from pushrail_stream.core.outcome import (
     Blocked,
     CallResult,
@@ -19,11 +20,13 @@ from pushrail_stream.core.outcome import (
     Outcome,
     Retryable,
     Throttled,
-    asks_for_less,
+    is_silence,
 )
 from pushrail_stream.core.pacing import PROBES, TokenBucket
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Resumed, ResumeReason, Signal, Slowed, Suspended
+from pushrail_stream.core.window import Window
+from pushrail_stream.core.worker_calls import WorkerCalls
 
 _MAX_PAUSE_SECS: Final = 5.0
 """Longest pause for a destination that throttles, so that a delivery gets its chance within 10 s (`hold_secs`)."""
@@ -37,72 +40,6 @@ _HALF_LIFE_SECS: Final = 60.0
 """Time after which a delivery counts half as much for the pace."""
 _GAP_SECS: Final = 10.0
 """Longest gap between two deliveries that counts for the pace. In a longer one there was nothing to deliver."""
-
-
-@final
-class Window:
-    """The number of calls that may be in flight, from 1 to the destination's own limit.
-
-    It is halved when the destination throttles, and grows by one with each clean window, that is, when as many calls as
-    it holds were not throttled. As in TCP, a call that was sent before the last cut causes no further cut. Two calls in
-    a row that fail as a whole count as throttling; a single failure does not. A window of one call cannot be cut: then
-    a pause follows each throttled call, and each pause is longer than the one before.
-    """
-
-    __slots__ = ("_clean", "_cut", "_failed", "pauses", "round")
-
-    def __init__(self) -> None:
-        self._cut: int | None = None
-        self._clean = 0
-        self._failed = False
-        self.round = 0
-        """The number of cuts so far. A call belongs to the round in which it was sent."""
-        self.pauses = 0
-        """Cuts in a row that found the window at one call. The pause before the next call grows with them."""
-
-    def size(self, limit: int) -> int:
-        """Calls that may be in flight when the destination allows ``limit``."""
-        return limit if self._cut is None else min(self._cut, limit)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether fewer calls may be in flight than the destination's own limit, so that there is a state to keep."""
-        return self._cut is not None
-
-    def answered(self) -> None:
-        """Note that a call was answered with a result for each entry."""
-        self._failed = False
-
-    def failed(self) -> bool:
-        """Note that a call failed as a whole. Returns whether the one before did too."""
-        failed_before, self._failed = self._failed, True
-        return failed_before
-
-    def count_clean(self, limit: int) -> bool:
-        """Note that a call was not throttled. Returns whether the window has grown."""
-        self.pauses = 0
-        if self._cut is None:
-            return False
-        self._clean += 1
-        if self._clean < self._cut:
-            return False
-        self._clean = 0
-        self._cut = None if self._cut + 1 >= limit else self._cut + 1
-        return True
-
-    def throttled(self, sent_in: int, limit: int, *, partly: bool = False) -> bool:
-        """Note that a call of this round was throttled, or ``partly`` so. Returns whether the window was cut."""
-        if partly:
-            self.pauses = 0
-        if sent_in != self.round:
-            return False
-        self.round += 1
-        self._clean = 0
-        size = self.size(limit)
-        if size == 1 and not partly:
-            self.pauses += 1
-        self._cut = max(1, size // 2)
-        return True
 
 
 @final
@@ -219,11 +156,16 @@ class Suspension:
 class Health:
     """The health of one destination, by its calls."""
 
-    __slots__ = ("_policy", "call_rate", "errors", "last_error", "own_fault", "suspension", "throughput", "window")
+    __slots__ = (
+        "_calls", "_policy", "call_rate", "errors", "last_error", "outage", "own_fault", "suspension", "throughput",
+        "window",
+    )  # fmt: skip
 
-    def __init__(self, destination: Destination, policy: RetryPolicy) -> None:
+    def __init__(self, destination: Destination, policy: RetryPolicy, calls: WorkerCalls) -> None:
         self._policy = policy
-        self.window = Window()
+        self._calls = calls
+        self.window = Window(destination.limits.max_in_flight)
+        self.outage = Outage(calls.endpoint(destination.bus.region))
         self.suspension = Suspension()
         self.throughput = Throughput()
         self.errors = Throughput()
@@ -234,45 +176,93 @@ class Health:
         """The failure of the last call, if our own side was at fault: deliveries without a call wait because of it."""
         self.call_rate = TokenBucket(destination.limits.max_requests_per_second or math.inf)
 
+    @property
+    def max_calls(self) -> int:
+        """Calls that may be in flight now."""
+        if self.suspension.since is not None or self.outage.is_down:
+            return 1
+        return self.window.size if self._calls.has_room else min(self.window.size, self.window.usual)
+
+    @property
+    def is_slowed(self) -> bool:
+        """Whether fewer calls may be in flight than usual, or pauses follow them."""
+        return self.outage.is_down or self.window.size < self.window.usual or self.window.pauses > 0
+
+    def is_plain(self, now: float) -> bool:
+        """Whether calls are made as to a new destination, so that there is no state to keep."""
+        return self.outage.failures == 0 and self.window.is_plain(now)
+
+    def adopt(self, destination: Destination, *, is_same_bus: bool) -> None:
+        """Follow a changed document. A bus that is reached in another way is probed at once."""
+        if not is_same_bus:
+            self.suspension.probe_now()
+            self.outage.move(self._calls.endpoint(destination.bus.region))
+        self.window.limit = destination.limits.max_in_flight
+        self.call_rate.per_second = destination.limits.max_requests_per_second or math.inf
+
+    def call_now(self) -> None:
+        """Wait for no probe: an operator says that the destination is back."""
+        self.suspension.probe_now()
+        self.outage.forget()
+
+    def begin_call(self, now: float) -> None:
+        """A batch leaves."""
+        self._calls.in_flight += 1
+        self.call_rate.spend(now)
+        self.outage.called(now)
+
+    def end_call(self) -> None:
+        """A batch has its outcomes."""
+        self._calls.in_flight -= 1
+
+    def note_wait(self, in_flight: int) -> None:
+        """A full batch waits while this number of calls is in flight."""
+        if in_flight >= self.window.size and self._calls.has_room:
+            self.window.note_wait()
+
     def learn(
-        self, attempt: Attempt, result: CallResult, outcomes: Sequence[Outcome], now: float, jitter: Callable[[], float]
+        self,
+        attempt: Attempt,
+        result: CallResult,
+        outcomes: Sequence[Outcome],
+        *,
+        secs: float,
+        now: float,
+        jitter: Callable[[], float],
     ) -> list[Signal]:
-        """Learn from one call of an attempt. Returns the changes of the destination's health."""
-        signals, destination = list[Signal](), attempt.lane.destination
-        max_calls = destination.limits.max_in_flight
+        """Learn from one call of an attempt, which took ``secs``. Returns the changes of the destination's health."""
+        signals, destination, before = list[Signal](), attempt.lane.destination, self._calls_allowed
         failures = [outcome for outcome in outcomes if not isinstance(outcome, Delivered)]
-        delivered = len(outcomes) - len(failures)
         self.own_fault = _own_fault(outcomes[0])
         if failures:
             self.errors.add(len(failures), now)
             self.last_error = failures[-1].code
-        if delivered:
+        if delivered := len(outcomes) - len(failures):
             self.throughput.add(delivered, now)
             if not self.suspension.is_clear:
                 signals += self.clear(destination, now, "delivered")
-        if self._is_failing(result, outcomes[0]) or any(asks_for_less(failure) for failure in failures):
-            if self.window.throttled(attempt.round, max_calls, partly=delivered > 0):
+        self._note_answer(attempt, result, outcomes[0], now)
+        if any(isinstance(failure, Throttled) for failure in failures):
+            if self.window.throttled(attempt.cuts, now, partly=delivered > 0):
                 self._pause(now, jitter)
-                signals.append(Slowed(destination, self.window.size(max_calls), max_calls))
-        elif delivered and self.window.count_clean(max_calls):
-            signals.append(Slowed(destination, self.window.size(max_calls), max_calls))
-        blocked = [failure for failure in failures if isinstance(failure, Blocked)]
-        # A refusal of an older document says nothing about the current one.
-        if len(blocked) == len(outcomes) and attempt.batch.destination is destination:
-            signals += self._block(destination, blocked[0], now)
-        return signals
+        elif delivered:
+            self.window.went_through(secs, now)
+        if self._calls_allowed != before:
+            signals.append(Slowed(destination, self._calls_allowed[0], self.window.usual))
+        return signals + self._block(attempt, outcomes, now)
 
     @property
     def next_call_at(self) -> float:
         """No call is made before this time."""
-        return self.call_rate.ready_at()
+        return max(self.call_rate.ready_at(), self.outage.next_call_at)
 
     def suspended_secs(self, now: float) -> float:
         """Seconds since the suspension began."""
         return 0.0 if self.suspension.since is None else now - self.suspension.since
 
     def clear(self, destination: Destination, now: float, why: ResumeReason) -> list[Signal]:
-        """End the suspension, and forget its causes."""
+        """End the suspension, and forget its causes and those of an outage."""
+        self.outage.forget()
         suspended_secs = self.suspension.end(now)
         return [] if suspended_secs is None else [Resumed(destination, suspended_secs, why)]
 
@@ -292,24 +282,41 @@ class Health:
         is_throttled = any(isinstance(outcome, Throttled) for outcome in outcomes)
         return min(delay_secs, _MAX_PAUSE_SECS) if is_throttled else delay_secs
 
-    def _is_failing(self, result: CallResult, first: Outcome) -> bool:
-        """Whether this call failed as a whole, and the one before did too. A call that was not made does not count."""
-        if result == "answered":
-            self.window.answered()
-            return False
-        return result != "not_made" and isinstance(first, Retryable) and self.window.failed()
+    @property
+    def _calls_allowed(self) -> tuple[int, bool]:
+        """The state whose changes are signals: calls allowed, up to the usual number, and whether these are slowed."""
+        most = 1 if self.outage.is_down else self.window.size
+        return min(most, self.window.usual), self.is_slowed
+
+    def _note_answer(self, attempt: Attempt, result: CallResult, first: Outcome, now: float) -> None:
+        """Note whether a call failed as a whole. One alone may be an accident, except for a time-out.
+
+        A bus that does not answer must not hold as many calls as one that does: each time-out costs a connection.
+        A call that was not made tells nothing.
+        """
+        if result == "not_made":
+            return
+        if result == "answered" or not isinstance(first, Retryable):
+            self.outage.answered()
+            return
+        self.outage.failed(now)
+        if is_silence(first) or self.outage.failures > 1:
+            self.window.failed(attempt.cuts, now)
 
     def _pause(self, now: float, jitter: Callable[[], float]) -> None:
         if self.window.pauses:
             pause_secs = min(self._policy.backoff.pause_secs(self.window.pauses, jitter()), _MAX_PAUSE_SECS)
             self.call_rate.pause(now + pause_secs)
 
-    def _block(self, destination: Destination, blocked: Blocked, now: float) -> list[Signal]:
-        is_first = self.suspension.since is None
-        if not self.suspension.count_blocked(now):
+    def _block(self, attempt: Attempt, outcomes: Sequence[Outcome], now: float) -> list[Signal]:
+        """Count an attempt that was blocked. A refusal of an older document says nothing about the current one."""
+        first, destination, is_first = outcomes[0], attempt.lane.destination, self.suspension.since is None
+        if not isinstance(first, Blocked) or not all(isinstance(outcome, Blocked) for outcome in outcomes):
+            return []
+        if attempt.batch.destination is not destination or not self.suspension.count_blocked(now):
             return []
         probe_in_secs = self.suspension.probe_at - now
-        return [Suspended(destination, blocked.code, blocked.message, probe_in_secs, is_first)]
+        return [Suspended(destination, first.code, first.message, probe_in_secs, is_first)]
 
 
 def _own_fault(first: Outcome) -> Problem | None:

@@ -10,7 +10,6 @@ nothing until it is known whether its bus exists. All times are seconds of one m
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final, final
@@ -24,6 +23,7 @@ from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.health import Health
 from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.core.retry import RetryPolicy, RetryState
+from pushrail_stream.core.worker_calls import WorkerCalls
 
 ROOM: Final = 200
 """Deliveries that may wait at any speed of the destination."""
@@ -36,7 +36,7 @@ destination's capacity is unknown. So the lane may hold any number of deliveries
 _SEARCH_SECS: Final = 0.5
 """Seconds between two searches for overdue retries."""
 _KEPT_SECS: Final = 60.0
-"""Seconds for which an idle lane remembers a cut window, and between two looks at a blocking destination's document."""
+"""Seconds for which an idle lane remembers its calls, and between two looks at a blocking destination's document."""
 _BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
 """Seconds after the last call for which an idle lane remembers that its destination blocks. After the longest pause
 between two probes, an idle lane is no longer needed: the events go to another worker, or there are none."""
@@ -57,7 +57,12 @@ class Lane:
     )  # fmt: skip
 
     def __init__(
-        self, destination: Destination, limits: LaneLimits, bus_limits: CallLimits, retry: RetryPolicy
+        self,
+        destination: Destination,
+        limits: LaneLimits,
+        bus_limits: CallLimits,
+        retry: RetryPolicy,
+        calls: WorkerCalls,
     ) -> None:
         self.destination = destination
         self.in_flight = 0
@@ -66,7 +71,7 @@ class Lane:
         self._bus_limits = self._widest = bus_limits
         self.call_limits = limits.call.within(bus_limits)
         """Limits on a batch, the stricter of ours and the bus's."""
-        self.health = Health(destination, retry)
+        self.health = Health(destination, retry, calls)
         self._backlog = Backlog()
         self._limits = limits
         self._soonest_secs = retry.tiers[0].delay_secs
@@ -107,20 +112,13 @@ class Lane:
             return "gone"
         if self.health.suspension.is_blocked:
             return "suspended" if self.is_suspended else "blocked"
-        if self.health.window.is_cut:
+        if self.health.is_slowed:
             return "slowed"
         return "retrying" if self._waiting else "ok"
 
-    @property
-    def max_calls(self) -> int:
-        """Calls that may be in flight now."""
-        return 1 if self.is_suspended else self.health.window.size(self.destination.limits.max_in_flight)
-
     def adopt(self, destination: Destination) -> None:
         """Follow a changed document from the next batch on. A bus that is reached in another way is probed at once."""
-        if destination.bus != self.destination.bus:
-            self.health.suspension.probe_now()
-        self.health.call_rate.per_second = destination.limits.max_requests_per_second or math.inf
+        self.health.adopt(destination, is_same_bus=destination.bus == self.destination.bus)
         self.destination = destination
 
     def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
@@ -136,8 +134,8 @@ class Lane:
         """Time until which an idle lane must be kept for its health; ``now`` when it may be dropped."""
         if not self.health.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
             return now + _KEPT_SECS
-        cut_until = self._called_at + _KEPT_SECS if self.health.window.is_cut else now
-        return max(now, cut_until, self.health.next_call_at)
+        learned_until = now if self.health.is_plain(now) else self._called_at + _KEPT_SECS
+        return max(now, learned_until, self.health.next_call_at)
 
     def refuses(self, now: float) -> bool:
         """Whether new deliveries are refused: the destination is suspended, and no probe is due or in flight."""
@@ -203,9 +201,13 @@ class Lane:
 
     def retry_now(self, now: float) -> None:
         """Let no retry wait, and probe at once: an operator says that the destination is back."""
+        self.make_due(now)
+        self.health.call_now()
+
+    def make_due(self, now: float) -> None:
+        """Let no retry wait: the bus answers again."""
         self._waiting = [(min(at, now), order, delivery) for at, order, delivery in self._waiting]
         heapq.heapify(self._waiting)
-        self.health.suspension.probe_now()
 
     @property
     def has_retry_room(self) -> bool:
@@ -214,8 +216,10 @@ class Lane:
 
     def take(self, now: float) -> Batch | None:
         """The next batch, which is in flight until `finish`; None when none may leave yet."""
-        if self.is_shut or self.in_flight >= self.max_calls or now < self.health.next_call_at:
+        if self.is_shut or self.in_flight >= self.health.max_calls or now < self.health.next_call_at:
             self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
+            if self._is_full:
+                self.health.note_wait(self.in_flight)
             return None
         flush = self._ripe(now)
         if flush is None:
@@ -225,7 +229,7 @@ class Lane:
         self.in_flight += 1
         self._called_at = now
         self._note_asked(now)
-        self.health.call_rate.spend(now)
+        self.health.begin_call(now)
         return Batch(self.destination, tuple(picked), self._widest, flush)
 
     def finish(self) -> None:
@@ -233,6 +237,7 @@ class Lane:
         if self.in_flight == 0:
             raise RuntimeError(f"lane {self.destination.id} finished a batch it never took")
         self.in_flight -= 1
+        self.health.end_call()
 
     def overdue(self, now: float, room: int = ROOM) -> list[Delivery]:
         """Take out deliveries that have waited ``hold_secs``, or would have to.
@@ -257,7 +262,7 @@ class Lane:
 
     def send_at(self) -> float:
         """Time at which `take` has a batch, unless a delivery is offered or a batch finishes before; else infinity."""
-        if self.is_shut or self.in_flight >= self.max_calls or len(self) == 0:
+        if self.is_shut or self.in_flight >= self.health.max_calls or len(self) == 0:
             return float("inf")
         retry_at = self._waiting[0][0] if self._waiting else float("inf")
         if self._is_probing_again:

@@ -116,12 +116,6 @@ SIGN_INS_QUEUED: Final = "SignInsQueued"
 _SILENCE: Final = frozenset({CONNECT_TIMEOUT, READ_TIMEOUT, HOLD_EXCEEDED})
 
 
-def asks_for_less(outcome: Outcome) -> bool:
-    """Whether the destination wants less speed: of the whole call, of an entry among others, or by its silence.
-
-    A bus that does not answer must not hold as many calls as one that does: each ends in a time-out, and a time-out
-    costs a connection.
-    """
-    if isinstance(outcome, Retryable):
-        return outcome.code in _SILENCE
-    return isinstance(outcome, Throttled)
+def is_silence(outcome: Outcome) -> bool:
+    """Whether the bus gave no answer in time."""
+    return isinstance(outcome, Retryable) and outcome.code in _SILENCE

@@ -153,11 +153,13 @@ class Flooded(NamedTuple):
 
 
 class Slowed(NamedTuple):
-    """The number of calls that may be in flight to a destination has changed."""
+    """A destination gets fewer calls than usual, or more than before."""
 
     destination: Destination
     in_flight: int
+    """Calls that may be in flight now, the usual number at most."""
     most: int
+    """The usual number."""
 
 
 class Membership(NamedTuple):

@@ -8,6 +8,8 @@ from typing import Final, final
 
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.core.window import USUAL
+from pushrail_stream.core.worker_calls import MAX_CALLS
 from pushrail_stream.observe.logging import Logger
 from pushrail_stream.ports.pipeline import Observer
 
@@ -42,18 +44,20 @@ class FanOut:
 class OpenFiles:
     """Passes signals on, and adds a caveat when the process may open too few files for its destinations."""
 
-    def __init__(self, observe: Observer, limit: int | None, per_destination: int) -> None:
-        """``limit``: open files, None for no limit. ``per_destination``: calls in flight, each on a connection."""
+    def __init__(self, observe: Observer, limit: int | None, max_in_flight: int) -> None:
+        """``limit``: open files, None for no limit. ``max_in_flight``: calls to one bus, each on a connection."""
         self._observe = observe
         self._limit = limit
-        self._per_destination = per_destination
+        self._per_destination = min(max_in_flight, USUAL)
+        self._shared = MAX_CALLS if max_in_flight > USUAL else 0
+        """Calls beyond the usual number, of all destinations together."""
         self._warned_at = 0
 
     def __call__(self, signal: Signal) -> None:
         self._observe(signal)
         if self._limit is None or not isinstance(signal, RegistryChanged):
             return
-        needed = signal.good * self._per_destination + _OTHER_FILES
+        needed = signal.good * self._per_destination + self._shared + _OTHER_FILES
         if needed <= self._limit:
             self._warned_at = 0
         elif needed >= self._warned_at * _GROWTH:
@@ -63,6 +67,7 @@ class OpenFiles:
     def _problem(self, destinations: int, needed: int) -> str:
         return (
             f"this process may open {self._limit} files, and needs {needed} when every destination is busy: "
-            f"{destinations} destinations with {self._per_destination} calls in flight each (delivery.max_in_flight), "
-            f"and {_OTHER_FILES} for the rest. Calls beyond it fail and are tried again: raise the hard limit"
+            f"{destinations} destinations with {self._per_destination} calls in flight each, {self._shared} calls "
+            f"beside these (delivery.max_in_flight), and {_OTHER_FILES} for the rest. Calls beyond it fail and are "
+            "tried again: raise the hard limit"
         )

@@ -291,7 +291,7 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
            lambda s: s.dispatcher.waiting),
     Metric("gauge", "pushrail_destinations_suspended", "Suspended destinations, which get only probes.",
            lambda s: s.dispatcher.suspended),
-    Metric("gauge", "pushrail_destinations_slowed", "Destinations that get fewer calls, because they throttle or fail.",
+    Metric("gauge", "pushrail_destinations_slowed", "Destinations with fewer calls than usual: they throttle or fail.",
            lambda s: s.dispatcher.slowed),
     Metric("gauge", "pushrail_buses_missing", "Destinations whose bus does not exist.",
            lambda s: s.dispatcher.gone),

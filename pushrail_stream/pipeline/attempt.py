@@ -163,11 +163,7 @@ class AttemptRunner:
         """Learn from the outcomes of a call, and take the next step of each of its deliveries."""
         lane, now = attempt.lane, self._loop.time()
         if learns:
-            for signal in lane.health.learn(attempt, call.reply.result, outcomes, now, self._jitter):
-                self._observe(signal)
-                if isinstance(signal, Suspended):
-                    for delivery in lane.drop():
-                        self._settlement.refuse(lane, delivery, now)
+            self._learn(attempt, call, outcomes, now)
         outcomes = self._bus_monitor.judge(call.batch, outcomes, call.at_ms)
         delay_secs: float | None = None
         entries = list[EntryAttempted]()
@@ -188,6 +184,18 @@ class AttemptRunner:
             entries.append(_entry(delivery, outcome, decision))
         self._report(call, entries)
         return entries
+
+    def _learn(self, attempt: Attempt, call: _Call, outcomes: tuple[Outcome, ...], now: float) -> None:
+        lane, was_down = attempt.lane, attempt.lane.health.outage.is_down
+        for signal in lane.health.learn(
+            attempt, call.reply.result, outcomes, secs=call.secs, now=now, jitter=self._jitter
+        ):
+            self._observe(signal)
+            if isinstance(signal, Suspended):
+                for delivery in lane.drop():
+                    self._settlement.refuse(lane, delivery, now)
+        if was_down and not lane.health.outage.is_down:
+            lane.make_due(now)
 
     def _decide(
         self, attempt: Attempt, delivery: Delivery, outcome: Outcome, delay_secs: float, now: float

@@ -17,6 +17,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.signals import ResumeReason
+from pushrail_stream.core.worker_calls import WorkerCalls
 from pushrail_stream.pipeline.attempt import AttemptRunner
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.in_flight import InFlight
@@ -47,6 +48,7 @@ class Dispatcher:
         self._retry = policy.retry
         self._attempts = AttemptRunner(ports, policy, settlement, bus_monitor)
         self._loop = asyncio.get_running_loop()
+        self._calls = WorkerCalls()
         self.lanes: dict[str, Lane] = {}
         """By destination: the lanes that hold deliveries, or a health that is remembered."""
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
@@ -64,7 +66,7 @@ class Dispatcher:
         now = self._loop.time()
         lane = self.lanes.get(destination.id)
         if lane is None:
-            lane = self.lanes[destination.id] = Lane(destination, self._limits, bus_limits, self._retry)
+            lane = self.lanes[destination.id] = Lane(destination, self._limits, bus_limits, self._retry, self._calls)
         elif lane.destination is not destination:
             self._adopt(lane, destination)
         is_suspended = lane.is_suspended

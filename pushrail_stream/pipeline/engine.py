@@ -89,7 +89,7 @@ def _count(lanes: Collection[Lane], gone: int) -> DispatcherStats:
     suspended = slowed = calls = waiting = 0
     for lane in lanes:
         suspended += lane.is_suspended
-        slowed += lane.health.window.is_cut
+        slowed += lane.health.is_slowed
         calls += lane.in_flight
         waiting += len(lane)
     return DispatcherStats(len(lanes), suspended, slowed, gone, calls, waiting)
@@ -104,7 +104,7 @@ def _worst(
     stats = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
     stats += [
         DestinationStats(
-            lane.destination.id, lane.state, len(lane), lane.in_flight, lane.max_calls,
+            lane.destination.id, lane.state, len(lane), lane.in_flight, lane.health.max_calls,
             lane.health.throughput.per_second(now), lane.health.errors.per_second(now), lane.health.last_error,
             lane.oldest_secs(now),
         )

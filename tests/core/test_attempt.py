@@ -6,6 +6,7 @@ from pushrail_stream.core.batch import Attempt, Batch, CallLimits
 from pushrail_stream.core.health import SUSPEND_AFTER
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked
+from pushrail_stream.core.worker_calls import WorkerCalls
 from tests.support.builders import destination
 from tests.support.policy import lane_limits, retry_policy
 from tests.support.samples import delivery
@@ -20,12 +21,14 @@ def attempt(lane: Lane, now: float, *, hold_until: float = 10.0) -> Attempt:
 
 
 def new_lane() -> Lane:
-    return Lane(destination(), lane_limits(), LIMITS, retry_policy())
+    return Lane(destination(), lane_limits(), LIMITS, retry_policy(), WorkerCalls())
 
 
 def suspend(lane: Lane) -> None:
     for _ in range(SUSPEND_AFTER):
-        lane.health.learn(attempt(lane, 0.0), "answered", [Blocked("AccessDenied", "no")], 0.0, lambda: 0.5)
+        lane.health.learn(
+            attempt(lane, 0.0), "answered", [Blocked("AccessDenied", "no")], secs=0.1, now=0.0, jitter=lambda: 0.5
+        )
 
 
 def test_the_deadline_is_at_least_two_seconds() -> None:

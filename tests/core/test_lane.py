@@ -16,6 +16,7 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Delivered
+from pushrail_stream.core.worker_calls import WorkerCalls
 from tests.support.builders import destination
 from tests.support.policy import lane_limits, retry_policy
 from tests.support.samples import DESTINATION, delivery
@@ -50,7 +51,7 @@ class Queueing(RuleBasedStateMachine):
     )
     def open_lane(self, entries: int, size: int, flush_secs: float, pace: Limits) -> None:
         self.limits = lane_limits(max_entries=entries, max_bytes=size, flush_secs=flush_secs)
-        self.lane = Lane(destination(limits=pace), self.limits, BUS_LIMITS, retry_policy())
+        self.lane = Lane(destination(limits=pace), self.limits, BUS_LIMITS, retry_policy(), WorkerCalls())
 
     @property
     def pace(self) -> Limits:
@@ -210,14 +211,17 @@ TestQueueing.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def lane(limits: LaneLimits | None = None, bus_limits: CallLimits = BUS_LIMITS, **pace: Any) -> Lane:
-    return Lane(destination(limits=Limits(**pace)), limits or lane_limits(), bus_limits, retry_policy())
+    return Lane(destination(limits=Limits(**pace)), limits or lane_limits(), bus_limits, retry_policy(), WorkerCalls())
 
 
 def succeed(queue: Lane, entries: int, now: float) -> None:
     """A call with this number of entries delivers them all."""
     deliveries = tuple(delivery(offset=number) for number in range(entries))
     attempt = Attempt(queue, Batch(queue.destination, deliveries, BUS_LIMITS), now)
-    assert queue.health.learn(attempt, "answered", [Delivered("id")] * entries, now, lambda: 0.5) == []
+    assert (
+        queue.health.learn(attempt, "answered", [Delivered("id")] * entries, secs=0.1, now=now, jitter=lambda: 0.5)
+        == []
+    )
 
 
 def taken(queue: Lane, now: float) -> list[Delivery]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pushrail_stream.core.destination import Limits
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Latency, Match, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
@@ -99,7 +100,7 @@ async def test_no_pause_follows_a_call(embedded_broker: EmbeddedBroker) -> None:
     """One call after the other is worth 100 calls a second at a round trip of 10 ms, however fast the rest is."""
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
-        async with running(settings, [with_access_key(0)]) as worker:
+        async with running(settings, [with_access_key(0, limits=Limits(max_in_flight=8))]) as worker:
             await produce(settings, (("acct_0", event(0, n)) for n in range(400)))
             await worker.settled(400)
-        assert max_in_flight(bus) == with_access_key(0).limits.max_in_flight
+        assert max_in_flight(bus) == 8

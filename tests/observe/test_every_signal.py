@@ -164,7 +164,7 @@ OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),
     IngestMetrics: IngestMetrics,
-    OpenFiles: lambda: OpenFiles(_log("info"), limit=1, per_destination=8),
+    OpenFiles: lambda: OpenFiles(_log("info"), limit=1, max_in_flight=8),
     FanOut: lambda: FanOut([_log("info")], open_log("info", stream=io.StringIO())),
 }
 

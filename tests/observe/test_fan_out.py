@@ -68,7 +68,7 @@ class Said:
 
 def test_too_few_open_files_are_a_caveat_that_grows() -> None:
     said = Said()
-    files = OpenFiles(said, limit=1_024, per_destination=8)
+    files = OpenFiles(said, limit=1_024, max_in_flight=8)
     files(changed(103))
     assert said.caveats == []
     files(changed(104))
@@ -86,14 +86,25 @@ def test_too_few_open_files_are_a_caveat_that_grows() -> None:
     assert said.others == [changed(n) for n in (103, 104, 105, 130, 10, 130)]
 
 
+def test_grown_windows_need_more_files() -> None:
+    said = Said()
+    files = OpenFiles(said, limit=1_024, max_in_flight=64)
+    files(changed(71))
+    assert said.caveats == []
+    files(changed(72))
+    [caveat] = said.caveats
+    for number in ("72 destinations with 8 calls", "256 calls beside these", "needs 1032"):
+        assert number in caveat.problem
+
+
 def test_an_unlimited_process_has_no_caveat() -> None:
     said = Said()
-    OpenFiles(said, limit=None, per_destination=256)(changed(100_000))
+    OpenFiles(said, limit=None, max_in_flight=256)(changed(100_000))
     assert said.caveats == []
 
 
 def test_other_signals_are_passed_on() -> None:
     said = Said()
-    OpenFiles(said, limit=1, per_destination=1)(RegistryTrouble("away"))
+    OpenFiles(said, limit=1, max_in_flight=1)(RegistryTrouble("away"))
     assert said.others == [RegistryTrouble("away")]
     assert said.caveats == []

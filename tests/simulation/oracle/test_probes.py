@@ -21,7 +21,7 @@ def suspend(told: Told, at: float, probe_in_secs: float = 30.0, *, first: bool =
 
 
 def world() -> Told:
-    told = Told()
+    told = Told(delivery={"max_in_flight": 8})
     told.document()
     return told
 

@@ -1,0 +1,33 @@
+"""The calls of one worker: the number in flight, and the endpoints that they go to. Its lanes share both."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from pushrail_stream.core.outage import Endpoint
+
+MAX_CALLS: Final = 256
+"""Calls in flight of one worker from which no window is used beyond its usual size. At a round trip of 50 ms they make
+51,200 events/s, three times as many as a processor renders. More would cost connections and memory, and gain nothing.
+Up to its usual size every window may be used, as no customer waits for another."""
+
+
+@final
+class WorkerCalls:
+    """The calls of all lanes of one worker."""
+
+    __slots__ = ("_endpoints", "in_flight")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self._endpoints: dict[str, Endpoint] = {}
+        """By region. There are few regions."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a destination may have more calls than usual in flight."""
+        return self.in_flight < MAX_CALLS
+
+    def endpoint(self, region: str) -> Endpoint:
+        """The endpoint of this region."""
+        return self._endpoints.setdefault(region, Endpoint())

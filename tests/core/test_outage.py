@@ -1,0 +1,166 @@
+"""Outages: a destination that is down gets one call at a time, and so does an endpoint."""
+
+from __future__ import annotations
+
+import math
+
+from pushrail_stream.core.outage import DOWN_AFTER, PAUSES, SEVERAL, Endpoint, Outage
+
+NEVER = -math.inf
+
+
+def down(endpoint: Endpoint, now: float = 0.0) -> Outage:
+    outage = Outage(endpoint)
+    for _ in range(DOWN_AFTER):
+        outage.called(now)
+    for _ in range(DOWN_AFTER):
+        outage.failed(now)
+    return outage
+
+
+def probe(outage: Outage, now: float) -> float:
+    """A call that fails at once; the pause after it."""
+    outage.called(now)
+    outage.failed(now)
+    return round(outage.next_call_at - now, 6)
+
+
+def test_eight_failures_in_a_row_are_an_outage() -> None:
+    outage = Outage(Endpoint())
+    for _ in range(DOWN_AFTER - 1):
+        outage.failed(0.0)
+    assert (outage.is_down, outage.next_call_at, outage.failures) == (False, NEVER, 7)
+    outage.answered()
+    for _ in range(DOWN_AFTER - 1):
+        outage.failed(0.0)
+    assert not outage.is_down, "one was answered"
+    outage.failed(5.0)
+    assert (outage.is_down, outage.next_call_at) == (True, 5.2)
+
+
+def test_pauses_grow_from_a_fifth_of_a_second_to_two() -> None:
+    outage, now, pauses = down(Endpoint()), 0.2, []
+    for _ in range(6):
+        pauses.append(probe(outage, now))
+        now = outage.next_call_at
+    assert pauses == [0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+
+
+def test_calls_from_before_the_outage_lengthen_no_pause() -> None:
+    outage = down(Endpoint())
+    for _ in range(50):
+        outage.failed(3.0)
+    assert (outage.failures, outage.next_call_at) == (DOWN_AFTER, 0.2)
+    assert probe(outage, 4.0) == 0.4
+
+
+def test_an_answer_ends_it() -> None:
+    outage = down(Endpoint())
+    outage.answered()
+    assert (outage.is_down, outage.next_call_at, outage.failures) == (False, NEVER, 0)
+    outage.failed(1.0)
+    assert not outage.is_down
+
+
+def test_an_answer_without_an_outage_changes_nothing() -> None:
+    endpoint = Endpoint()
+    outage = Outage(endpoint)
+    outage.answered()
+    assert (outage.failures, endpoint.is_down) == (0, False)
+
+
+def test_several_destinations_make_an_endpoint_down() -> None:
+    endpoint = Endpoint()
+    for number in range(SEVERAL):
+        assert not endpoint.is_down, number
+        down(endpoint)
+    assert endpoint.is_down
+    assert not Endpoint().is_down
+
+
+def test_an_answer_between_the_outages_keeps_the_endpoint_up() -> None:
+    endpoint = Endpoint()
+    for _ in range(SEVERAL - 1):
+        down(endpoint)
+    Outage(endpoint).answered()
+    down(endpoint)
+    assert not endpoint.is_down
+
+
+def test_a_destination_that_fails_again_counts_again() -> None:
+    endpoint = Endpoint()
+    outages = [down(endpoint) for _ in range(SEVERAL)]
+    Outage(endpoint).answered()
+    assert (endpoint.is_down, outages[0].is_down) == (False, True)
+    for outage in outages:
+        probe(outage, 9.0)
+    assert endpoint.is_down
+
+
+def test_one_probe_serves_all_that_have_failed() -> None:
+    endpoint = Endpoint()
+    one, two, *_ = [down(endpoint) for _ in range(SEVERAL)]
+    failed_once, healthy = Outage(endpoint), Outage(endpoint)
+    failed_once.failed(0.0)
+    assert [outage.is_down for outage in (one, two, failed_once, healthy)] == [True, True, True, False]
+    one.called(1.0)
+    assert [outage.next_call_at for outage in (one, two, failed_once)] == [1.2] * 3
+    assert healthy.next_call_at == NEVER, "no customer waits because of others"
+    one.failed(1.1)
+    assert (one.next_call_at, two.next_call_at) == (1.5, 1.2), "another one makes the next"
+    two.called(1.2)
+    assert (one.next_call_at, failed_once.next_call_at) == (1.6, 1.6)
+
+
+def test_probes_of_an_endpoint_are_spaced_like_those_of_a_destination() -> None:
+    endpoint = Endpoint()
+    outages = [down(endpoint) for _ in range(SEVERAL)]
+    now, gaps = 10.0, []
+    for number in range(6):
+        outages[number % SEVERAL].called(now)
+        gaps.append(round(endpoint.probe_at - now, 6))
+        now = endpoint.probe_at
+    assert gaps == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    assert gaps[-1] == PAUSES.cap_secs
+
+
+def test_the_first_answer_ends_the_endpoints_outage() -> None:
+    endpoint = Endpoint()
+    one, two, *_ = [down(endpoint) for _ in range(SEVERAL)]
+    failed_once = Outage(endpoint)
+    failed_once.failed(0.0)
+    one.called(1.0)
+    one.answered()
+    assert not endpoint.is_down
+    assert [outage.is_down for outage in (one, two, failed_once)] == [False, True, False]
+    assert two.next_call_at == 0.2, "it is due, and makes one call"
+
+
+def test_a_call_from_before_the_endpoint_was_down_is_no_probe() -> None:
+    endpoint = Endpoint()
+    late = Outage(endpoint)
+    late.called(0.0)
+    late.failed(0.0)
+    for _ in range(SEVERAL):
+        down(endpoint)
+    late.failed(1.0)
+    assert late.failures == 1
+    assert probe(late, 2.0) == 0.2
+
+
+def test_a_forgotten_destination_counts_no_longer() -> None:
+    endpoint = Endpoint()
+    outages = [down(endpoint) for _ in range(SEVERAL)]
+    outages[0].forget()
+    assert (endpoint.is_down, outages[0].is_down) == (False, False)
+
+
+def test_a_destination_may_move_to_another_endpoint() -> None:
+    here, there = Endpoint(), Endpoint()
+    outages = [down(here) for _ in range(SEVERAL)]
+    outages[0].move(there)
+    assert (here.is_down, outages[0].failures) == (False, 0)
+    down(there), down(there)
+    for _ in range(DOWN_AFTER):
+        outages[0].failed(0.0)
+    assert (here.is_down, there.is_down) == (False, True)
