@@ -7,11 +7,15 @@ import re
 import pytest
 
 from pushrail_stream.core import signals
-from pushrail_stream.core.record import Partition
+from pushrail_stream.core.outcome import Delivered, Outcome, Retryable
+from pushrail_stream.core.record import Origin, Partition
+from pushrail_stream.core.retry import Settled
 from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, Disturbance, SignalSeen, WorkerEnd, Written
 from tests.simulation.oracle.told import DLQ, EVENTS, ONE, WORKER, Told, delivered
 from tests.simulation.states import STATES, count_states, state
 from tests.support.builders import destination, modified
+from tests.support.records import record
+from tests.support.signals import event_of
 
 HERE = Partition(EVENTS, 0)
 
@@ -164,6 +168,21 @@ def test_calls_that_end_badly() -> None:
         "answer lost after the entries were taken", "garbled answer", "batch taken in part",
         "event delivered to a bus that vanished",
     }  # fmt: skip
+
+
+def test_windows_and_outages() -> None:
+    told, _ = delivered()
+    for number in range(8):
+        attempted(told, 1_010.0 + number / 100, Retryable("ServiceUnavailable", ""))
+    assert reached(told) == {"destination down"}
+    for number in range(9):
+        attempted(told, 1_030.0 + number / 100, Delivered("id"))
+    assert reached(told) == {"destination down", "more calls in flight than usual"}
+
+
+def attempted(told: Told, begun_at: float, outcome: Outcome) -> None:
+    entry = signals.EntryAttempted(event_of(record(1)), Origin(EVENTS, 0, 0), "live", 1, 1, outcome, Settled(), 0)
+    show(told, begun_at + 1.0, signals.Attempted(modified(destination(), id=ONE), 0, 1.0, 200, None, (entry,)))
 
 
 def test_replays_and_operators() -> None:

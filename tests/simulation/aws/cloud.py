@@ -25,6 +25,8 @@ from tests.simulation.scheduler import Scheduler
 
 DOMAIN: Final = ".sim"
 """Hosts are ``SERVICE.REGION.sim``."""
+NEAR_SECS: Final = (0.002, 0.030)
+"""Shortest and longest way of a packet, in one direction, to a region that is near."""
 _TARGETS: Final[dict[bytes, Api]] = {
     b"AWSEvents.PutEvents": "PutEvents",
     b"AWSEvents.DescribeEventBus": "DescribeEventBus",
@@ -66,8 +68,8 @@ class Cloud:
         self.arrivals = self.state.arrivals
         self.calls = self.state.calls
         self.kms = KmsService(self.state)
-        self.latency_secs = (0.002, 0.030)
-        """Shortest and longest way of a packet, in one direction."""
+        self.latency_secs = NEAR_SECS
+        """Shortest and longest way of a packet at present."""
         self._events = EventBridgeService(self.state)
         self._sts = StsService(self.state)
         directory = cast("Directory", self.accounts)  # the two members that the check of signatures reads

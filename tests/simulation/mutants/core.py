@@ -6,6 +6,20 @@ from typing import Final
 
 from tests.simulation.mutants.mutant import Change, Mutant, mutant
 
+_FAR_AND_THROTTLED: Final = (
+    "settings?delivery.max_in_flight=12&delivery.max_entries=1&delivery.hold_secs=30",
+    "move_away?at=15&way_secs=0.05&secs=100",
+    "produce_events?at=20&count=300&secs=1",
+    "trouble_of_one_account?at=21&kind=call:ThrottlingException&share=0.3&secs=1",
+    "produce_events?at=30&count=600&secs=2",
+)
+"""A window reaches its limit, and its destination throttles. Events that come later fill it again."""
+_DOWN: Final = (
+    "settings?delivery.max_in_flight=8&delivery.max_entries=1&delivery.hold_secs=30",
+    "produce_events?at=20&count=200&secs=10",
+    "trouble_of_one_account?at=20&kind=call:ServiceUnavailable&share=1&secs=60",
+)
+"""The bus of one customer is down while many events wait for it."""
 MUTANTS: Final = (
     mutant(
         "commit one too far",
@@ -127,6 +141,41 @@ MUTANTS: Final = (
         "core.window:Window.size",
         "min(self._size, self.limit)",
         "self.limit + 1",
+    ),
+    mutant(
+        "leave a window as it is when its destination throttles",
+        "core.window:Window.throttled",
+        "self._cut(max(1, size // 2), now)",
+        "self._cut(size, now)",
+        needs=_FAR_AND_THROTTLED,
+    ),
+    mutant(
+        "let a window grow to the size at which its destination throttled",
+        "core.window:Window._adjust",
+        "if now < self._below_until else",
+        "if False else",
+        needs=_FAR_AND_THROTTLED,
+    ),
+    mutant(
+        "make as many calls to a destination that is down as before",
+        "core.health:Health.max_calls",
+        "or self.outage.is_down",
+        "",
+        needs=_DOWN,
+    ),
+    mutant(
+        "make no pause between the calls to a destination that is down",
+        "core.outage:Outage.failed",
+        "now + PAUSES.pause_secs(self._pauses)",
+        "now",
+        needs=_DOWN,
+    ),
+    mutant(
+        "never probe a destination that is down",
+        "core.outage:Outage.failed",
+        "now + PAUSES.pause_secs(self._pauses)",
+        "now + 1e9",
+        needs=_DOWN,
     ),
     mutant(
         "call a destination faster than its limit",

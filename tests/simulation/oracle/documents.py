@@ -163,6 +163,11 @@ class Documents:
             found[one.destination] = max(found.get(one.destination, 0), one.max_in_flight or default)
         return list(found.values())
 
+    def call_limit(self, destination: str, default: int) -> int:
+        """The most calls in flight that a document ever allowed this destination."""
+        found = (one.max_in_flight or default for one in self.versions() if one.destination == destination)
+        return max(found, default=default)
+
     def rate_limit(self, group: str) -> float | None:
         """The most calls a second that documents ever allowed a group; None when one version had no limit."""
         rates = {one.destination: 0.0 for one in self._of_group(group)}

@@ -31,6 +31,7 @@ from tests.simulation.oracle.settled import find_unfinished
 from tests.simulation.oracle.shown import find_untrue_states
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
 from tests.simulation.oracle.versions import find_old_versions
+from tests.simulation.oracle.windows import find_unslowed
 
 ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_errors, find_lost, find_unsettled, find_repeats, find_wrong_blame, find_waits, find_imbalance,
@@ -38,7 +39,7 @@ ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_secrets, find_held, find_wrong_probes, find_unmarked_replays, find_wrong_stops, find_swallowed,
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
     find_old_credentials, find_long_calls, find_untrue_states, find_old_versions,
-    find_unbelieved, find_unwatched,
+    find_unbelieved, find_unwatched, find_unslowed,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

@@ -46,6 +46,9 @@ _MEASURES: Final = {
 }
 _LAST_SECS: Final = 60.0
 """Virtual seconds before the end of the faults in which producers make up for the events that Kafka refused."""
+_MANY_CALLS: Final = (32, 64, 64, 256)
+"""Calls in flight per destination of stories in which a window may grow. Dice of their own draw one, so that all else
+of a seed's plan depends on the profile and the seed alone."""
 _TIERS: Final[tuple[dict[str, float], ...]] = (
     {"pushrail.retry.2s": 2},
     {"pushrail.retry.5s": 5, "pushrail.retry.30s": 30},
@@ -64,7 +67,7 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
         secs=float(dice.randint(*measure.secs)),
         workers=dice.randint(*measure.workers),
         partitions=dice.choice([1, 2, 4, 8]),
-        settings=draw_settings(dice),
+        settings=draw_settings(dice, Random(f"{profile}/{seed}/calls").choice(_MANY_CALLS)),
         destinations=tuple(_draw_destinations(dice, dice.randint(*measure.customers))),
         rates=_draw_rates(dice, measure.rates),
         troubles=(),
@@ -75,8 +78,8 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
     return replace(plan, troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)))
 
 
-def draw_settings(dice: Random) -> dict[str, Any]:
-    """The product's settings, as in its file of settings."""
+def draw_settings(dice: Random, many_calls: int) -> dict[str, Any]:
+    """The product's settings, as in its file of settings. ``many_calls``: the highest limit on calls in flight."""
     protocol = dice.choice(["classic", "classic", "consumer"])
     client: dict[str, Any] = {}
     if protocol == "classic" and dice.random() < 0.5:
@@ -95,7 +98,7 @@ def draw_settings(dice: Random) -> dict[str, Any]:
         "delivery": {
             "max_entries": dice.choice([1, 2, 5, 10, 10, 10]),
             "flush_ms": dice.choice([0, 20, 100, 100, 1_000]),
-            "max_in_flight": dice.choice([1, 2, 8, 8, 32]),
+            "max_in_flight": dice.choice([1, 2, 8, 8, many_calls]),
             "hold_secs": dice.choice([2, 5, 10, 10, 30]),
             "max_age_secs": dice.choice([45, 300, 86_400, 86_400]),
             "backoff_base_secs": dice.choice([0.1, 0.2, 1]),

@@ -52,3 +52,9 @@ def test_calm_stories_have_no_faults() -> None:
         assert not plan.rates
         assert {trouble.name for trouble in plan.troubles} <= calm
     assert "kill_worker" not in calm
+
+
+def test_few_stories_have_many_calls() -> None:
+    found = Counter(draw_plan(seed, "hostile").settings["delivery"]["max_in_flight"] for seed in SEEDS)
+    assert found.keys() == {1, 2, 8, 32, 64, 256}
+    assert found[32] + found[64] + found[256] < len(SEEDS) / 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pushrail_stream.core import signals
 from pushrail_stream.core.outcome import Retryable
 from tests.simulation.oracle.scene import Scene
+from tests.simulation.oracle.windows import DOWN_AFTER, USUAL, calls_made, most_in_flight
 from tests.simulation.states.declaration import state
 
 # Kafka's logs
@@ -117,6 +118,25 @@ def _(scene: Scene) -> int:
         isinstance(one.entries[0].outcome, Retryable) and one.entries[0].outcome.ours
         for _, _, one in scene.signals(signals.Attempted)
     )
+
+
+@state("more calls in flight than usual")
+def _(scene: Scene) -> int:
+    """A destination has more calls in flight than one that nothing is known about."""
+    made = calls_made(scene.story).values()
+    return sum(most_in_flight(calls, 0.0, scene.evidence.ended_at) > USUAL for calls in made)
+
+
+@state("destination down")
+def _(scene: Scene) -> int:
+    """Eight calls in a row to a destination fail as a whole."""
+    found = 0
+    for calls in calls_made(scene.story).values():
+        row = 0
+        for call in calls:
+            row = row + 1 if call.has_failed else 0
+            found += row == DOWN_AFTER
+    return found
 
 
 @state("event delivered to a bus that vanished")
