@@ -42,6 +42,11 @@ class Committable(NamedTuple):
         epoch, end, _ = parts[3].rpartition(_EPOCH_END)
         return Committable(self.offset, ":".join((*parts[:3], epoch + end, parts[4])))
 
+    def of_topic(self, topic: TopicIdentity) -> Committable:
+        """The same offset with metadata of this topic and no map; without metadata where it has none."""
+        metadata = encode_metadata(self.offset, [], topic, epoch_of(self)) if self.metadata else ""
+        return Committable(self.offset, metadata)
+
     def shorter(self) -> Committable:
         """The same commit without its map, or without any metadata when it has no map."""
         without_map = self.without_map()

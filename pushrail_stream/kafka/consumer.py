@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pushrail_stream.core.commit import Committable, was_recreated
-from pushrail_stream.core.record import Partition, TopicIdentity
+from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.client_properties import ConsumerProfile
 from pushrail_stream.kafka.commits import (
@@ -29,6 +29,7 @@ from pushrail_stream.kafka.commits import (
     read_positions_of,
 )
 from pushrail_stream.kafka.errors import END_OF_PARTITION, as_operator_error, is_hopeless, refused_for_good
+from pushrail_stream.kafka.met_topics import MetTopics
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.kafka.topic_ids import TopicIdentities
@@ -49,8 +50,6 @@ _OFFSETS_SECS: Final = 10.0
 """Longest wait for the group's committed offsets."""
 LAST_COMMIT_SECS: Final = 15.0
 """Longest time that the last commit is tried. A member that leaves amid a rebalance stops it for a session time-out."""
-_LATE_BROKERS_SECS: Final = 30.0
-"""Time until every broker knows a topic that was created again. A late one serves the earlier topic to a new client."""
 
 
 @final
@@ -72,12 +71,7 @@ class KafkaConsumer:
         self._observe = observe
         self._topics = list(topics)
         self._identities = identities
-        self._topics_now: Mapping[str, TopicIdentity] = {}
-        """The identities of the topics whose records arrive, as far as they are known."""
-        self._met: dict[str, TopicIdentity] = {}
-        """The first identities of the topics that the present client has met."""
-        self._renew_at = float("inf")
-        """The time at which the present client is replaced: it may have met the earlier topic unnoticed."""
+        self._met = MetTopics()
         self._commits = Commits()
         self._drain_secs = drain_secs
         self._profile = profile
@@ -132,7 +126,7 @@ class KafkaConsumer:
 
     def _consume(self) -> None:
         """Consume with a new client until `stop`, or until a topic was recreated."""
-        self._met.clear()
+        self._met.begin_client()
         callbacks = {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
         with as_operator_error("kafka.client"):
             consumer = Consumer(self._profile.properties() | callbacks)
@@ -140,9 +134,8 @@ class KafkaConsumer:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not self._stopping.is_set() and not self._is_outdated() and time.monotonic() < self._renew_at:
+            while not self._stopping.is_set() and not self._met.is_outdated:
                 self._step(consumer)
-            self._renew_at = time.monotonic() + _LATE_BROKERS_SECS if self._is_outdated() else float("inf")
             self._give_back_all(consumer)
 
     def _step(self, consumer: Consumer) -> None:
@@ -153,7 +146,7 @@ class KafkaConsumer:
             self._stopping.wait(_HOLD_SECS)
             records = []
         else:
-            records = records_of(self._poll(consumer), self._topics_now)
+            records = records_of(self._poll(consumer), self._met.now)
         flow_control = self._ask(self._assignment.accept, records)
         self._apply(consumer, flow_control)
         if flow_control.have_gaps:
@@ -198,7 +191,7 @@ class KafkaConsumer:
         self._report_readings(consumer)
         commits = self._ask(self._assignment.committable)
         if commits:
-            self._commits.commit_async(consumer, dict(commits))
+            self._commits.commit_async(consumer, self._met.honest(dict(commits)))
 
     def _follow_topics(self, consumer: Consumer) -> None:
         """Go back to the beginning of partitions whose topic was created again.
@@ -214,14 +207,7 @@ class KafkaConsumer:
         if begun:
             self._commits.forget(begun)
             self._ask(self._assignment.restart, begun)
-        self._topics_now, self._met = known, known | self._met
-
-    def _is_outdated(self) -> bool:
-        """Whether this client has met an earlier topic of a name.
-
-        librdkafka keeps its leader epochs. Those of the new topic begin at 0, so brokers may refuse every fetch.
-        """
-        return any(was_recreated(topic, self._topics_now.get(name)) for name, topic in self._met.items())
+        self._met.follow(known, begun)
 
     def _report_readings(self, consumer: Consumer) -> None:
         """All polled records must have been accepted: never call it in a callback of a poll."""
@@ -241,10 +227,11 @@ class KafkaConsumer:
             self._ask(self._assignment.committed, commits_of(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._topics_now = topics = self._identities.ask(self._topics)
+        topics = self._identities.ask(self._topics)
         known = self._committed(consumer, partitions)
         self._commits.start(known)
         committed = {partition_of(p): committable_of(p) for p in known}
+        self._met.assign(committed, topics)
         self._assigned |= committed.keys()
         recreated = self._ask(self._assignment.assigned, committed, topics)
         self._commits.forget(recreated)
@@ -298,7 +285,7 @@ class KafkaConsumer:
 
     def _drain(self, partitions: set[Partition]) -> dict[Partition, Committable]:
         work = self._assignment.revoked(set(partitions), deadline_secs=self._drain_secs)
-        return dict(asyncio.run_coroutine_threadsafe(work, self._loop).result())
+        return self._met.honest(dict(asyncio.run_coroutine_threadsafe(work, self._loop).result()))
 
     def _release(self, consumer: Consumer, gone: set[Partition]) -> None:
         """Forget partitions. They are resumed first: librdkafka would keep them paused, also when they come back."""

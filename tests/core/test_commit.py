@@ -80,6 +80,13 @@ def test_a_map_counts_for_its_own_offset_only(
         assert topic_of(Committable(other, metadata)) is None
 
 
+def test_a_commit_of_another_topic_has_no_map() -> None:
+    commit = Committable(7, encode_metadata(7, [9], RECREATED, 3)).of_topic(TOPIC)
+    assert (commit.offset, topic_of(commit), epoch_of(commit)) == (7, TOPIC, 3)
+    assert settled_map(TOPIC, commit) == SettledMap([], 3)
+    assert Committable(7, "").of_topic(TOPIC) == Committable(7, "")
+
+
 def test_another_topic_id_means_recreated() -> None:
     assert was_recreated(TOPIC, RECREATED)
     assert not was_recreated(TOPIC, TOPIC)

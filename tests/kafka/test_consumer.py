@@ -13,8 +13,9 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
+from pushrail_stream.core.commit import Committable, encode_metadata, topic_of, was_recreated
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import (
     Backpressure,
@@ -27,6 +28,7 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import consumer as consumer_module
+from pushrail_stream.kafka import met_topics
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.pipeline.assignment import FlowControl
@@ -290,13 +292,16 @@ async def test_only_events_require_an_offset(real_kafka: str) -> None:
 
 
 class IdleClient:
-    """A client that gets no partitions."""
+    """A client that reads nothing. Its first poll assigns a partition."""
 
     made: list[IdleClient]
     on_poll: Callable[[], None]
+    last_commit = Committable(9, encode_metadata(9, [], TopicIdentity("cluster", "old")))
+    """The group's."""
 
     def __init__(self, _properties: Mapping[str, Any]) -> None:
         self.polls = 0
+        self.begun_at = 0
         self.made.append(self)
 
     def __enter__(self) -> Self:
@@ -305,46 +310,89 @@ class IdleClient:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def subscribe(self, _topics: list[str], **_callbacks: object) -> None:
-        pass
+    def subscribe(self, _topics: list[str], *, on_assign: Callable[..., None], **_callbacks: object) -> None:
+        self.on_assign = on_assign
 
     def poll(self, _secs: float) -> None:
         self.polls += 1
+        if self.polls == 1:
+            self.on_assign(self, [TopicPartition("events", 0)])
         IdleClient.on_poll()
         time.sleep(0.01)
+
+    def committed(self, _partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        assert timeout > 0
+        return [TopicPartition("events", 0, *IdleClient.last_commit)]
+
+    def incremental_assign(self, starts: list[TopicPartition]) -> None:
+        self.begun_at = starts[0].offset
+
+    def seek(self, _place: TopicPartition) -> None:
+        pass
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition] | None:
+        IdleClient.last_commit = Committable(offsets[0].offset, offsets[0].metadata or "")
+        return None if asynchronous else offsets
 
     def position(self, _partitions: list[TopicPartition]) -> list[TopicPartition]:
         return []
 
 
-async def test_a_client_that_began_amid_a_recreation_is_replaced_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that hears late of the new topic serves the earlier one to it."""
+class OnePartition:
+    """An assignment that always has the same to commit."""
 
-    async def revoked(*_: object, **_more: object) -> list[object]:
-        return []
+    def __init__(self) -> None:
+        self.topic: TopicIdentity | None = None
+
+    def assigned(
+        self, committed: Mapping[Partition, Committable], topics: Mapping[str, TopicIdentity]
+    ) -> set[Partition]:
+        self.topic = topics["events"]
+        return {p for p, commit in committed.items() if was_recreated(topic_of(commit), self.topic)}
+
+    def recreated(self, topics: Mapping[str, TopicIdentity]) -> dict[Partition, TopicIdentity]:
+        return {Partition("events", 0): topics["events"]} if was_recreated(self.topic, topics["events"]) else {}
+
+    def restart(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
+        [self.topic] = partitions.values()
+
+    def committable(self) -> list[tuple[Partition, Committable]]:
+        return [(Partition("events", 0), Committable(4, encode_metadata(4, [6], self.topic)))]
+
+    async def revoked(self, *_: object, **_more: object) -> list[tuple[Partition, Committable]]:
+        return self.committable()
+
+    def accept(self, _records: object) -> FlowControl:
+        return FlowControl(hold=False, full=frozenset())
+
+    def note_positions(self, _readings: object) -> None:
+        pass
+
+
+async def test_a_client_that_began_amid_a_recreation_is_replaced_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that hears late of the new topic serves the earlier one to it: its commits are none of the new one."""
 
     def go_on() -> None:
+        seen[len(clients)] = topic_of(IdleClient.last_commit)
         if clients[0].polls == 10:
-            identities.known = {"events": TopicIdentity("cluster", "new")}
+            identities.known = {"events": new}
         if len(clients) > 2 and clients[2].polls == 60:
             member.stop()
 
+    old, new = TopicIdentity("cluster", "old"), TopicIdentity("cluster", "new")
     clients: list[IdleClient] = []
+    seen: dict[int, TopicIdentity | None] = {}
     monkeypatch.setattr(IdleClient, "made", clients, raising=False)
     monkeypatch.setattr(IdleClient, "on_poll", go_on, raising=False)
     monkeypatch.setattr(consumer_module, "Consumer", IdleClient)
     monkeypatch.setattr(consumer_module, "_COMMIT_SECS", 0.01)
-    monkeypatch.setattr(consumer_module, "_LATE_BROKERS_SECS", 0.2)
-    identities: Any = SimpleNamespace(known={"events": TopicIdentity("cluster", "old")})
-    assignment: Any = SimpleNamespace(
-        accept=lambda _records: FlowControl(hold=False, full=frozenset()),
-        recreated=lambda _topics: {},
-        note_positions=lambda _readings: None,
-        committable=list,
-        revoked=revoked,
-    )
-    profile: Any = SimpleNamespace(properties=dict, batch=10)
+    monkeypatch.setattr(met_topics, "_LATE_BROKERS_SECS", 0.2)
+    identities: Any = SimpleNamespace(known={"events": old}, ask=lambda _topics: identities.known)
+    assignment: Any = OnePartition()
+    profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")
     member = KafkaConsumer(profile, ["events"], assignment, lambda _signal: None, identities=identities, drain_secs=1.0)
     async with asyncio.timeout(PATIENCE_SECS):
         await member.run()
     assert len(clients) == 3, "one for the new topic, and one for what the second may have met"
+    assert seen == {1: old, 2: old, 3: new}
+    assert [client.begun_at for client in clients] == [9, OFFSET_BEGINNING, OFFSET_BEGINNING]
