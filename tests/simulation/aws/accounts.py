@@ -130,8 +130,9 @@ class Accounts:
         self._keys.pop(access_key, None)
 
     def expire_key(self, access_key: str, at: float) -> None:
-        """Set the end of a key, in epoch seconds."""
-        self._keys[access_key] = replace(self._keys[access_key], expires_at=at)
+        """Set the end of a key, in epoch seconds. A deleted key stays deleted."""
+        if (key := self._keys.get(access_key)) is not None:
+            self._keys[access_key] = replace(key, expires_at=at)
 
     def credential(self, access_key: str) -> Credential | None:
         """The key of this id (read by the signature's check)."""

@@ -51,6 +51,16 @@ def test_a_rotated_key_is_found_in_the_file(tmp_path: Path) -> None:
     with_identity(tmp_path, story)
 
 
+def test_a_key_that_is_deleted_does_not_expire(tmp_path: Path) -> None:
+    async def story(bus: EventBridge, cloud: Cloud, us: OurIdentity) -> None:
+        us.revoke()
+        us.expire(cloud.state.clock() + 1_000)
+        assert cloud.accounts.credential(us.access_key) is None
+        assert not await delivered(bus, "dst_1")
+
+    with_identity(tmp_path, story)
+
+
 def test_an_expired_key_is_our_own_fault(tmp_path: Path) -> None:
     async def story(bus: EventBridge, cloud: Cloud, us: OurIdentity) -> None:
         us.expire(cloud.state.clock() + 10)

@@ -43,7 +43,9 @@ def find_hopeless_retries(story: Deliveries) -> Iterator[Violation]:
         call, seen = calls.get(copy.headers.request_id or ""), story.event_of_copy(copy)
         if copy.is_dead or call is None or seen is None or copy.headers.reason != "retryable":
             continue
-        if any(entry.fault == "producer" and story.is_entry_of(entry, seen) for entry in call.entries):
+        own = [entry for entry in call.entries if story.is_entry_of(entry, seen)]
+        named = [entry for entry in own if entry.code == copy.headers.error_code]  # of twins in one call, the copy's
+        if any(entry.fault == "producer" for entry in named or own):
             if len(call.entries) > 1 and call.fault == "producer":
                 continue  # the whole batch was refused: its entries are sent one by one
             sentence = (

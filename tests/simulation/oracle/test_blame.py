@@ -210,6 +210,18 @@ def test_a_rejected_event_does_not_wait_for_a_retry() -> None:
     assert len(hopeless(told)) == 1
 
 
+def test_twins_in_one_call_are_told_apart_by_their_errors() -> None:
+    told, event = world()
+    call = told.call(1_001.0, event, event)
+    rejected = call.entries[0]._replace(event_id=None, code="MalformedDetail", fault="producer")
+    call.entries = (rejected, rejected._replace(code="InternalFailure", fault="moment"))
+    told.copy(1_002.0, event, request_id=call.request_id, error_code="InternalFailure")
+    assert hopeless(told) == []
+    told.copy(1_002.0, event, request_id=call.request_id, error_code="MalformedDetail")
+    told.copy(1_002.0, event, request_id=call.request_id, error_code="Unheard")
+    assert len(hopeless(told)) == 2
+
+
 def test_a_bad_edit_leaves_running_workers_their_last_good_version() -> None:
     told, event = world()
     told.document(990.0, region="eu-west-1")
