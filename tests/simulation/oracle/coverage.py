@@ -123,19 +123,18 @@ class Coverage:
         self._losses_of(host)
         return is_others and at in self._straying[host]
 
-    def left_in_flight(self, partition: Partition, at: float, host: str, *, is_copy: bool) -> float | None:
-        """The time at which this worker gave a partition up, if its act at ``at`` may be from before that.
+    def left_in_flight(self, partition: Partition, at: float, host: str, *, is_copy: bool) -> Iterator[float]:
+        """The times at which this worker gave a partition up, if its act at ``at`` may be from before that.
 
         A worker that loses a partition waits for nothing. Otherwise it waits for calls, and for copies unless Kafka
         takes none. An act in flight then goes on, and the partition's next owner, perhaps the same worker, reads the
         record again, unless it knew by a commit that the record was settled.
         """
         self._losses_of(host)
-        for left_at, is_lost in reversed(self._given_up.get((partition, host), [])):
+        for left_at, is_lost in self._given_up.get((partition, host), []):
             is_possible = is_lost or (is_copy and left_at in self._straying[host])
             if is_possible and left_at < at <= left_at + _NOTICE_SECS:
-                return left_at
-        return None
+                yield left_at
 
     def restarts_of(self, one: Written) -> list[float]:
         """The times at which a worker read the record's partition again, because its log had lost records."""

@@ -46,17 +46,25 @@ class Sources:
         return int(any(self._coverage.is_stray(partition, at, host) for partition in self._before(at)))
 
     def left_in_flight(self, acts: Iterable[tuple[float, str, bool]]) -> list[float]:
-        """The times at which a worker gave a partition up while its act was in flight: one for each record of it.
+        """The times at which a worker gave a partition up while an act was in flight: one for each such act.
 
-        An act is its time, its host, and whether it is a copy.
+        An act is its time, its host, and whether it is a copy. When a worker gives a partition up several times in a
+        row, acts of each time may be in flight. No more acts than records are in flight at one of these times.
         """
-        left = {
-            (partition, left_at, host)
-            for at, host, is_copy in acts
-            for partition in self._before(at)
-            if (left_at := self._coverage.left_in_flight(partition, at, host, is_copy=is_copy)) is not None
-        }
-        return [left_at for partition, left_at, host in left for _ in range(self._left_open(partition, left_at, host))]
+        found, room = list[float](), dict[tuple[float, Partition, str], int]()
+        for at, host, is_copy in sorted(acts):
+            losses = sorted(
+                (left_at, partition, host)
+                for partition in self._before(at)
+                for left_at in self._coverage.left_in_flight(partition, at, host, is_copy=is_copy)
+            )
+            for loss in losses:
+                left_at, partition, _ = loss
+                if room.setdefault(loss, self._left_open(partition, left_at, host)):
+                    room[loss] -= 1
+                    found.append(left_at)
+                    break
+        return found
 
     def _before(self, at: float) -> list[Partition]:
         """The partitions with a record from before this time."""

@@ -104,6 +104,37 @@ def test_an_end_in_flight_when_the_partition_was_lost_is_repeated_once() -> None
     assert len(repeats(told)) == 1
 
 
+def test_each_loss_of_the_partition_may_leave_an_act_in_flight() -> None:
+    told = Told()
+    told.document()
+    event = told.event(1_000.0)
+    for number in range(3):
+        told.assign(999.0 + 10 * number, WORKER)
+        lost = PartitionsRevoked((Partition(EVENTS, 0),), lost=True, dropped=0)
+        told.evidence.signals.append(SignalSeen(1_008.0 + 10 * number, WORKER, lost))
+    told.assign(1_029.0, WORKER)
+    told.evidence.worker_ends.append(WorkerEnd(9_000.0, WORKER, WORKER, "stopped"))
+    for number in range(4):
+        told.copy(1_030.0 + number, event, "suspended")
+    assert repeats(told) == []
+    told.copy(1_034.0, event, "suspended")
+    assert len(repeats(told)) == 1
+
+
+def test_an_act_is_in_flight_at_one_loss() -> None:
+    told, event = arrived()
+    told.event(1_000.0)
+    told.evidence.worker_ends += [WorkerEnd(9_000.0, "worker-2", "worker-2", "stopped")]
+    leave_partition(told, 1_002.0, lost=True)
+    told.assign(1_002.5, WORKER)
+    told.copy(1_005.0, event, "suspended")
+    told.call(1_080.0, event)
+    told.call(1_081.0, event)
+    assert repeats(told) == []
+    told.call(1_082.0, event)
+    assert len(repeats(told)) == 1
+
+
 def test_the_next_owner_may_have_a_partition_before_its_loss_is_known() -> None:
     told = Told()
     told.document()
