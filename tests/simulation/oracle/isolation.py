@@ -1,8 +1,8 @@
 """No healthy customer waits longer than the stated hold because of another one.
 
 A delivery is judged when nothing but other customers can have delayed it: all attempts at its own destination succeeded
-while it waited, and no disturbance of hosts or Kafka was near. Its wait begins when Kafka has the event and ends when
-its bus has the entry.
+while it waited, its customer sent no more than the destination's own rate allows, and no disturbance of hosts or Kafka
+was near. Its wait begins when Kafka has the event and ends when its bus has the entry.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.signals import Attempted
 from tests.simulation.oracle.calm import RECOVERY_SECS, Calm
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
+from tests.simulation.oracle.documents import Version
 from tests.simulation.oracle.evidence import Evidence, Violation, position_of
 
 ASSERTION: Final = "no healthy customer waits for another"
@@ -36,7 +37,9 @@ def find_waits(story: Deliveries) -> Iterator[Violation]:
         for destination, versions in story.documents.certain(owner, start, start + most).items():
             takes = all(version.takes(seen.event.event_type) and version.is_usable for version in versions)
             fails = any(start - RECOVERY_SECS <= at <= start + most for at in failed_at.get(destination, ()))
-            if takes and not fails and len(set(versions)) == 1 and _waited(story, seen, destination, most):
+            if not takes or fails or len(set(versions)) > 1 or not _waited(story, seen, destination, most):
+                continue
+            if not _exceeds_its_rate(story, seen, versions[0]):
                 yield Violation(ASSERTION, _sentence(seen, destination, most), start)
 
 
@@ -63,6 +66,32 @@ def _waited(story: Deliveries, seen: EventSeen, destination: str, most: float) -
         return False  # it is too large, for example
     calls = story.calls_of.get(story.documents.group(destination), ())
     return all(call.is_good for call in calls if start - RECOVERY_SECS <= call.at <= start + most)
+
+
+def _exceeds_its_rate(story: Deliveries, seen: EventSeen, version: Version) -> bool:
+    """Whether the customer sent more in the last minute than the destination's own rate carries within the hold.
+
+    What exceeds the hold goes to a retry topic, and waits there although the rate may be free.
+    """
+    if version.per_second is None:
+        return False
+    delivery, until = story.evidence.settings.delivery, seen.written.visible_at
+    secs = 1 / (version.per_second * delivery.max_entries)
+    times = sorted(
+        one.written.visible_at
+        for one in story.events
+        if until - RECOVERY_SECS <= one.written.visible_at <= until
+        and one.written.is_readable
+        and one.owner == version.owner
+        and not isinstance(one.event, Undecodable)
+        and version.takes(one.event.event_type)
+    )
+    done_at = float("-inf")
+    for at in times:
+        done_at = max(done_at, at) + secs
+        if done_at > at + delivery.hold_secs:
+            return True
+    return False
 
 
 def _sentence(seen: EventSeen, destination: str, most: float) -> str:

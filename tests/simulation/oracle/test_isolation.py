@@ -59,6 +59,32 @@ def test_a_destination_without_a_usable_document_is_not_healthy() -> None:
     assert waits(told) == []
 
 
+def limited(events: int, **delivery: int) -> Told:
+    """A customer sends several events at once, and its destination takes one call a second. The last one is late."""
+    told = Told(delivery={"hold_secs": 5, **delivery})
+    told.document(limits={"maxRequestsPerSecond": 1})
+    sent = [told.event(1_000.0, number) for number in range(events)]
+    for event in sent[:-1]:
+        told.call(1_003.0, event)
+    told.call(1_060.0, sent[-1])
+    return told
+
+
+def test_a_customer_that_exceeds_its_own_rate_waits_for_itself() -> None:
+    assert len(waits(limited(5, max_entries=1))) == 1
+    assert waits(limited(6, max_entries=1)) == []
+    assert len(waits(limited(6, max_entries=2))) == 1
+    assert waits(limited(11, max_entries=2)) == []
+
+
+def test_the_events_of_others_take_nothing_of_a_rate() -> None:
+    told = limited(5, max_entries=1)
+    told.event(1_000.0, 5, value=event_value(5).replace(b"acct_one", b"acct_two"))
+    told.event(900.0, 6)
+    told.event(1_001.0, 7, is_readable=False)
+    assert any("written at 1000.000" in sentence for sentence in waits(told))
+
+
 def test_a_disturbance_of_the_fleet_is_no_other_customer() -> None:
     told = slow()
     told.evidence.disturbances.append(Disturbance(980.0, 980.0, "killed", "worker-2"))
