@@ -17,7 +17,7 @@ from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, partitions_of, positions_of, retry_while_settling
 from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.records import take_messages
-from pushrail_stream.kafka.topic_ids import TopicWatch
+from pushrail_stream.kafka.topic_ids import LATE_BROKERS_SECS, TopicWatch
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.ports.pipeline import Publisher
 from pushrail_stream.settings.model import KafkaSettings
@@ -51,7 +51,10 @@ class TopicDocuments:
         self._properties = properties | {"error_cb": self._note}
         self._consumer = Consumer(self._properties)
         self._closing = threading.Event()
+        self._has_read = False
         self._started = False
+        self._begin_again_at = float("inf")
+        """The time at which reading begins again: the present client may read the deleted topic at a late broker."""
         self._partitions: list[int] = []
         self._watch = TopicWatch(kafka, topic, _IDENTITY_SECS)
 
@@ -70,13 +73,14 @@ class TopicDocuments:
 
         Raises `OperatorError` when the topic cannot be read, for now or for good, and `TopicRecreated` when it was
         created again: then the next call brings every document that the new topic holds. Documents that it does not
-        hold do not count as deleted: they may still be written.
+        hold do not count as deleted: they may still be written. It brings them once more when every broker knows the
+        new topic: until then a broker may have served the deleted one.
         """
-        if self._started:
-            return await in_daemon_thread(self._next)
+        if self._started and ((news := await in_daemon_thread(self._next)) or not self._begins_again):
+            return news
         changes = await self.catch_up()
-        self._started = True
-        return [change for change in changes if change.content is not None]
+        is_first, self._has_read, self._started = not self._has_read, True, True
+        return [change for change in changes if change.content is not None or not is_first]
 
     async def catch_up(self) -> Sequence[DocumentChange]:
         """The last change of each document up to now, without waiting for more; raises `OperatorError`."""
@@ -86,6 +90,8 @@ class TopicDocuments:
         latest: dict[str, DocumentChange] = {}
         with as_operator_error(self._cannot_be_read):
             self._check_topic()
+            if self._begins_again:
+                self._begin_anew()
             ends = retry_while_settling(self._ends)
             give_up_at = time.monotonic() + _SILENCE_SECS
             while self._is_below(ends) and not self._closing.is_set():
@@ -109,14 +115,25 @@ class TopicDocuments:
     def _check_topic(self) -> None:
         """Raise `TopicRecreated` when the topic was created again; the next call starts over."""
         if self._watch.is_due() and self._watch.was_recreated():
-            self._started, self._partitions = False, []
-            # librdkafka keeps the leader epochs of the name: brokers may refuse every fetch from the new topic.
-            self._consumer.close()
-            self._consumer = Consumer(self._properties)
+            self._begin_anew()
+            self._begin_again_at = time.monotonic() + LATE_BROKERS_SECS
             raise TopicRecreated(
                 f"{self._topic} was deleted and created again: it is read from its beginning, and documents that it "
                 "does not hold stay in use until they are deleted or the worker starts again"
             )
+
+    @property
+    def _begins_again(self) -> bool:
+        return time.monotonic() >= self._begin_again_at
+
+    def _begin_anew(self) -> None:
+        """Read everything again with a new client.
+
+        librdkafka keeps the leader epochs of the name: brokers may refuse every fetch from the new topic.
+        """
+        self._started, self._begin_again_at, self._partitions = False, float("inf"), []
+        self._consumer.close()
+        self._consumer = Consumer(self._properties)
 
     def _is_below(self, ends: Mapping[int, int]) -> bool:
         positions = positions_of(self._consumer, self._topic, ends)
@@ -124,7 +141,7 @@ class TopicDocuments:
 
     def _next(self) -> list[DocumentChange]:
         with as_operator_error(self._cannot_be_read):
-            while not self._closing.is_set():
+            while not self._closing.is_set() and not self._begins_again:
                 self._check_topic()
                 if changes := self._read():
                     return changes

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from typing import Final, final
+from typing import final
 
 from pushrail_stream.core.commit import Committable, topic_of, was_recreated
 from pushrail_stream.core.record import Partition, TopicIdentity
-
-_LATE_BROKERS_SECS: Final = 30.0
-"""Time until every broker knows a topic that was created again."""
+from pushrail_stream.kafka.topic_ids import LATE_BROKERS_SECS
 
 
 @final
@@ -98,4 +96,4 @@ class MetTopics:
     def _heard_at(self, name: str) -> float:
         """The time by which every broker knows the present topic of this name."""
         topic = self.now.get(name)
-        return float("-inf") if topic is None else self._learned_at[topic] + _LATE_BROKERS_SECS
+        return float("-inf") if topic is None else self._learned_at[topic] + LATE_BROKERS_SECS

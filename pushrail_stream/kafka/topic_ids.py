@@ -19,6 +19,8 @@ from pushrail_stream.settings.model import KafkaSettings
 
 _PERIOD_SECS: Final = 2.0
 """Time between two questions. Until a new id is known, the records of the old and the new topic are mixed up."""
+LATE_BROKERS_SECS: Final = 30.0
+"""Time until every broker knows a topic that was created again. A late one serves the deleted topic to new clients."""
 _TIMEOUT_SECS: Final = 3.0
 """Longest wait of an assignment for the answer."""
 _URL_SAFE: Final = str.maketrans("+/", "-_")

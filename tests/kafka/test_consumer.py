@@ -386,7 +386,7 @@ async def test_a_client_that_began_amid_a_recreation_is_replaced_once_more(monke
     monkeypatch.setattr(IdleClient, "on_poll", go_on, raising=False)
     monkeypatch.setattr(consumer_module, "Consumer", IdleClient)
     monkeypatch.setattr(consumer_module, "_COMMIT_SECS", 0.01)
-    monkeypatch.setattr(met_topics, "_LATE_BROKERS_SECS", 0.2)
+    monkeypatch.setattr(met_topics, "LATE_BROKERS_SECS", 0.2)
     identities: Any = SimpleNamespace(known={"events": old}, ask=lambda _topics: identities.known)
     assignment: Any = OnePartition()
     profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")

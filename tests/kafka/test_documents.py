@@ -211,7 +211,8 @@ async def test_a_recreated_topic_is_read_from_0(real_kafka: str, own_topic: str)
         write(real_kafka, topic, [(name, b"new") for name in "cdefg"])
         write(real_kafka, topic, [("h", b"new"), ("i", None)], partition=1)
         assert "documents that it does not hold stay in use" in await until_recreated(read.changes)
-        assert sorted(await read.changes()) == [DocumentChange(name, b"new") for name in "cdefgh"]
+        found = sorted(await read.changes())
+        assert found == [*(DocumentChange(name, b"new") for name in "cdefgh"), DocumentChange("i", None)]
         write(real_kafka, topic, [("c", None)])
         assert await read.changes() == [DocumentChange("c", None)]
 
@@ -227,6 +228,25 @@ async def test_a_topic_recreated_after_elections_is_read(local_kafka_factory: Lo
         write(kafka.bootstrap_servers, "documents", [("a", b"new")])
         await until_recreated(read.changes)
         assert await read.changes() == [DocumentChange("a", b"new")]
+
+
+async def test_a_recreated_topic_is_read_again_when_every_broker_knows_it(
+    real_kafka: str, own_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then a broker may have served the deleted topic."""
+    topic = own_topic
+    write(real_kafka, topic, [("a", b"old"), ("b", b"old")])
+    monkeypatch.setattr(module, "LATE_BROKERS_SECS", 2.0)
+    async with documents(real_kafka, topic) as read:
+        assert len(await read.changes()) == 2
+        await asyncio.to_thread(topics.recreate_topic, real_kafka, topic)
+        write(real_kafka, topic, [("a", b"new"), ("b", None)])
+        await until_recreated(read.changes)
+        everything = [DocumentChange("a", b"new"), DocumentChange("b", None)]
+        assert sorted(await read.changes()) == everything
+        assert sorted(await read.changes()) == everything
+        write(real_kafka, topic, [("a", b"newer")])
+        assert await read.changes() == [DocumentChange("a", b"newer")]
 
 
 async def test_a_recreated_topic_clears_the_store(real_kafka: str, own_topic: str) -> None:
