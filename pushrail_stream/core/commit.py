@@ -13,7 +13,7 @@ import re
 import zlib
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.core.record import NO_TOPIC_ID, TopicIdentity
 
 MAX_METADATA_CHARS: Final = 3500
 """Longest metadata written; the broker's ``offset.metadata.max.bytes`` is 4096 by default."""
@@ -42,10 +42,13 @@ class Committable(NamedTuple):
         epoch, end, _ = parts[3].rpartition(_EPOCH_END)
         return Committable(self.offset, ":".join((*parts[:3], epoch + end, parts[4])))
 
-    def of_topic(self, topic: TopicIdentity) -> Committable:
-        """The same offset with metadata of this topic and no map; without metadata where it has none."""
-        metadata = encode_metadata(self.offset, [], topic, epoch_of(self)) if self.metadata else ""
-        return Committable(self.offset, metadata)
+    def of_no_topic(self) -> Committable:
+        """The same commit without its map, as of a topic that was deleted: the next owner begins at the beginning."""
+        topic = topic_of(self)
+        if topic is None:
+            return self
+        nowhere = topic._replace(topic_id=NO_TOPIC_ID)
+        return Committable(self.offset, encode_metadata(self.offset, [], nowhere, epoch_of(self)))
 
     def shorter(self) -> Committable:
         """The same commit without its map, or without any metadata when it has no map."""

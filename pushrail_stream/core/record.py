@@ -9,6 +9,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 NOT_UTF8: Final = "\udcff"
 """Placeholder for a header's name that is not UTF-8. It cannot be encoded, so no header can have this name."""
 
+NO_TOPIC_ID: Final = "A" * 22
+"""Zeros: Kafka's "no id". No topic has it."""
 MAX_OFFSET: Final = 2**63 - 1
 """Kafka's offsets have 64 bits."""
 _MAX_PARTITION: Final = 2**31 - 1

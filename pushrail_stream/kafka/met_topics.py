@@ -2,7 +2,7 @@
 
 No client tells which topic a record is of, and a broker that hears late of the new topic serves the earlier one. So a
 consumer that has learned of the new topic may still read the earlier one for a while. Until that is over, its commits
-name the earlier topic: the partition's next owner then begins at the new topic's beginning, as this consumer's next
+name no topic that exists: the partition's next owner then begins at the new topic's beginning, as this consumer's next
 client does. Otherwise the offsets that were settled in the earlier topic would count for records of the new one.
 """
 
@@ -28,8 +28,8 @@ class MetTopics:
         """The first identities of the topics that the present client has met."""
         self._last: dict[str, TopicIdentity] = {}
         """The newest identities; while Kafka tells none, those that commits name."""
-        self._earlier: dict[str, TopicIdentity] = {}
-        """By the name of a topic that was created again: the identity of the earlier topic."""
+        self._recreated: set[str] = set()
+        """The names of topics that were created again."""
         self._learned_at: dict[TopicIdentity, float] = {}
         self._begun_at = time.monotonic()
         """The time at which the present client began."""
@@ -50,7 +50,7 @@ class MetTopics:
             if topic is not None:
                 self._last.setdefault(partition.topic, topic)
                 if was_recreated(topic, topics.get(partition.topic)):
-                    self._earlier.setdefault(partition.topic, topic)
+                    self._recreated.add(partition.topic)
         self._doubtful -= named.keys()
         self._doubt({p for p, topic in named.items() if topic is None or was_recreated(topic, topics.get(p.topic))})
 
@@ -69,20 +69,16 @@ class MetTopics:
         if any(was_recreated(topic, self.now.get(name)) for name, topic in self._met.items()):
             return True
         now = time.monotonic()
-        return any(self._begun_at < heard_at <= now for heard_at in map(self._heard_at, self._earlier))
+        return any(self._begun_at < heard_at <= now for heard_at in map(self._heard_at, self._recreated))
 
     def honest(self, commits: Mapping[Partition, Committable]) -> dict[Partition, Committable]:
-        """The commits, in which doubtful partitions name the earlier topic."""
-        return {
-            partition: commit.of_topic(self._earlier[partition.topic]) if partition in self._doubtful else commit
-            for partition, commit in commits.items()
-        }
+        """The commits, in which doubtful partitions name no topic that exists."""
+        return {p: commit.of_no_topic() if p in self._doubtful else commit for p, commit in commits.items()}
 
     def _learn(self, topics: Mapping[str, TopicIdentity]) -> None:
         for name, topic in topics.items():
-            before = self._last.get(name)
-            if before is not None and was_recreated(before, topic):
-                self._earlier[name] = before
+            if was_recreated(self._last.get(name), topic):
+                self._recreated.add(name)
             self._last[name] = topic
             self._learned_at.setdefault(topic, time.monotonic())
         self.now = topics
@@ -90,7 +86,7 @@ class MetTopics:
     def _doubt(self, partitions: Collection[Partition]) -> None:
         """Doubt these partitions where the present client began before every broker knew the new topic."""
         self._doubtful |= {
-            p for p in partitions if p.topic in self._earlier and self._begun_at < self._heard_at(p.topic)
+            p for p in partitions if p.topic in self._recreated and self._begun_at < self._heard_at(p.topic)
         }
 
     def _heard_at(self, name: str) -> float:

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.commit import was_recreated
-from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.core.record import NO_TOPIC_ID, TopicIdentity
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import has_controller
 from pushrail_stream.settings.model import KafkaSettings
@@ -25,8 +25,6 @@ _TIMEOUT_SECS: Final = 3.0
 """Longest wait of an assignment for the answer."""
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 """Kafka's tools print ids in the URL-safe alphabet, librdkafka in the other one."""
-_NO_ID: Final = "A" * 22
-"""Zeros: Kafka's "no id"."""
 
 
 @final
@@ -40,7 +38,8 @@ class TopicIdentities:
         self._admin = AdminClient(client_properties.admin(kafka))
         self._cluster_id: str | None = None
         self._known: dict[str, TopicIdentity] = {}
-        self._earlier: set[TopicIdentity] = set()
+        self._earlier: dict[TopicIdentity, float] = {}
+        """Earlier identities, each with the time until which a broker that lags behind may still tell it."""
 
     @property
     def known(self) -> Mapping[str, TopicIdentity]:
@@ -81,15 +80,20 @@ class TopicIdentities:
         return self._cluster_id is not None
 
     def _learn(self, name: str, topic_id: str) -> None:
-        if topic_id == _NO_ID:
+        """Learn the id that a broker tells.
+
+        Nothing says which of two ids is newer: a worker that starts may hear of the new topic first. So an earlier id
+        is the present one again when it is told after every broker knows the new topic.
+        """
+        if topic_id == NO_TOPIC_ID:
             return
         identity = TopicIdentity(self._cluster_id or "", topic_id.translate(_URL_SAFE))
         known = self._known.get(name)
-        # A broker that lags behind may still tell the id of the topic that was deleted.
-        if identity != known and identity not in self._earlier:
-            if known is not None:
-                self._earlier.add(known)
-            self._known[name] = identity
+        if identity == known or time.monotonic() < self._earlier.get(identity, float("-inf")):
+            return
+        if known is not None:
+            self._earlier[known] = time.monotonic() + LATE_BROKERS_SECS
+        self._known[name] = identity
 
 
 @final

@@ -80,11 +80,13 @@ def test_a_map_counts_for_its_own_offset_only(
         assert topic_of(Committable(other, metadata)) is None
 
 
-def test_a_commit_of_another_topic_has_no_map() -> None:
-    commit = Committable(7, encode_metadata(7, [9], RECREATED, 3)).of_topic(TOPIC)
-    assert (commit.offset, topic_of(commit), epoch_of(commit)) == (7, TOPIC, 3)
-    assert settled_map(TOPIC, commit) == SettledMap([], 3)
-    assert Committable(7, "").of_topic(TOPIC) == Committable(7, "")
+def test_a_commit_of_no_topic_is_one_of_a_deleted_topic() -> None:
+    commit = Committable(7, encode_metadata(7, [9], TOPIC, 3)).of_no_topic()
+    assert (commit.offset, decode_settled(commit), epoch_of(commit)) == (7, [], 3)
+    assert was_recreated(topic_of(commit), TOPIC)
+    assert not was_recreated(topic_of(commit), MIRROR)
+    assert commit.of_no_topic() == commit
+    assert Committable(7, "").of_no_topic() == Committable(7, "")
 
 
 def test_another_topic_id_means_recreated() -> None:

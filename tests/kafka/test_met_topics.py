@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from pushrail_stream.core.commit import Committable, encode_metadata, topic_of
-from pushrail_stream.core.record import Partition, TopicIdentity
+from pushrail_stream.core.record import NO_TOPIC_ID, Partition, TopicIdentity
 from pushrail_stream.kafka import met_topics
 from pushrail_stream.kafka.met_topics import MetTopics
 from tests.support.samples import MIRROR, RECREATED, TOPIC
 
 EVENTS = "pushrail.events"
+NOWHERE = TOPIC._replace(topic_id=NO_TOPIC_ID)
 P0, P1 = Partition(EVENTS, 0), Partition(EVENTS, 1)
 
 
@@ -54,27 +55,27 @@ def test_commits_name_the_topic_that_is_there(consumer: Consumer) -> None:
     assert not consumer.at(100).is_outdated
 
 
-def test_commits_name_the_earlier_topic_while_brokers_may_be_late(consumer: Consumer) -> None:
+def test_commits_name_no_topic_while_brokers_may_be_late(consumer: Consumer) -> None:
     consumer.topics.assign({P0: commit_of(TOPIC)}, {EVENTS: TOPIC})
     consumer.at(1).follow({EVENTS: TOPIC}, ())
     consumer.at(2).follow({EVENTS: RECREATED}, [P0])
     assert consumer.topics.is_outdated, "it has met the earlier topic"
-    assert consumer.named(P0) == [TOPIC]
+    assert consumer.named(P0) == [NOWHERE]
     consumer.at(3).begin_client()
     consumer.topics.assign({P0: commit_of(TOPIC), P1: None}, {EVENTS: RECREATED})
-    assert consumer.named(P0, P1) == [TOPIC, TOPIC], "its client may have met it too"
+    assert consumer.named(P0, P1) == [NOWHERE, NOWHERE], "its client may have met it too"
     assert consumer.topics.honest({P0: Committable(7, "")}) == {P0: Committable(7, "")}, "the broker takes no metadata"
     assert not consumer.at(31).is_outdated
     assert consumer.at(33).is_outdated
     consumer.topics.begin_client()
-    consumer.topics.assign({P0: commit_of(TOPIC), P1: commit_of(TOPIC)}, {EVENTS: RECREATED})
+    consumer.topics.assign({P0: commit_of(TOPIC), P1: commit_of(NOWHERE)}, {EVENTS: RECREATED})
     assert consumer.named(P0, P1) == [RECREATED, RECREATED]
     assert not consumer.at(1_000).is_outdated
 
 
 def test_a_partition_of_another_owner_that_knew_the_new_topic_keeps_its_commits(consumer: Consumer) -> None:
     consumer.topics.assign({P0: commit_of(TOPIC), P1: commit_of(RECREATED)}, {EVENTS: RECREATED})
-    assert consumer.named(P0, P1) == [TOPIC, RECREATED]
+    assert consumer.named(P0, P1) == [NOWHERE, RECREATED]
     consumer.topics.assign({P0: commit_of(RECREATED)}, {EVENTS: RECREATED})
     assert consumer.named(P0) == [RECREATED], "it was another worker's meanwhile"
 
@@ -92,7 +93,7 @@ def test_a_topic_whose_id_was_unknown_is_that_of_the_commits(consumer: Consumer)
     consumer.topics.assign({P0: commit_of(TOPIC)}, {})
     assert consumer.named(P0) == [None]
     consumer.at(2).follow({EVENTS: RECREATED}, [P0])
-    assert consumer.named(P0) == [TOPIC]
+    assert consumer.named(P0) == [NOWHERE]
 
 
 def test_a_topic_of_another_cluster_is_not_an_earlier_one(consumer: Consumer) -> None:

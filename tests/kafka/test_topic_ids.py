@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
@@ -11,12 +14,13 @@ from confluent_kafka import KafkaException
 from pushrail_stream.core.commit import Committable, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import PartitionRestarted
+from pushrail_stream.kafka import topic_ids as module
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus.faults import CallError, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
-from pushrail_stream.settings.model import EventBridgeSettings, Settings
+from pushrail_stream.settings.model import EventBridgeSettings, KafkaSettings, Settings
 from tests.support.builders import with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.positions import (
@@ -66,6 +70,34 @@ def _is_empty(settings: Settings, topic: str) -> bool:
 
 def identity(settings: Settings, topic: str) -> TopicIdentity:
     return TopicIdentities(checked_kafka(settings)).ask([topic])[topic]
+
+
+def told(topic_id: str) -> Future[Any]:
+    answer: Future[Any] = Future()
+    answer.set_result(SimpleNamespace(topic_id=topic_id))
+    return answer
+
+
+@pytest.mark.parametrize("first", ["old", "new"])
+def test_the_id_is_that_which_brokers_tell_in_the_end(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that starts may hear the new topic's id first, and then the old one's from a broker that is late."""
+
+    def at(secs: float, topic_id: str) -> str | None:
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1_000.0 + secs))
+        admin.describe_topics = lambda *_args, **_options: {"events": told(topic_id)}
+        identities.ask(["events"])
+        return identities.id_of("events")
+
+    cluster = SimpleNamespace(cluster_id="cluster", controller_id=1, brokers={1})
+    admin: Any = SimpleNamespace(list_topics=lambda timeout: cluster if timeout > 0 else None)
+    monkeypatch.setattr(module, "AdminClient", lambda _properties: admin)
+    identities = TopicIdentities(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+    second = {"old": "new", "new": "old"}[first]
+    assert at(0, first) == first
+    assert at(2, second) == second, "each may be the newer one"
+    assert at(4, first) == second, "a broker may be late"
+    assert at(33, "new") == "new", "every broker knows it"
+    assert at(35, "new") == "new"
 
 
 @pytest.mark.parametrize("count", [20, 150], ids=["shorter than before", "longer than before"])
