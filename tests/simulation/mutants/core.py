@@ -178,6 +178,18 @@ MUTANTS: Final = (
         needs=_DOWN,
     ),
     mutant(
+        "let each destination of a region that is down probe it",
+        "core.outage:Outage.next_call_at",
+        "max(self._probe_at, self._endpoint.probe_at) if self._endpoint.is_down else self._probe_at",
+        "self._probe_at",
+        needs=[
+            "settings?delivery.max_entries=1&delivery.hold_secs=30&delivery.max_in_flight=8",
+            "produce_events?at=20&count=300&secs=10",
+            "regional_outage?at=20&kind=call:ServiceUnavailable&region=us-east-1&secs=60",
+            "regional_outage?at=20&kind=call:ServiceUnavailable&region=eu-west-1&secs=60",
+        ],
+    ),
+    mutant(
         "call a destination faster than its limit",
         "core.health:Health.begin_call",
         "self.call_rate.spend(now)",

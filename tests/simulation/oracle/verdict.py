@@ -25,6 +25,7 @@ from tests.simulation.oracle.isolation import find_waits
 from tests.simulation.oracle.missing import find_unbelieved, find_unwatched
 from tests.simulation.oracle.nothing_lost import find_lost
 from tests.simulation.oracle.probes import find_wrong_probes
+from tests.simulation.oracle.regions import find_crowded_regions
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.secrets import find_secrets
 from tests.simulation.oracle.settled import find_unfinished
@@ -39,7 +40,7 @@ ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_secrets, find_held, find_wrong_probes, find_unmarked_replays, find_wrong_stops, find_swallowed,
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
     find_old_credentials, find_long_calls, find_untrue_states, find_old_versions,
-    find_unbelieved, find_unwatched, find_unslowed,
+    find_unbelieved, find_unwatched, find_unslowed, find_crowded_regions,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

@@ -25,14 +25,14 @@ USUAL: Final = 8
 """Calls in flight of a destination that nothing is known about, if it may have as many."""
 DOWN_AFTER: Final = 8
 """Failed calls in a row after which a destination is down."""
-_SEVERAL: Final = 3
+SEVERAL: Final = 3
 """Destinations of one region that fail when a worker may take the whole region for down. Its rules are others."""
-_FIRST_PAUSE_SECS: Final = 0.2
+FIRST_PAUSE_SECS: Final = 0.2
 _LONGEST_PAUSE_SECS: Final = 2.0
 """The pause after the call with which a destination went down. Each further failure doubles it, up to the longest."""
-_FORGOTTEN_SECS: Final = 50.0
+FORGOTTEN_SECS: Final = 50.0
 """Seconds without a call after which a worker may soon forget that a destination is down."""
-_ROUNDING_SECS: Final = 0.01
+ROUNDING_SECS: Final = 0.01
 """A difference of two times may be off by less than this."""
 
 
@@ -72,11 +72,11 @@ class _Row:
     @property
     def next_call_at(self) -> float:
         """No call may begin before this time, while the destination is down."""
-        return self.last_at + min(_LONGEST_PAUSE_SECS, _FIRST_PAUSE_SECS * 2.0 ** (self.pauses - 1))
+        return self.last_at + min(_LONGEST_PAUSE_SECS, FIRST_PAUSE_SECS * 2.0 ** (self.pauses - 1))
 
     def add(self, made: Made) -> None:
         """A call failed as a whole."""
-        if self.down_at is not None and made.begun_at <= self.down_at + _ROUNDING_SECS:
+        if self.down_at is not None and made.begun_at <= self.down_at + ROUNDING_SECS:
             return  # it was in flight when the destination went down
         self.failures += 1
         self.last_at = made.at
@@ -104,7 +104,7 @@ class _Rows:
             self.failing[region].clear()
         else:
             self.failing[region].add(destination)
-        if len(self.failing[region]) >= _SEVERAL:
+        if len(self.failing[region]) >= SEVERAL:
             self.forget(iter(self.failing[region]))
         elif is_failure:
             self.of[destination].add(made)
@@ -150,7 +150,7 @@ def _find_unthrottled(story: Deliveries, host: str, destination: str, calls: lis
     for one in calls:
         if not one.is_throttled or any(one.begun_at - _APART_SECS <= at < one.at for at in failed_at):
             continue
-        since = one.at + _ROUNDING_SECS
+        since = one.at + ROUNDING_SECS
         if (most := most_in_flight(calls, since, one.at + _BELOW_SECS)) > allowed:
             sentence = (
                 f"{host} had {most} calls to {destination} in flight in the minute after {one.at:.3f}, when it "
@@ -178,11 +178,11 @@ def _find_calls_when_down(story: Deliveries) -> Iterator[Violation]:
 
 
 def _judge(host: str, row: _Row, made: Made) -> Iterator[Violation]:
-    if made.begun_at - row.last_at > _FORGOTTEN_SECS:
+    if made.begun_at - row.last_at > FORGOTTEN_SECS:
         row.failures, row.down_at, row.pauses = 0, None, 0
-    if row.down_at is None or made.begun_at <= row.down_at + _ROUNDING_SECS:
+    if row.down_at is None or made.begun_at <= row.down_at + ROUNDING_SECS:
         return
-    if made.begun_at < row.next_call_at - _ROUNDING_SECS:
+    if made.begun_at < row.next_call_at - ROUNDING_SECS:
         sentence = (
             f"{host} called {made.told.destination.id} at {made.begun_at:.3f}; it is down since {row.down_at:.3f}, and "
             f"the next call was due at {row.next_call_at:.3f}"
