@@ -102,6 +102,18 @@ def test_an_old_delivery_expires_though_its_copy_says_that_it_is_young() -> None
     assert wrong(told) == []
 
 
+def test_a_delivery_that_has_waited_because_of_us_is_younger_than_its_first_call() -> None:
+    """A garbled answer reads as if a proxy of ours had refused the call."""
+    told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
+    told.refused(1_001.0, event, fault="moment")
+    copy(told, 1_195.0, event, 2, first_attempt_at_ms=EPOCH_MS + 1_150_000)
+    copy(told, 1_200.0, event, 2, first_attempt_at_ms=EPOCH_MS + 1_150_000, error_code="RefusedBeforeAws")
+    copy(told, 1_205.0, event, 3, first_attempt_at_ms=EPOCH_MS + 1_150_000)
+    assert wrong(told) == ["its delivery began more than 60 s before"], "only the first has not waited for us"
+    copy(told, 1_211.0, event, 4, first_attempt_at_ms=EPOCH_MS + 1_150_000)
+    assert len(wrong(told)) == 2, "it is too old even so"
+
+
 def test_a_retry_waits_until_it_is_due() -> None:
     told, event = world()
     copy(told, 1_010.0, event, 1)

@@ -143,6 +143,9 @@ def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
         return False
     if copy.headers.replay is not None or any(one.fault == "ours" for one in calls if one.at <= copy.written.at):
         return False
+    waiting = (one for one in story.copies_of(seen, destination) if one.written.at <= copy.written.at)
+    if any(is_ours(one.headers.error_code or "") for one in waiting):
+        return False  # a garbled answer may read as if we were refused before AWS
     moves = (one.at for one in story.evidence.disturbances if one.kind in {"operator", "log"})
     # After a move the record was read again, and its delivery began again.
     return not any(calls[0].at <= at <= copy.written.at for at in moves)
