@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from pushrail_stream.core.commit import Committable, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import PartitionRestarted
+from pushrail_stream.kafka import met_topics
 from pushrail_stream.kafka import topic_ids as module
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.groups import committed_by
@@ -102,7 +103,10 @@ def test_the_id_is_that_which_brokers_tell_in_the_end(first: str, monkeypatch: p
 
 @pytest.mark.parametrize("count", [20, 150], ids=["shorter than before", "longer than before"])
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-async def test_a_topic_recreated_while_read_is_whole(real_kafka: str, protocol: str, count: int) -> None:
+async def test_a_topic_recreated_while_read_is_whole(
+    real_kafka: str, protocol: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(met_topics, "LATE_BROKERS_SECS", 3.0)
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         settings = with_kafka(settings, group_protocol=protocol)
