@@ -83,8 +83,8 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_ahead", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "epoch", "is_lost", "is_replaced",
-        "is_revoked", "open_bytes", "open_records", "read_to", "topic",
+        "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "epoch", "is_lost",
+        "is_replaced", "is_revoked", "open_bytes", "open_records", "read_to", "topic",
     )  # fmt: skip
 
     def __init__(self, committed: Committable | None = None, topic: TopicIdentity | None = None) -> None:
@@ -103,6 +103,8 @@ class OffsetTracker:
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
         self._started = False
         self._gaps: list[tuple[int, int]] = []
+        self._doubted: tuple[int, int] | None = None
+        """The last doubtful gap: its first offset, and the offset after it."""
         self.read_to = 0 if committed is None else committed.offset
         """The offset after the last record that was read, or the offset to resume at."""
         self.open_records = 0
@@ -177,6 +179,24 @@ class OffsetTracker:
         while self.epoch is not None and known and known[-1] >= offset:
             known.pop()
         self.epoch = epoch
+
+    def doubts(self, offset: int, epoch: int | None) -> bool:
+        """Whether to read again at `read_to`, because the record at ``offset`` comes too early.
+
+        That is doubtful when its leader was elected after the last record came. When a log has lost its end, librdkafka
+        throws away the records that it has fetched, and goes on at the new end: those between were not lost. A gap that
+        comes twice is the log's.
+        """
+        gap = self.read_to, offset
+        if offset <= self.read_to or epoch is None or self.epoch is None or epoch <= self.epoch or gap == self._doubted:
+            return False
+        self._doubted = gap
+        return True
+
+    @property
+    def is_rereading(self) -> bool:
+        """Whether reading begins again at `read_to`, and no record has come since."""
+        return self._doubted is not None and self._doubted[0] == self.read_to
 
     def reaches(self, offset: int) -> bool:
         """Whether a record at this offset may begin ahead of its turn."""

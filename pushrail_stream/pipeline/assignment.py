@@ -173,7 +173,7 @@ class Assignment:
         is_held = self._holding or self._guard.tripped
         for partition, reading in readings.items():
             tracker = self._trackers.get(partition)
-            if tracker is not None:
+            if tracker is not None and not tracker.is_rereading:
                 is_wanted = not is_held and partition not in kept_back
                 ahead, _ = self._early.size(partition)
                 self._progress.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
@@ -221,12 +221,15 @@ class Assignment:
                 self._behind_since.pop(partition, None)
 
     def accept(self, records: Iterable[Record]) -> FlowControl:
-        """Take records. Those of partitions that we no longer own are ignored."""
+        """Take records. Those of partitions that we no longer own, or that are read again elsewhere, are ignored."""
         trackers = self._trackers
         for record in records:
             partition = Partition(record.topic, record.partition)
             tracker = trackers.get(partition)
-            if tracker is not None:
+            if tracker is not None and partition not in self._seeks:
+                if tracker.doubts(record.offset, record.leader_epoch):
+                    self._seeks[partition] = tracker.read_to
+                    continue
                 if record.offset < tracker.read_to:
                     tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
                 if record.leader_epoch != tracker.epoch:

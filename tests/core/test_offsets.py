@@ -305,6 +305,27 @@ def test_an_unknown_leader_epoch_changes_nothing() -> None:
     assert (tracker.track(6, 1, 1), tracker.track(7, 1, 1)) == (None, None)
 
 
+def test_a_gap_before_a_new_leaders_record_is_doubted_once() -> None:
+    tracker = OffsetTracker()
+    tracker.meet_epoch(4, 0)
+    tracker.read_to = 10
+    assert tracker.doubts(20, 5)
+    assert tracker.is_rereading
+    assert not tracker.doubts(20, 5), "a gap that comes twice is the log's"
+    assert tracker.doubts(21, 6)
+    tracker.read_to = 11
+    assert not tracker.is_rereading
+
+
+@pytest.mark.parametrize(("known", "offset", "epoch"), [(4, 10, 5), (4, 20, 4), (None, 20, 5), (4, 20, None)], ids=str)
+def test_other_gaps_are_the_logs(known: int | None, offset: int, epoch: int | None) -> None:
+    tracker = OffsetTracker()
+    tracker.meet_epoch(known, 0)
+    tracker.read_to = 10
+    assert not tracker.doubts(offset, epoch)
+    assert not tracker.is_rereading
+
+
 def test_settling_too_often_raises() -> None:
     tracker = OffsetTracker()
     begin(tracker, 4)

@@ -11,6 +11,7 @@ from pushrail_stream.core.commit import Committable, encode_metadata
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.signals import PartitionsRevoked
+from pushrail_stream.pipeline.read_progress import ReadPosition
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import (
@@ -252,6 +253,33 @@ async def test_the_map_counts_for_records_of_its_leader_epochs_alone() -> None:
         await worker.feed_until(1, *(one._replace(leader_epoch=1) for one in old))
         await worker.feed_until(2, *(one._replace(leader_epoch=2) for one in new))
         assert world.bus.arrived["dst_acme"] == ["3", "5", "6", "7"]
+
+
+@in_virtual_time
+async def test_records_that_the_client_threw_away_are_read_again() -> None:
+    """The log has lost its end, from 6 on. librdkafka goes on there, and forgets the records that it had fetched."""
+    world = World(destination())
+    async with world.worker() as worker:
+        old, new = ([one._replace(leader_epoch=epoch) for one in records(range(8))] for epoch in (1, 2))
+        worker.feed(*old[:3])
+        flow = worker.event_consumer.accept([*new[6:7], *new[7:]])
+        assert flow.seeks == {P0: 3}
+        worker.event_consumer.note_positions({P0: ReadPosition(8, 0)})
+        await worker.feed_until(1)
+        assert worker.commit() == {P0: 3}, "the records between are still to be read"
+        await worker.feed_until(2, *old[3:6], *new[6:])
+        assert world.bus.arrived["dst_acme"] == [str(number) for number in range(8)]
+
+
+@in_virtual_time
+async def test_a_gap_that_comes_twice_is_passed() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        old, new = ([one._replace(leader_epoch=epoch) for one in records(range(8))] for epoch in (1, 2))
+        worker.feed(*old[:3])
+        assert worker.event_consumer.accept(new[6:]).seeks == {P0: 3}
+        await worker.feed_until(1, *new[6:])
+        assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "6", "7"]
 
 
 @in_virtual_time
