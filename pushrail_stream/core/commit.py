@@ -1,31 +1,47 @@
-"""A commit: the offset to resume at, and the metadata that names its topic and the settled offsets above it.
+"""A commit: the offset to resume at, and metadata with its topic, the settled offsets above it, and the cursors.
 
 The metadata names its offset and its topic, because tools move offsets and keep the metadata, and a topic may be
 deleted and created again under its name. The map does not count for any other offset or topic. The metadata also
 names the newest leader epoch that was read: after a log has lost its end, other records take the offsets, in a later
-epoch. The map does not count for those, and `kafka.commits` gives the epoch to Kafka.
+epoch. The map does not count for those, and `kafka.commits` gives the epoch to Kafka. A map may be left out, which
+costs repeats only. A cursor may not: the commit is already past its events. Cursors that do not fit go to a snapshot, a
+record of its own, and the metadata names its digest and its place (`core.snapshot`).
 """
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import re
-import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.cursor_state import CursorError, CursorState, decode_cursors, encode_cursors, pack_text
+from pushrail_stream.core.offset_set import pack, unpack
 from pushrail_stream.core.record import NO_TOPIC_ID, TopicIdentity
 
 MAX_METADATA_CHARS: Final = 3500
 """Longest metadata written; the broker's ``offset.metadata.max.bytes`` is 4096 by default."""
-MAX_MAP_OFFSETS: Final = 65_536
-"""Offsets that a map may span. It bounds the memory that hostile or damaged metadata can make us use."""
-_PREFIX: Final = "ps2"
+_PREFIX: Final = "ps3"
 _EPOCH_END: Final = "/"
-"""Ends the leader epoch before the map. Base85 has no such character, so an earlier version ignores the map."""
+"""Ends the leader epoch before the map. Base85 has no such character."""
 _EPOCH: Final = re.compile("[0-9]{1,10}")
 """Kafka's leader epochs have 32 bits."""
-_PARTS: Final = 5
-"""Prefix, head offset, topic id, map and cluster id, separated by colons. Only a cluster id may contain a colon."""
+PLACE: Final = "."
+"""Separates a digest from the place of the snapshot."""
+_DIGEST_CHARS: Final = 16
+"""Hexadecimal digits of a digest: 64 bits find damage and mistakes, and no attack is expected."""
+_MAX_PLAIN_CHARS: Final = 1_000
+"""Longest text of cursors that is written as it is, for people to read. Longer ones are compressed, also to leave room
+for the map."""
+_PARTS: Final = 6
+"""Prefix, head offset, topic id, map, cursors and cluster id, separated by colons. Only a cluster id may contain a
+colon."""
+DIGEST: Final = "@"
+"""Begins a field of cursors that has their digest, and their snapshot's place after a dot. No other text has it."""
+MIN_METADATA_CHARS: Final = 160
+"""Characters that a broker must take for a commit that names a snapshot: offset, topic id, leader epoch, digest and
+place have at most 125, and a cluster id of Kafka's own making has 22."""
 
 
 class Committable(NamedTuple):
@@ -33,27 +49,55 @@ class Committable(NamedTuple):
 
     offset: int
     metadata: str
+    cursors: str = ""
+    """The text of the cursors when it does not fit into the metadata, which has its digest instead."""
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether the commit may be made only once a record has its cursors, and the metadata names that record."""
+        return self.metadata.split(":", _PARTS - 1)[4:5] == [digest_of(self.cursors)] if self.cursors else False
 
     def without_map(self) -> Committable:
-        """The same commit, with metadata of only its offset, topic and leader epoch."""
+        """The same commit, with metadata of only its offset, topic, leader epoch and cursors."""
         parts = self.metadata.split(":", _PARTS - 1)
         if len(parts) < _PARTS:
             return self
         epoch, end, _ = parts[3].rpartition(_EPOCH_END)
-        return Committable(self.offset, ":".join((*parts[:3], epoch + end, parts[4])))
+        return self._replace(metadata=":".join((*parts[:3], epoch + end, *parts[4:])))
+
+    def without_cursors(self) -> Committable:
+        """The same commit, with its cursors beside the metadata, or without metadata when it has no cursors."""
+        text = cursor_field(self)
+        if text and not text.startswith(DIGEST):
+            return self._replace(cursors=text).with_field(digest_of(text))
+        return self if text else Committable(self.offset, "")
 
     def of_no_topic(self) -> Committable:
-        """The same commit without its map, as of a topic that was deleted: the next owner begins at the beginning."""
+        """The same commit without its map, as of a deleted topic: the next owner begins at the beginning."""
         topic = topic_of(self)
         if topic is None:
             return self
         nowhere = topic._replace(topic_id=NO_TOPIC_ID)
-        return Committable(self.offset, encode_metadata(self.offset, [], nowhere, epoch_of(self)))
+        return self._replace(metadata=encode_metadata(self.offset, [], nowhere, epoch_of(self), cursor_field(self)))
 
     def shorter(self) -> Committable:
-        """The same commit without its map, or without any metadata when it has no map."""
+        """The same commit with shorter metadata: first without its map, then without its cursors."""
         without_map = self.without_map()
-        return Committable(self.offset, "") if without_map == self else without_map
+        return self.without_cursors() if without_map == self else without_map
+
+    @property
+    def shortenings(self) -> int:
+        """Steps by which it has been shortened, at least: 0, 1, or 2 when no shorter one is possible."""
+        return 0 if self.without_map() != self else 1 if self.without_cursors() != self else 2
+
+    def with_field(self, cursors: str) -> Committable:
+        """The same commit, with another text in the field of its cursors."""
+        parts = self.metadata.split(":", _PARTS - 1)
+        return self._replace(metadata=":".join((*parts[:4], cursors, *parts[5:])))
+
+    def says_as(self, other: Committable | None) -> bool:
+        """Whether the other commit says the same, wherever its snapshot is."""
+        return other is not None and self.offset == other.offset and _without_place(self) == _without_place(other)
 
 
 class SettledMap(NamedTuple):
@@ -65,18 +109,39 @@ class SettledMap(NamedTuple):
     """The newest leader epoch of the records that were read; None when it is unknown."""
 
 
-def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None = None, epoch: int | None = None) -> str:
-    """The metadata of a commit at ``head``: the topic, and the ``settled`` offsets from there on, ascending.
+def new_commit(
+    head: int, settled: list[int], topic: TopicIdentity | None, epoch: int | None, cursors: Iterable[CursorState]
+) -> Committable:
+    """The commit at ``head``, with as much of the map and of the cursors in its metadata as fits."""
+    text = encode_cursors(cursors)
+    if len(text) > _MAX_PLAIN_CHARS:
+        text = pack_text(text)
+    commit = Committable(head, encode_metadata(head, settled, topic, epoch, text))
+    if len(commit.metadata) <= MAX_METADATA_CHARS:
+        return commit
+    return Committable(head, encode_metadata(head, settled, topic, epoch, digest_of(text)), text)
+
+
+def encode_metadata(
+    head: int,
+    settled: list[int],
+    topic: TopicIdentity | None = None,
+    epoch: int | None = None,
+    cursors: str = "",
+) -> str:
+    """The metadata of a commit at ``head``: the topic, the ``settled`` offsets from there on, ascending, and cursors.
 
     ``epoch``: the newest leader epoch of the records that were read. A map that would be too long is left out. The
-    text is empty when there is neither topic nor map.
+    text is empty when there is neither topic nor map nor cursor.
     """
     cluster_id, topic_id = topic or ("", "")
-    packed, newest = _pack(head, settled), "" if epoch is None else f"{epoch}{_EPOCH_END}"
-    rest = len(_PREFIX) + len(str(head)) + len(topic_id) + len(newest) + len(cluster_id) + _PARTS
+    packed, newest = pack(head, settled), "" if epoch is None else f"{epoch}{_EPOCH_END}"
+    rest = len(_PREFIX) + len(str(head)) + len(topic_id) + len(newest) + len(cursors) + len(cluster_id) + _PARTS
     if len(packed) > MAX_METADATA_CHARS - rest:
         packed = ""
-    return ":".join((_PREFIX, str(head), topic_id, newest + packed, cluster_id)) if topic is not None or packed else ""
+    if topic is None and not packed and not cursors:
+        return ""
+    return ":".join((_PREFIX, str(head), topic_id, newest + packed, cursors, cluster_id))
 
 
 def decode_settled(committed: Committable) -> list[int]:
@@ -99,7 +164,7 @@ def _map_of(committed: Committable) -> SettledMap:
     epoch, _, packed = mark.packed.rpartition(_EPOCH_END)
     if epoch and not _EPOCH.fullmatch(epoch):
         return SettledMap([])
-    return SettledMap(_unpack(committed.offset, packed), int(epoch) if epoch else None)
+    return SettledMap(unpack(committed.offset, packed) or [], int(epoch) if epoch else None)
 
 
 def epoch_of(committed: Committable) -> int | None:
@@ -123,6 +188,61 @@ def was_recreated(old: TopicIdentity | None, new: TopicIdentity | None) -> bool:
     return old.cluster_id == new.cluster_id and old.topic_id != new.topic_id
 
 
+def has_cursors(committed: Committable) -> bool:
+    """Whether the commit has cursors, also when a tool has moved it since."""
+    return cursor_field(committed) != ""
+
+
+def cursor_field(committed: Committable) -> str:
+    """The text of the cursors in the metadata, or the digest and the place of their snapshot; else empty."""
+    parts = committed.metadata.split(":", _PARTS - 1)
+    return parts[4] if len(parts) == _PARTS and parts[0] == _PREFIX else ""
+
+
+def digest_of(cursors: str) -> str:
+    """The mark of cursors that do not fit into the metadata."""
+    return DIGEST + hashlib.sha256(cursors.encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def cursors_of(committed: Committable) -> list[CursorState]:
+    """The cursors of a commit, also when a tool has moved it since. Raises `CursorError`."""
+    text = cursor_field(committed)
+    if text.startswith(DIGEST):
+        if digest_of(committed.cursors) != text.partition(PLACE)[0]:
+            raise CursorError(f"the snapshot of the cursors {text!r} is missing, or is another one")
+        text = committed.cursors
+    return decode_cursors(text)
+
+
+def resumed_cursors(
+    committed: Committable, topic: TopicIdentity | None, offset_at: Callable[[int], int | None]
+) -> list[CursorState]:
+    """The cursors with which the next owner of a partition continues. Raises `CursorError`.
+
+    A tool may have translated the commit to another cluster or moved it. Then a cursor begins again at the record time
+    of its oldest event and ends at the commit: its events are repeated and never lost. ``offset_at``: the first offset
+    of a record time, epoch milliseconds; None when no record is as new. The cursors of a topic that was deleted and
+    created again come as they were, so that they can be reported.
+    """
+    states = cursors_of(committed)
+    mark = _read(committed)
+    if mark is not None and (None in {topic, mark.topic} or mark.topic == topic or was_recreated(mark.topic, topic)):
+        return states
+    return [state for old in states if (state := _translated(old, committed.offset, offset_at)) is not None]
+
+
+def _translated(old: CursorState, end: int, offset_at: Callable[[int], int | None]) -> CursorState | None:
+    start = offset_at(old.oldest_ms)
+    if start is None or start >= end:  # the live reader reads its events
+        return None
+    return replace(old, since=start, next=start, to=end, live=(), open=())
+
+
+def _without_place(commit: Committable) -> str:
+    text = cursor_field(commit)
+    return commit.with_field(text.partition(PLACE)[0]).metadata if text.startswith(DIGEST) else commit.metadata
+
+
 class _Mark(NamedTuple):
     topic: TopicIdentity | None
     packed: str
@@ -133,26 +253,5 @@ def _read(committed: Committable) -> _Mark | None:
     parts = committed.metadata.split(":", _PARTS - 1)
     if len(parts) < _PARTS or parts[0] != _PREFIX or parts[1] != str(committed.offset):
         return None
-    _, _, topic_id, packed, cluster_id = parts
+    _, _, topic_id, packed, _, cluster_id = parts
     return _Mark(TopicIdentity(cluster_id, topic_id) if topic_id else None, packed)
-
-
-def _pack(head: int, settled: list[int]) -> str:
-    if not settled or settled[-1] - head >= MAX_MAP_OFFSETS:
-        return ""
-    bits = bytearray((settled[-1] - head) // 8 + 1)
-    for offset in settled:
-        index = offset - head
-        bits[index >> 3] |= 1 << (index & 7)
-    return base64.b85encode(zlib.compress(bits, 6)).decode()
-
-
-def _unpack(head: int, text: str) -> list[int]:
-    unpacker = zlib.decompressobj()
-    try:
-        bits = unpacker.decompress(base64.b85decode(text), MAX_MAP_OFFSETS // 8)
-    except (ValueError, zlib.error):
-        return []
-    if not unpacker.eof:  # cut short or too long: without the checksum at its end, the bits may be wrong
-        return []
-    return [head + i for i in range(len(bits) * 8) if bits[i >> 3] >> (i & 7) & 1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.offsets import PendingRecord
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record
 
 Trigger = Literal["live", "retry", "replay", "test"]

@@ -12,7 +12,7 @@ from typing import Final, final
 from pushrail_stream.core.batch import Attempt, Batch
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outage import Outage
+from pushrail_stream.core.outage import PAUSES, Outage
 from pushrail_stream.core.outcome import (
     Blocked,
     CallResult,
@@ -36,52 +36,52 @@ ASKED_PROBE_SECS: Final = 5.0
 """Shortest time between two probes that an operator's replays request."""
 _SPAN_SECS: Final = 2.0
 """Length of a span. Two spans count: short enough to notice a silent bus, long enough for calls of a second."""
-_HALF_LIFE_SECS: Final = 60.0
-"""Time after which a delivery counts half as much for the pace."""
-_GAP_SECS: Final = 10.0
-"""Longest gap between two deliveries that counts for the pace. In a longer one there was nothing to deliver."""
+KNOWN_SECS: Final = 2 * _SPAN_SECS
+"""Longest time over which a speed is measured, in seconds."""
+_LEAST_SECS: Final = 0.1
+"""Shortest time over which a speed is measured, in seconds. The first deliveries would have an infinite one."""
 
 
 @final
 class Throughput:
-    """A destination's recent speed. Its lane holds only as many deliveries as it can send in time."""
+    """A destination's recent speed."""
 
-    __slots__ = ("_before", "_count", "_secs", "_since", "_taken", "last")
+    __slots__ = ("_before", "_began", "_count", "_since", "last", "total")
 
     def __init__(self) -> None:
         self._since = float("-inf")
+        self._began = float("inf")
         self._count = 0
         self._before = 0
-        self._taken = 0.0
-        self._secs = 0.0
+        self.total = 0
+        """All deliveries."""
         self.last = float("-inf")
         """Time of the last delivery."""
 
     def add(self, deliveries: int, now: float) -> None:
         """Count deliveries."""
         self._turn(now)
+        self._began = min(self._began, now)
         self._count += deliveries
-        gap = min(now - self.last, _GAP_SECS) if self._taken else 0.0
-        kept = 0.5 ** (gap / _HALF_LIFE_SECS)
-        self._taken = self._taken * kept + deliveries
-        self._secs = self._secs * kept + gap
+        self.total += deliveries
         self.last = now
 
-    @property
-    def pace(self) -> float:
-        """Deliveries a second over the last minutes, pauses left out; 0 before the first delivery."""
-        return self._taken / max(self._secs, 1.0)
-
     def per_second(self, now: float) -> float:
-        """Deliveries a second over the last two spans."""
+        """Deliveries a second over the last two spans, or over those that there were."""
         self._turn(now)
-        return (self._before + self._count) / (_SPAN_SECS + now - self._since)
+        secs = min(_SPAN_SECS + now - self._since, max(self.age_secs(now), _LEAST_SECS))
+        return (self._before + self._count) / secs
+
+    def age_secs(self, now: float) -> float:
+        """Seconds over which the speed is known; negative when it is not known."""
+        self._turn(now)
+        return now - self._began
 
     def _turn(self, now: float) -> None:
         passed = now - self._since
         if passed >= 2 * _SPAN_SECS:
             self._before = self._count = 0
-            self._since = now
+            self._since, self._began = now, float("inf")
         elif passed >= _SPAN_SECS:
             self._before, self._count = self._count, 0
             self._since += _SPAN_SECS
@@ -157,8 +157,8 @@ class Health:
     """The health of one destination, by its calls."""
 
     __slots__ = (
-        "_calls", "_policy", "call_rate", "errors", "last_error", "outage", "own_fault", "suspension", "throughput",
-        "window",
+        "_calls", "_own_faults", "_own_pause_until", "_policy", "call_rate", "errors", "is_curbed", "last_error",
+        "outage", "own_fault", "suspension", "throughput", "window",
     )  # fmt: skip
 
     def __init__(self, destination: Destination, policy: RetryPolicy, calls: WorkerCalls) -> None:
@@ -174,12 +174,17 @@ class Health:
         """Code of the last of them; empty when there was none."""
         self.own_fault: Problem | None = None
         """The failure of the last call, if our own side was at fault: deliveries without a call wait because of it."""
+        self._own_faults = 0
+        """Calls in a row that failed so."""
+        self._own_pause_until = float("-inf")
+        self.is_curbed = False
+        """Whether one call may be in flight at a time until one delivers, because the worker needs room."""
         self.call_rate = TokenBucket(destination.limits.max_requests_per_second or math.inf)
 
     @property
     def max_calls(self) -> int:
         """Calls that may be in flight now."""
-        if self.suspension.since is not None or self.outage.is_down:
+        if self.suspension.since is not None or self.is_ill or self.is_curbed:
             return 1
         return self.window.size if self._calls.has_room else min(self.window.size, self.window.usual)
 
@@ -187,6 +192,11 @@ class Health:
     def is_slowed(self) -> bool:
         """Whether fewer calls may be in flight than usual, or pauses follow them."""
         return self.outage.is_down or self.window.size < self.window.usual or self.window.pauses > 0
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether the last calls failed as a whole, for several calls or for a fault of our own."""
+        return self.outage.is_down or self.own_fault is not None
 
     def is_plain(self, now: float) -> bool:
         """Whether calls are made as to a new destination, so that there is no state to keep."""
@@ -204,6 +214,7 @@ class Health:
         """Wait for no probe: an operator says that the destination is back."""
         self.suspension.probe_now()
         self.outage.forget()
+        self._own_pause_until = float("-inf")
 
     def begin_call(self, now: float) -> None:
         """A batch leaves."""
@@ -233,12 +244,13 @@ class Health:
         """Learn from one call of an attempt, which took ``secs``. Returns the changes of the destination's health."""
         signals, destination, before = list[Signal](), attempt.lane.destination, self._calls_allowed
         failures = [outcome for outcome in outcomes if not isinstance(outcome, Delivered)]
-        self.own_fault = _own_fault(outcomes[0])
+        self._note_own_fault(outcomes[0], now)
         if failures:
             self.errors.add(len(failures), now)
             self.last_error = failures[-1].code
         if delivered := len(outcomes) - len(failures):
             self.throughput.add(delivered, now)
+            self.is_curbed = False
             if not self.suspension.is_clear:
                 signals += self.clear(destination, now, "delivered")
         self._note_answer(attempt, result, outcomes[0], now)
@@ -254,7 +266,7 @@ class Health:
     @property
     def next_call_at(self) -> float:
         """No call is made before this time."""
-        return max(self.call_rate.ready_at(), self.outage.next_call_at)
+        return max(self.call_rate.ready_at(), self.outage.next_call_at, self._own_pause_until)
 
     def suspended_secs(self, now: float) -> float:
         """Seconds since the suspension began."""
@@ -302,6 +314,12 @@ class Health:
         self.outage.failed(now)
         if is_silence(first) or self.outage.failures > 1:
             self.window.failed(attempt.cuts, now)
+
+    def _note_own_fault(self, first: Outcome, now: float) -> None:
+        """Note whether a call failed for a fault of our own. After each such call there is a pause, as in an outage."""
+        self.own_fault = _own_fault(first)
+        self._own_faults = 0 if self.own_fault is None else self._own_faults + 1
+        self._own_pause_until = now + PAUSES.pause_secs(self._own_faults) if self._own_faults else float("-inf")
 
     def _pause(self, now: float, jitter: Callable[[], float]) -> None:
         if self.window.pauses:

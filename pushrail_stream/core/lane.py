@@ -1,40 +1,65 @@
 """The lane: one destination's queue and its batching. A state machine with time as an argument.
 
-Rules. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or when a
-retry is due. The window bounds the batches in flight, and the destination's rate spaces the calls. No delivery waits
-here longer than ``hold_secs``, and none that cannot be sent in that time: `overdue` gives these out to wait elsewhere.
-A suspended lane sends one delivery at a time, its probe, while the others wait for the answer. A shut lane sends
-nothing until it is known whether its bus exists. All times are seconds of one monotonic clock.
+Rules for calls. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or
+when a retry is due. The window bounds the batches in flight, and the destination's rate spaces the calls. A suspended
+lane sends one delivery at a time, its probe, while the others wait for the answer. A shut lane sends nothing until it
+is known whether its bus exists.
+
+Rules for waiting. A destination is stuck when it is down or suspended, when calls bring no delivery for two seconds, or
+when they fail for a fault of our own. It falls behind when more than 200 deliveries wait and it is stuck, or when full
+batches have waited for a free call for a second and more waits than it takes in four seconds. Then cursors take over
+the deliveries that live readers began, and keep their places in the log. From then on cursors fill the lane: with the
+deliveries of half a second, 200 to 3,000, or with 50 while it is stuck.
+
+A cursor's delivery holds back no commit, so it may wait for any time. It leaves as a copy only if calls fail for it
+alone for ``hold_secs``, while its bus takes others. Every other delivery holds back the commit of its partition: those
+to a destination for which few wait, and those from retry topics, which have no cursors. It waits for at most
+``hold_secs``, and then `Queue.overdue` gives it out, to leave as a copy. Only while a whole endpoint is down, it moves
+to a cursor instead, however few wait: all its destinations together have many.
+
+All times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Callable
+import math
 from typing import Final, final
 
-from pushrail_stream.core.backlog import Backlog
 from pushrail_stream.core.batch import Batch, CallLimits, Flush, LaneLimits
 from pushrail_stream.core.bus_status import BusState
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.destination_state import DestinationState
-from pushrail_stream.core.health import Health
+from pushrail_stream.core.health import KNOWN_SECS, Health
+from pushrail_stream.core.outcome import Outcome, Throttled
 from pushrail_stream.core.pacing import PROBES
+from pushrail_stream.core.queue import Queue, holds_commit
 from pushrail_stream.core.retry import RetryPolicy, RetryState
 from pushrail_stream.core.worker_calls import WorkerCalls
 
 ROOM: Final = 200
-"""Deliveries that may wait at any speed of the destination."""
-PROBE_ROOM: Final = 1_000
-"""Deliveries that may wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
-events that a worker holds by default."""
+"""Deliveries that may wait at any speed of the destination. To copy one costs as much CPU as to read about 30 records,
+so copies are cheaper below this number (README.md, "Cursors")."""
+PRESSED_ROOM: Final = 50
+"""The same while the worker needs room. Cursors leave as many in a stuck lane, so fewer would free nothing."""
 _GRACE_SECS: Final = 2.0
-"""Seconds before a destination counts as slow or silent. Until a lane falls behind, its speed is its input's, and the
-destination's capacity is unknown. So the lane may hold any number of deliveries for this time."""
-_SEARCH_SECS: Final = 0.5
-"""Seconds between two searches for overdue retries."""
+"""Seconds of calls without a delivery after which a destination is silent. A call may take a second."""
+_MOVE_SECS: Final = 0.3
+"""Seconds between two times at which a destination's deliveries move to cursors: each looks at the whole lane."""
+_FULL_SECS: Final = 1.0
+"""Seconds for which full batches wait for a free call before it is known how much the destination takes. Its rate
+before shows only how fast its events came. With 0.3, cursors opened for a tenth of 50 busy destinations whenever a
+worker began."""
+_BEHIND_SECS: Final = 4.0
+"""A destination is behind when more deliveries wait than it takes in this number of seconds, or in half of the hold if
+that is less. With two seconds, cursors opened for one customer whose bus takes all that a worker can send: the worker's
+20,000 events were more than that, and all others were read twice, for 40 % more CPU."""
+_FILL_SECS: Final = 0.5
+"""Seconds of deliveries with which cursors fill a lane. They fill it again when half of these are left."""
+_MAX_FILL: Final = 3_000
+"""Most deliveries with which cursors fill a lane: about 3 MB of events."""
+_STUCK_FILL: Final = PRESSED_ROOM
+"""Deliveries with which cursors fill a stuck destination's lane: a few calls, which notice when it is back."""
 _KEPT_SECS: Final = 60.0
 """Seconds for which an idle lane remembers its calls, and between two looks at a blocking destination's document."""
 _BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
@@ -42,18 +67,13 @@ _BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
 between two probes, an idle lane is no longer needed: the events go to another worker, or there are none."""
 
 
-def _any(_delivery: Delivery) -> bool:
-    return True
-
-
 @final
 class Lane:
     """A destination's deliveries that wait for a call, and the destination's health."""
 
     __slots__ = (
-        "_asked_at", "_backlog", "_behind_since", "_bus_limits", "_bus_state", "_called_at", "_fresh", "_fresh_bytes",
-        "_limits", "_order", "_search_at", "_soonest_secs", "_waiting", "_widest", "call_limits", "destination",
-        "health", "in_flight",
+        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_total_before_full",
+        "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health", "in_flight", "moved_at",
     )  # fmt: skip
 
     def __init__(
@@ -72,28 +92,29 @@ class Lane:
         self.call_limits = limits.call.within(bus_limits)
         """Limits on a batch, the stricter of ours and the bus's."""
         self.health = Health(destination, retry, calls)
-        self._backlog = Backlog()
         self._limits = limits
-        self._soonest_secs = retry.tiers[0].delay_secs
-        """The shortest time after which a delivery comes back from a retry topic."""
-        self._fresh: deque[Delivery] = deque()
-        self._fresh_bytes = 0
-        self._waiting: list[tuple[float, int, Delivery]] = []
-        self._order = 0
-        self._behind_since = float("inf")
+        self.deliveries = Queue()
+        """The deliveries that wait."""
+        self._full_since = float("inf")
+        """Time since which full batches wait for a free call."""
+        self._total_before_full = 0
+        """Deliveries that the destination had taken until then."""
+        self.moved_at = float("-inf")
+        """Time at which deliveries last moved to cursors."""
+        self.has_cursor = False
+        """Whether cursors have had deliveries here."""
         self._called_at = float("-inf")
         self._asked_at = float("-inf")
         """Time of the first call after the last delivery."""
-        self._search_at = float("-inf")
 
     def __len__(self) -> int:
         """Deliveries that wait. Those in flight do not count."""
-        return len(self._fresh) + len(self._waiting)
+        return len(self.deliveries)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
-        return self.in_flight == 0 and not self._fresh and not self._waiting
+        return self.in_flight == 0 and not self.deliveries
 
     @property
     def is_suspended(self) -> bool:
@@ -114,7 +135,7 @@ class Lane:
             return "suspended" if self.is_suspended else "blocked"
         if self.health.is_slowed:
             return "slowed"
-        return "retrying" if self._waiting else "ok"
+        return "retrying" if self.deliveries.retries else "ok"
 
     def adopt(self, destination: Destination) -> None:
         """Follow a changed document from the next batch on. A bus that is reached in another way is probed at once."""
@@ -124,11 +145,20 @@ class Lane:
     def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
         """The facts about a delivery that decide its next step."""
         first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
-        return RetryState((now_ms - first_ms) / 1000, delivery.hold_until - now, delivery.tier, self.backlog_secs(now))
+        first_ms = max(first_ms, delivery.pending.owner.age_from_ms)
+        return RetryState((now_ms - first_ms) / 1000, delivery.hold_until - now, delivery.tier)
 
-    def leave_for(self, delay_secs: float, now: float) -> None:
-        """A delivery has left for a retry topic and is due again after ``delay_secs``."""
-        self._backlog.add(delay_secs, now)
+    @property
+    def hold_secs(self) -> float:
+        """Longest time for which a delivery may hold back its partition's commit."""
+        return self._limits.hold_secs
+
+    def note_failure(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
+        """Note a failed call. A cursor's delivery begins its hold now, unless the destination takes no others."""
+        if delivery.pending.can_be_put_back and (isinstance(outcome, Throttled) or self.is_stuck(now)):
+            delivery.hold_until = math.inf
+        elif delivery.hold_until == math.inf:
+            delivery.hold_until = now + self._limits.hold_secs
 
     def kept_until(self, now: float) -> float:
         """Time until which an idle lane must be kept for its health; ``now`` when it may be dropped."""
@@ -140,11 +170,6 @@ class Lane:
     def refuses(self, now: float) -> bool:
         """Whether new deliveries are refused: the destination is suspended, and no probe is due or in flight."""
         return self.is_suspended and now < self.health.suspension.probe_at
-
-    @property
-    def is_overfull(self) -> bool:
-        """Whether no further delivery may wait for the suspended destination's probe."""
-        return self.is_suspended and len(self) >= PROBE_ROOM
 
     def adapt(self, bus_limits: CallLimits) -> None:
         """Respect these limits of the bus from the next batch on. An entry that was queued before may exceed them."""
@@ -166,66 +191,97 @@ class Lane:
 
     def oldest_secs(self, now: float) -> float:
         """Seconds for which the oldest waiting delivery has been here; 0 when none waits. Looks at every retry."""
-        offered = [delivery.offered_at for _, _, delivery in self._waiting]
-        if self._fresh:
-            offered.append(self._fresh[0].offered_at)
+        fresh, retries = self.deliveries.fresh, self.deliveries.retries
+        offered = [delivery.offered_at for _, _, delivery in retries]
+        if fresh:
+            offered.append(fresh[0].offered_at)
         return now - min(offered, default=now)
 
-    def backlog_secs(self, now: float) -> float | None:
-        """Seconds until the destination runs out of deliveries, late ones included; None when it makes no progress."""
-        if now - self.health.throughput.last > self._limits.hold_secs:
-            return None
-        return self._backlog.backlog_secs(len(self), self.health.throughput.pace, self._soonest_secs, now)
+    def is_stuck(self, now: float) -> bool:
+        """Whether calls bring no delivery at present: a further call would fare no better."""
+        return self.health.is_ill or self.is_suspended or self.is_silent(now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
-        """Queue a delivery. Returns whether `overdue` and `take` must be called now.
+        """Queue a delivery. Returns whether `falls_behind`, `Queue.overdue` and `take` must be called now.
 
-        They must when it is the first to wait, completes a batch, or is more than the lane can send in time.
+        They must when it is the first to wait, completes a batch, or is one too many.
         """
         delivery.offered_at = now
-        delivery.hold_until = now + self._limits.hold_secs
-        self._fresh.append(delivery)
-        self._fresh_bytes += delivery.size
-        limits, waiting = self.call_limits, len(self._fresh)
+        if delivery.pending.owner.rereads:
+            delivery.hold_until, self.has_cursor = math.inf, True
+        else:
+            delivery.hold_until = now + self._limits.hold_secs
+        limits, queue = self.call_limits, self.deliveries
+        queue.add(delivery)
+        waiting = len(queue.fresh)
         return (
             waiting == 1
             or waiting % limits.max_entries == 0
-            or self._fresh_bytes % limits.max_bytes < delivery.size
-            or (waiting > ROOM and self._surplus(now, ROOM) > 0)
+            or queue.fresh_bytes % limits.max_bytes < delivery.size
+            or (waiting > ROOM and self.falls_behind(now))
         )
+
+    def falls_behind(self, now: float, room: int = ROOM) -> bool:
+        """Whether the deliveries that live readers began belong on cursors. At most ``room`` may wait at any speed."""
+        waiting = len(self)
+        if waiting <= room:
+            return self.health.outage.is_of_endpoint and self.deliveries.overdue_at() <= now
+        if now - self.moved_at < _MOVE_SECS:
+            return False
+        if self.is_stuck(now):
+            return True
+        rate = self._rate_when_full(now)
+        return rate is not None and waiting > min(_BEHIND_SECS, self._limits.hold_secs / 2) * rate
+
+    def _rate_when_full(self, now: float) -> float | None:
+        """Deliveries a second that the destination takes while full batches wait; None while that is unknown.
+
+        The rate before shows only how fast events came. A destination without a delivery may still have to sign in.
+        """
+        throughput = self.health.throughput
+        secs = min(now - self._full_since, throughput.age_secs(now))
+        if secs >= KNOWN_SECS:
+            return throughput.per_second(now)
+        return None if secs < _FULL_SECS else (throughput.total - self._total_before_full) / secs
+
+    def fill(self, now: float) -> int:
+        """Deliveries up to which cursors fill the lane."""
+        if self.is_stuck(now):
+            return _STUCK_FILL
+        return min(max(ROOM, int(_FILL_SECS * self.health.throughput.per_second(now))), _MAX_FILL)
 
     def retry(self, delivery: Delivery, at: float) -> None:
         """Queue a delivery again, to be sent at ``at`` or later."""
-        heapq.heappush(self._waiting, (at, self._order, delivery))
-        self._order += 1
+        self.deliveries.add_retry(delivery, at)
 
     def retry_now(self, now: float) -> None:
         """Let no retry wait, and probe at once: an operator says that the destination is back."""
-        self.make_due(now)
+        self.deliveries.make_due(now)
         self.health.call_now()
 
-    def make_due(self, now: float) -> None:
-        """Let no retry wait: the bus answers again."""
-        self._waiting = [(min(at, now), order, delivery) for at, order, delivery in self._waiting]
-        heapq.heapify(self._waiting)
-
-    @property
-    def has_retry_room(self) -> bool:
-        """Whether a delivery from a retry topic may come ahead of its time."""
-        return self._bus_state == "open" and not self.is_suspended and len(self) < ROOM
+    def has_retry_room(self, now: float) -> bool:
+        """Whether a delivery from a retry topic may come ahead of its time. Cursors leave room for a batch of them."""
+        fresh, room = self.deliveries.fresh, ROOM
+        if fresh and not holds_commit(fresh[0]):
+            room = max(room, self.fill(now) + self.call_limits.max_entries)
+        return self._bus_state == "open" and not self.is_suspended and len(self) < room
 
     def take(self, now: float) -> Batch | None:
         """The next batch, which is in flight until `finish`; None when none may leave yet."""
         if self.is_shut or self.in_flight >= self.health.max_calls or now < self.health.next_call_at:
-            self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
+            if not self._is_full:
+                self._full_since = float("inf")
+            elif self._full_since == float("inf"):
+                self._full_since, self._total_before_full = now, self.health.throughput.total
             if self._is_full:
                 self.health.note_wait(self.in_flight)
             return None
         flush = self._ripe(now)
         if flush is None:
-            self._behind_since = float("inf")
+            self._full_since = float("inf")
             return None
-        picked = self._pick(now)
+        limits = self.call_limits._replace(max_entries=1) if self.is_suspended else self.call_limits
+        picked = self.deliveries.pick(limits, now)
         self.in_flight += 1
         self._called_at = now
         self._note_asked(now)
@@ -239,112 +295,56 @@ class Lane:
         self.in_flight -= 1
         self.health.end_call()
 
-    def overdue(self, now: float, room: int = ROOM) -> list[Delivery]:
-        """Take out deliveries that have waited ``hold_secs``, or would have to.
+    def spare(self, now: float) -> list[Delivery]:
+        """Take out the deliveries that wait for a silent destination and hold back commits, because room is needed.
 
-        A lane keeps the deliveries that it can send within ``hold_secs`` at its current speed, and at least ``room``.
+        From now on the destination gets one call at a time until a call delivers. While no call is in flight, the
+        deliveries that wait for their first call stay.
         """
-        fresh, late = self._fresh, list[Delivery]()
-        while fresh and fresh[0].hold_until <= now:
-            late.append(self._pop_fresh())
-        if len(fresh) > room:
-            late += [self._pop_fresh() for _ in range(self._surplus(now, room))]
-        if now >= self._search_at and self._waiting:
-            self._search_at = now + _SEARCH_SECS
-            late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
-        return late
-
-    def stalled(self, now: float) -> list[Delivery]:
-        """Take out the deliveries to a silent destination: all of them, or only retries while no call is in flight."""
         if not self.is_silent(now):
             return []
-        return self.drop() if self.in_flight or self.is_shut else self._drop_retries(_any)
+        self.health.is_curbed = True
+        if self.in_flight or self.is_shut:
+            return self.deliveries.drop(holds_commit)
+        return self.deliveries.drop_retries(holds_commit)
 
     def send_at(self) -> float:
         """Time at which `take` has a batch, unless a delivery is offered or a batch finishes before; else infinity."""
         if self.is_shut or self.in_flight >= self.health.max_calls or len(self) == 0:
             return float("inf")
-        retry_at = self._waiting[0][0] if self._waiting else float("inf")
+        fresh, retries = self.deliveries.fresh, self.deliveries.retries
+        retry_at = retries[0][0] if retries else float("inf")
         if self._is_probing_again:
             return max(retry_at, self.health.next_call_at)
         if self._is_full:
             return self.health.next_call_at
-        flush_at = self._fresh[0].offered_at + self._limits.flush_secs if self._fresh else float("inf")
+        flush_at = fresh[0].offered_at + self._limits.flush_secs if fresh else float("inf")
         return max(min(flush_at, retry_at), self.health.next_call_at)
-
-    def overdue_at(self) -> float:
-        """Time at which `overdue` must be called again; infinity for never."""
-        held_at = self._fresh[0].hold_until if self._fresh else float("inf")
-        return min(held_at, self._search_at) if self._waiting else held_at
-
-    def drop(self, is_gone: Callable[[Delivery], bool] = _any) -> list[Delivery]:
-        """Take out the deliveries for which ``is_gone`` holds, or all."""
-        gone = [delivery for delivery in self._fresh if is_gone(delivery)]
-        if gone:
-            self._fresh = deque(d for d in self._fresh if not is_gone(d))
-            self._fresh_bytes = sum(d.size for d in self._fresh)
-        return gone + self._drop_retries(is_gone)
 
     @property
     def _is_probing_again(self) -> bool:
         """Whether a failed probe waits for its retry. Meanwhile no other delivery probes."""
-        return self.is_suspended and bool(self._waiting)
+        return self.is_suspended and bool(self.deliveries.retries)
 
     @property
     def _is_full(self) -> bool:
-        return len(self._fresh) >= self.call_limits.max_entries or self._fresh_bytes >= self.call_limits.max_bytes
-
-    def _surplus(self, now: float, room: int) -> int:
-        """Deliveries beyond ``room`` and beyond what a lane that has fallen behind can send within ``hold_secs``."""
-        if now - self._behind_since < _GRACE_SECS:
-            return 0
-        return len(self._fresh) - max(room, int(self.health.throughput.per_second(now) * self._limits.hold_secs))
+        limits, queue = self.call_limits, self.deliveries
+        return len(queue.fresh) >= limits.max_entries or queue.fresh_bytes >= limits.max_bytes
 
     def _ripe(self, now: float) -> Flush | None:
         """The reason for a batch to leave now; None when there is none."""
+        fresh, retries = self.deliveries.fresh, self.deliveries.retries
         if self._is_probing_again:
-            return "retry" if self._waiting[0][0] <= now else None
-        if len(self._fresh) >= self.call_limits.max_entries:
+            return "retry" if retries[0][0] <= now else None
+        if len(fresh) >= self.call_limits.max_entries:
             return "entries"
-        if self._fresh_bytes >= self.call_limits.max_bytes:
+        if self.deliveries.fresh_bytes >= self.call_limits.max_bytes:
             return "bytes"
-        if self._waiting and self._waiting[0][0] <= now:
+        if retries and retries[0][0] <= now:
             return "retry"
-        is_time = bool(self._fresh) and self._fresh[0].offered_at + self._limits.flush_secs <= now
+        is_time = bool(fresh) and fresh[0].offered_at + self._limits.flush_secs <= now
         return "time" if is_time else None
-
-    def _pick(self, now: float) -> list[Delivery]:
-        """Take due retries first, because they are the oldest, and fill up with new deliveries."""
-        limits, picked, size = self.call_limits, list[Delivery](), 0
-        waiting, fresh = self._waiting, self._fresh
-        max_entries = 1 if self.is_suspended else limits.max_entries
-        while len(picked) < max_entries:
-            due = bool(waiting) and waiting[0][0] <= now
-            if not due and not fresh:
-                break
-            candidate = waiting[0][2] if due else fresh[0]
-            if picked and size + candidate.size > limits.max_bytes:
-                break
-            size += candidate.size
-            picked.append(candidate)
-            if due:
-                heapq.heappop(waiting)
-            else:
-                self._pop_fresh()
-        return picked
 
     def _note_asked(self, now: float) -> None:
         if self._asked_at <= self.health.throughput.last:
             self._asked_at = now
-
-    def _pop_fresh(self) -> Delivery:
-        delivery = self._fresh.popleft()
-        self._fresh_bytes -= delivery.size
-        return delivery
-
-    def _drop_retries(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
-        gone = [delivery for _, _, delivery in self._waiting if is_gone(delivery)]
-        if gone:
-            self._waiting = [item for item in self._waiting if not is_gone(item[2])]
-            heapq.heapify(self._waiting)
-        return gone

@@ -16,6 +16,8 @@ class Ledger:
     moved_to_retry: int = 0
     """Kafka has acknowledged their retry copies."""
     skipped: int = 0
+    put_back: int = 0
+    """Taken out of memory while their destination is behind. A cursor names them, and they begin again later."""
     dropped: int = 0
     """Abandoned with a revoked partition. Its next owner begins them again."""
 
@@ -23,7 +25,7 @@ class Ledger:
     def in_flight(self) -> int:
         """Begun, and neither settled nor dropped: in a lane, in a call, or on the way to a topic."""
         settled = self.delivered + self.dead_lettered + self.moved_to_retry + self.skipped
-        return self.begun - settled - self.dropped
+        return self.begun - settled - self.put_back - self.dropped
 
     @property
     def balances(self) -> bool:

@@ -13,14 +13,18 @@ hundreds of events (measured: 688 instead of 0 to 6).
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Final, final
 
-from pushrail_stream.core.commit import Committable, SettledMap, encode_metadata, settled_map, topic_of
-from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.core.commit import Committable, SettledMap, new_commit, settled_map, topic_of
+from pushrail_stream.core.cursor import Cursor
+from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.pending import PendingRecord
+from pushrail_stream.core.record import Record, TopicIdentity
 
 MAX_AHEAD: Final = 20_000
 """Offsets above the committable one within which a record may begin ahead of its turn. Their map always fits into
@@ -28,76 +32,44 @@ MAX_AHEAD: Final = 20_000
 
 
 @final
-class PendingRecord:
-    """One record of a tracker. It closes when all its deliveries have settled."""
-
-    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_dead_lettered", "is_open", "offset", "size")
-
-    def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int, at_ms: int) -> None:
-        self._tracker = tracker
-        self._open = deliveries
-        self._is_shared = deliveries > 1
-        self.is_open = deliveries > 0
-        """Whether a delivery of the record is unsettled."""
-        self.offset = offset
-        self.size = size
-        self.at_ms = at_ms
-        """Epoch milliseconds of the record's Kafka timestamp."""
-        self.is_dead_lettered = False
-        """Whether the flood guard has counted it as a dead letter. It counts a record once."""
-
-    @property
-    def is_revoked(self) -> bool:
-        """Whether the partition is being revoked, so that no delivery starts any more."""
-        return self._tracker.is_revoked
-
-    @property
-    def is_for_next_owner(self) -> bool:
-        """Whether the record stays unsettled for the partition's next owner.
-
-        Dropping one delivery of a multi-destination record would redeliver all of them, so while a commit is still
-        possible we write a retry copy instead.
-        """
-        tracker = self._tracker
-        if tracker.is_replaced:
-            return False
-        return tracker.is_lost or (tracker.is_revoked and not self._is_shared)
-
-    @property
-    def has_next_owner(self) -> bool:
-        """Whether the partition was revoked, and its next owner can read the record again."""
-        return self._tracker.is_revoked and not self._tracker.is_replaced
-
-    def settle(self) -> None:
-        """Settle one delivery of the record. To settle more deliveries than there are is a bug and raises."""
-        if not self.is_open:
-            raise RuntimeError(f"offset {self.offset} settled more often than it has deliveries")
-        self._open -= 1
-        if self._open == 0:
-            self.is_open = False
-            self._tracker._close(self)  # noqa: SLF001 - the two are one object in two parts
-
-
-@final
 class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "epoch", "is_lost",
-        "is_replaced", "is_revoked", "open_bytes", "open_records", "read_to", "topic",
+        "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "cursors", "epoch",
+        "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start", "open_bytes", "open_records", "read_to",
+        "replaced_cursors", "topic",
     )  # fmt: skip
 
-    def __init__(self, committed: Committable | None = None, topic: TopicIdentity | None = None) -> None:
+    rereads: Final = False
+    age_from_ms: Final = 0
+
+    def __init__(
+        self,
+        committed: Committable | None = None,
+        topic: TopicIdentity | None = None,
+        cursors: Iterable[CursorState] = (),
+    ) -> None:
         """``committed``: the group's last commit, with the offset to resume at and the settled offsets above it.
 
         ``topic``: the current topic. While it is unknown, the tracker assumes the topic that the commit names.
+        ``cursors``: of the destinations that were behind at that commit.
         """
+        self.cursors = {state.destination_id: Cursor(state, self) for state in cursors}
+        """By destination. A commit names all of them, except for those with which it is done."""
+        self.replaced_cursors = list[Cursor]()
+        """Cursors that still have deliveries of records that Kafka has lost."""
         self._span: deque[PendingRecord] = deque()
         self._next = None if committed is None else committed.offset
         known = SettledMap([]) if committed is None else settled_map(topic, committed)
         self._known = deque(known.offsets)
         self.epoch = known.epoch
         """The newest leader epoch of the records that were read or that an earlier owner has settled, if known."""
+        self.epoch_start: float = math.inf
+        """The offset from which on every record is of that epoch or a later one; infinity before such a record came. An
+        earlier owner may have read records of the epoch far above those that its cursors have still to deliver."""
+        self.log_start = 0
+        """The first offset that Kafka still has, or an earlier one."""
         self._ahead: dict[int, PendingRecord] = {}
         """Records that were begun ahead of their turn and have not been met yet, by offset."""
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
@@ -168,17 +140,39 @@ class OffsetTracker:
         return pending
 
     def meet_epoch(self, epoch: int | None, offset: int) -> None:
-        """Meet the record at this offset in another leader epoch than `epoch`.
+        """Meet the record at this offset, the first one or of another leader epoch than `epoch`.
 
         An earlier owner has not settled the records of an epoch that it did not know: Kafka has lost those that had
         their offsets.
         """
         if epoch is None or (self.epoch is not None and epoch <= self.epoch):
+            if epoch is not None and epoch == self.epoch:
+                self.epoch_start = min(self.epoch_start, offset)
             return
         known = self._known
         while self.epoch is not None and known and known[-1] >= offset:
             known.pop()
-        self.epoch = epoch
+        self.replaced_cursors = [cursor for cursor in self.replaced_cursors if cursor.held]
+        for name, cursor in self.cursors.items() if self.epoch is not None else ():
+            if cursor.has_read(offset):
+                self.cursors[name] = cursor.below(offset, self)
+                self.replaced_cursors.append(cursor)
+        self.epoch, self.epoch_start = epoch, offset
+
+    def is_of_old_log(self, record: Record) -> bool:
+        """Whether the record was read from a log, or from an end of one, that Kafka has lost since."""
+        if self.topic is not None and record.topic_id not in {None, self.topic.topic_id}:
+            return True
+        if self.epoch is None or record.leader_epoch is None or record.offset < self.epoch_start:
+            return False
+        return record.leader_epoch < self.epoch
+
+    def skip(self, offset: int) -> None:
+        """Pass the record at this offset, all of whose deliveries are cursors'."""
+        self._advance(offset)
+        known = self._known
+        while known and known[0] <= offset:
+            known.popleft()
 
     def doubts(self, offset: int, epoch: int | None) -> bool:
         """Whether to read again at `read_to`, because the record at ``offset`` comes too early.
@@ -188,10 +182,14 @@ class OffsetTracker:
         comes twice is the log's.
         """
         gap = self.read_to, offset
-        if offset <= self.read_to or epoch is None or self.epoch is None or epoch <= self.epoch or gap == self._doubted:
+        if offset <= self.read_to or not self.awaits(epoch) or gap == self._doubted:
             return False
         self._doubted = gap
         return True
+
+    def awaits(self, epoch: int | None) -> bool:
+        """Whether no record of this leader epoch has come yet. The first one tells whether others are missing."""
+        return epoch is not None and self.epoch is not None and epoch > self.epoch
 
     @property
     def is_rereading(self) -> bool:
@@ -230,7 +228,8 @@ class OffsetTracker:
         head = self._head(self._next)
         settled = [pending.offset for pending in self._span if not pending.is_open]
         settled += self._settled_above(self._next)
-        return Committable(head, encode_metadata(head, settled, self.topic, self.epoch))
+        cursors = [cursor.state() for cursor in self.cursors.values() if not cursor.is_done(head)]
+        return new_commit(head, settled, self.topic, self.epoch, cursors)
 
     @property
     def has_gaps(self) -> bool:
@@ -250,9 +249,20 @@ class OffsetTracker:
             while self._known and self._known[0] < offset:
                 self._known.popleft()
 
-    def replace(self, kept_below: int) -> None:
-        """Leave the partition to another tracker. Kafka still has the records below ``kept_below``, but no others."""
-        self.is_replaced, self._kept_below = True, kept_below
+    def replace(self, kept_below: int, new: OffsetTracker) -> None:
+        """Leave the partition to another tracker. Kafka still has the records below ``kept_below``, but no others.
+
+        Cursors keep their place in the records below.
+        """
+        self.is_replaced, self._kept_below, new.read_to = True, kept_below, kept_below
+        if kept_below:
+            new.cursors = {name: cursor.below(kept_below, new) for name, cursor in self.cursors.items()}
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a record is open: the tracker's own, or one of a cursor's that is in memory."""
+        cursors = (*self.cursors.values(), *self.replaced_cursors)
+        return self.open_records > 0 or any(cursor.held for cursor in cursors)
 
     @property
     def holds_back(self) -> bool:
@@ -271,6 +281,14 @@ class OffsetTracker:
         """
         self._span.clear()
         self._ahead.clear()
+
+    def closed(self, pending: PendingRecord) -> None:
+        """Note that all deliveries of this record have settled."""
+        self.open_records -= 1
+        self.open_bytes -= pending.size
+        span = self._span
+        while span and not span[0].is_open:
+            span.popleft()
 
     def _head(self, next_offset: int) -> int:
         return self._span[0].offset if self._span else next_offset
@@ -293,10 +311,3 @@ class OffsetTracker:
             self._known.clear()  # an operator moved the group back, to deliver settled records again
         self._started = True
         self._next = offset + 1
-
-    def _close(self, pending: PendingRecord) -> None:
-        self.open_records -= 1
-        self.open_bytes -= pending.size
-        span = self._span
-        while span and not span[0].is_open:
-            span.popleft()

@@ -84,6 +84,11 @@ class Outage:
         return self.failures >= (1 if self._endpoint.is_down else DOWN_AFTER)
 
     @property
+    def is_of_endpoint(self) -> bool:
+        """Whether it is down together with its endpoint."""
+        return self.failures > 0 and self._endpoint.is_down
+
+    @property
     def next_call_at(self) -> float:
         """No call is made before this time."""
         if not self.is_down:

@@ -1,9 +1,8 @@
 """The retry decision: the next step of a delivery after an attempt.
 
 A delivery waits in memory while its partition's commit may wait for it. After that it waits on the retry topics, each
-time one tier higher up to the last, and it is given up when it is too old. Waiting for a slow destination or for
-earlier deliveries is no failure: while the destination makes progress, such a delivery climbs no tier. It waits about
-as long as the earlier deliveries take.
+time one tier higher up to the last, and it is given up when it is too old. A delivery that a cursor has holds back no
+commit: it waits in memory for any time while its destination takes nothing.
 """
 
 from __future__ import annotations
@@ -81,11 +80,9 @@ class RetryState(NamedTuple):
     age_secs: float
     """Seconds since its first attempt, on whichever tier that was made."""
     left_secs: float
-    """Seconds that it may still wait in memory and hold back its partition's commit."""
+    """Seconds that it may still wait in memory; infinity while it holds back no commit."""
     tier: int
     """The tier it came back from, from 1; 0 for a new delivery."""
-    backlog_secs: float | None
-    """Seconds until its destination runs out of deliveries; None when the destination makes no progress."""
     is_refused: bool = False
     """Whether its destination was suspended while it was in flight, so that no retry waits for it."""
 
@@ -118,14 +115,8 @@ def decide(outcome: Outcome, state: RetryState, delay_secs: float, policy: Retry
 
 
 def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held") -> RetryOnTopic:
-    """The tier for a delivery that may not wait in memory any longer.
-
-    A delivery that waits for its turn gets the last tier from which it returns before its destination runs out of work.
-    """
-    if state.backlog_secs is None or reason == "retryable":
-        return RetryOnTopic(policy.tiers[min(state.tier, len(policy.tiers) - 1)], reason)
-    in_time = [tier for tier in policy.tiers if tier.delay_secs <= state.backlog_secs]
-    return RetryOnTopic(in_time[-1] if in_time else policy.tiers[0], reason)
+    """The tier for a delivery that may not wait in memory any longer: the one above its own, up to the last."""
+    return RetryOnTopic(policy.tiers[min(state.tier, len(policy.tiers) - 1)], reason)
 
 
 def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:

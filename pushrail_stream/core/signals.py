@@ -27,8 +27,15 @@ RestartReason = Literal["recreated", "went_back"]
 """The topic was deleted and created again, or Kafka went back to an earlier offset because the log was cut off."""
 
 
+CursorEnd = Literal["caught_up", "recreated", "went_back", "deleted"]
+"""The cursor has reached the live reader; its events are gone, as `RestartReason` says; or its destination was deleted
+or given to another customer."""
+
+
 class Consumed(NamedTuple):
-    """An event was decoded and routed, and its deliveries have begun. Only observers that ask for it get it."""
+    """An event was decoded and routed, and its deliveries have begun, or cursors have them. Only observers that ask for
+    it get it.
+    """
 
     event: Event
     origin: Origin
@@ -318,6 +325,48 @@ class PartitionRestarted(NamedTuple):
     """The next offset before the restart; None when there was none."""
 
 
+class CursorOpened(NamedTuple):
+    """A destination has fallen behind on a partition, and is served from its own place in it from now on."""
+
+    partition: Partition
+    destination_id: str
+    since: int
+    """The first offset that the live reader does not deliver to it any more."""
+    adopted: int
+    """Deliveries that waited and belong to the cursor now."""
+
+
+class CursorTrimmed(NamedTuple):
+    """Events of a destination that was behind cannot be read any more: Kafka has removed them, or a batch is broken."""
+
+    partition: Partition
+    destination_id: str
+    start: int
+    end: int
+    """The first offset that can be read again."""
+    known: int
+    """Events among them that the cursor had named. The number of the others is not known."""
+
+
+class CursorEndangered(NamedTuple):
+    """Kafka may soon remove the events of a destination that is behind. They move to the last retry topic."""
+
+    partition: Partition
+    destination_id: str
+    lowest: int
+    """The first offset that is not delivered."""
+    first: int
+    """The first offset that Kafka still has."""
+
+
+class CursorClosed(NamedTuple):
+    """A destination's cursor on a partition has ended."""
+
+    partition: Partition
+    destination_id: str
+    why: CursorEnd
+
+
 class CommitFailed(NamedTuple):
     """Kafka refused a commit. The next one is tried a second later."""
 
@@ -341,5 +390,6 @@ Signal = (
     | Flooded | BusMissing | BusFound | Membership | PartitionsAssigned | PartitionsRevoked | Backpressure
     | CommitFailed | KafkaTrouble | RecordsTrimmed | PartitionUnread | OffsetsSkipped | RequestAnswered
     | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble | SettingCaveat
-    | PartitionRestarted | OwnCredentialsFailed | OwnCredentialsFound | FleetTrouble
+    | PartitionRestarted | CursorOpened | CursorTrimmed | CursorEndangered | CursorClosed
+    | OwnCredentialsFailed | OwnCredentialsFound | FleetTrouble
 )  # fmt: skip

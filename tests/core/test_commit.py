@@ -6,28 +6,32 @@ import base64
 import random
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.commit import (
-    MAX_MAP_OFFSETS,
     MAX_METADATA_CHARS,
     Committable,
     SettledMap,
     decode_settled,
     encode_metadata,
     epoch_of,
+    new_commit,
+    resumed_cursors,
     settled_map,
     topic_of,
     was_recreated,
 )
+from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.offset_set import MAX_OFFSETS
 from pushrail_stream.core.record import TopicIdentity
 from tests.support.samples import MIRROR, RECREATED, TOPIC, texts
 
 
-@given(st.integers(0, 2**60), st.sets(st.integers(0, 4000)) | st.sets(st.integers(0, MAX_MAP_OFFSETS - 1), max_size=40))
+@given(st.integers(0, 2**60), st.sets(st.integers(0, 4000)) | st.sets(st.integers(0, MAX_OFFSETS - 1), max_size=40))
 def test_the_map_is_read_as_it_was_written(head: int, indices: set[int]) -> None:
     settled = sorted(head + index for index in indices)
     assert decode_settled(Committable(head, encode_metadata(head, settled))) == settled
@@ -108,15 +112,15 @@ def test_a_commit_is_shortened_in_two_steps() -> None:
 
 @pytest.mark.parametrize("topic", [None, TOPIC])
 def test_a_map_over_the_brokers_limit_is_omitted(topic: TopicIdentity | None) -> None:
-    text = encode_metadata(0, chance(0.5, MAX_MAP_OFFSETS), topic)
+    text = encode_metadata(0, chance(0.5, MAX_OFFSETS), topic)
     assert text == encode_metadata(0, [], topic)
     assert bool(text) == (topic is not None)
 
 
 def test_the_span_of_a_map_is_bounded() -> None:
-    longest = [1, MAX_MAP_OFFSETS - 1]
+    longest = [1, MAX_OFFSETS - 1]
     assert decode_settled(Committable(0, encode_metadata(0, longest))) == longest
-    assert encode_metadata(0, [1, MAX_MAP_OFFSETS]) == ""
+    assert encode_metadata(0, [1, MAX_OFFSETS]) == ""
     assert encode_metadata(0, []) == ""
 
 
@@ -127,15 +131,15 @@ MAP_OF_ONE = encode_metadata(5, [7]).split(":")[3]
     "metadata",
     [
         "",
-        "ps2:",
-        "ps2",
+        "ps3:",
+        "ps3",
         "ps1:abcde",
-        "ps2:5:abc",
-        " ps2:5:::",
+        "ps3:5:abc",
+        " ps3:5::::",
         "somebody else's",
         '{"a": 1}',
-        "ps2:5::é:",
-        f"ps2:5::x/{MAP_OF_ONE}:",
+        "ps3:5::é::",
+        f"ps3:5::x/{MAP_OF_ONE}::",
     ],
 )
 def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
@@ -144,7 +148,7 @@ def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
 
 @given(texts)
 def test_no_metadata_can_raise(text: str) -> None:
-    assert decode_settled(Committable(5, f"ps2:5::{text}:")) == []
+    assert decode_settled(Committable(5, f"ps3:5::{text}::")) == []
 
 
 SETTLED = [n for n in range(1, 3000) if n % 7 and n % 11 and n % 13]
@@ -162,12 +166,47 @@ def test_a_map_cut_short_says_nothing() -> None:
         assert decode_settled(Committable(0, MAP[:length])) == []
 
 
-@pytest.mark.parametrize("size", [MAX_MAP_OFFSETS // 8 + 1, 10**6, 10**7])
+@pytest.mark.parametrize("size", [MAX_OFFSETS // 8 + 1, 10**6, 10**7])
 def test_an_oversized_map_is_ignored(size: int) -> None:
-    metadata = f"ps2:0::{base64.b85encode(zlib.compress(bytes([255]) * size)).decode()}:"
+    metadata = f"ps3:0::{base64.b85encode(zlib.compress(bytes([255]) * size)).decode()}::"
     tracemalloc.start()
     try:
         assert decode_settled(Committable(0, metadata)) == []
         assert tracemalloc.get_traced_memory()[1] < 500_000
     finally:
         tracemalloc.stop()
+
+
+CURSOR = CursorState(
+    destination_id="dst_1", owner="c0ffee", since=10, next=60, to=90, live=((20, 30),), oldest_ms=1_000,
+    opened_ms=2_000, open=(12, 50),
+)  # fmt: skip
+NAMING = new_commit(100, [], TOPIC, None, [CURSOR])
+MOVED = NAMING._replace(offset=70)
+"""The same commit after a tool has moved it."""
+
+
+@pytest.mark.parametrize("topic", [TOPIC, None, RECREATED])
+def test_the_cursors_of_a_commit_that_no_tool_has_changed_come_as_they_were(topic: TopicIdentity | None) -> None:
+    assert resumed_cursors(NAMING, topic, lambda at_ms: at_ms - 960) == [CURSOR]
+
+
+@pytest.mark.parametrize(("committed", "topic"), [(MOVED, TOPIC), (MOVED, None), (NAMING, MIRROR)])
+def test_a_cursor_of_a_translated_commit_begins_at_the_time_of_its_oldest_event(
+    committed: Committable, topic: TopicIdentity | None
+) -> None:
+    found = resumed_cursors(committed, topic, lambda at_ms: at_ms - 960)
+    assert found == [replace(CURSOR, since=40, next=40, to=committed.offset, live=(), open=())]
+
+
+@pytest.mark.parametrize("start", [None, 70, 71])
+def test_a_translated_commit_has_no_cursor_where_the_live_reader_reads_its_events(start: int | None) -> None:
+    assert resumed_cursors(MOVED, TOPIC, lambda _at_ms: start) == []
+    assert resumed_cursors(MOVED, TOPIC, lambda _at_ms: 69) != []
+
+
+def test_each_cursor_of_a_translated_commit_is_looked_up_at_its_own_time() -> None:
+    newer = replace(CURSOR, destination_id="dst_2", oldest_ms=9_000)
+    moved = new_commit(100, [], TOPIC, None, [CURSOR, newer])._replace(offset=70)
+    found = resumed_cursors(moved, TOPIC, {1_000: 5, 9_000: 80}.get)
+    assert [(state.destination_id, state.next, state.to) for state in found] == [("dst_1", 5, 70)]

@@ -202,3 +202,18 @@ def test_five_blocks_suspend_a_delivery_resumes() -> None:
 def test_one_delivered_entry_prevents_a_block() -> None:
     one = Destination()
     assert [one.call(DELIVERED, BLOCKED) for _ in range(9)] == [[]] * 9
+
+
+def test_our_own_fault_gets_one_call_at_a_time_with_pauses() -> None:
+    one, ours = Destination(), Retryable("InvalidClientTokenId", "our key", ours=True)
+    pauses, now = list[float](), 0.0
+    for _ in range(6):
+        one.call(ours, result="not_made", now=now)
+        pauses.append(round(one.lane.health.next_call_at - now, 6))
+        now = one.lane.health.next_call_at
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    assert (one.lane.health.max_calls, one.lane.health.is_ill, one.lane.health.outage.is_down) == (1, True, False)
+    one.call_now()
+    assert one.lane.health.next_call_at <= 0.0, "an operator waits for no pause"
+    one.call(DELIVERED, now=now)
+    assert (one.lane.health.max_calls, one.lane.health.is_ill) == (8, False)

@@ -6,11 +6,11 @@ import pytest
 
 from pushrail_stream.core.ledger import Ledger
 
-ENDS = ("delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped")
+ENDS = ("delivered", "dead_lettered", "moved_to_retry", "skipped", "put_back", "dropped")
 
 
 def test_a_delivery_is_in_flight_until_it_ends() -> None:
-    ledger = Ledger(begun=21, delivered=1, dead_lettered=2, moved_to_retry=3, skipped=4, dropped=5)
+    ledger = Ledger(begun=21, delivered=1, dead_lettered=2, moved_to_retry=3, skipped=4, put_back=2, dropped=3)
     assert ledger.in_flight == 6
     assert ledger.balances
 

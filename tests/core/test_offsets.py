@@ -19,7 +19,8 @@ from pushrail_stream.core.commit import (
     topic_of,
     was_recreated,
 )
-from pushrail_stream.core.offsets import MAX_AHEAD, OffsetTracker, PendingRecord
+from pushrail_stream.core.offsets import MAX_AHEAD, OffsetTracker
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import TopicIdentity
 from tests.support.samples import MIRROR, RECREATED, TOPIC
 
@@ -384,7 +385,7 @@ def test_an_unknown_topic_keeps_the_commits_topic() -> None:
 
 
 def test_bad_metadata_begins_everything() -> None:
-    tracker = OffsetTracker(Committable(5, "ps2:5::damaged:"))
+    tracker = OffsetTracker(Committable(5, "ps3:5::damaged::"))
     assert begin(tracker, 5).is_open
     assert begin(tracker, 6).is_open
 
@@ -528,7 +529,7 @@ def test_a_replaced_tracker_holds_commits_back_while_a_record_below_the_cut_is_o
     tracker = OffsetTracker(Committable(0, ""))
     pending = [tracker.track(offset, 1, 1) for offset in (0, 1, 2)]
     assert not tracker.holds_back
-    tracker.replace(1)
+    tracker.replace(1, OffsetTracker())
     assert tracker.holds_back
     for one in pending[:1]:
         assert one is not None
@@ -540,9 +541,9 @@ def test_so_does_one_with_a_record_ahead_of_its_turn() -> None:
     tracker = OffsetTracker(Committable(0, ""))
     begun = tracker.track_ahead(5, 1, 0)
     assert begun is not None
-    tracker.replace(5)
+    tracker.replace(5, OffsetTracker())
     assert not tracker.holds_back
-    tracker.replace(6)
+    tracker.replace(6, OffsetTracker())
     assert tracker.holds_back
     begun.settle()
     assert not tracker.holds_back

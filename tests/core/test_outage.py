@@ -54,6 +54,16 @@ def test_calls_from_before_the_outage_lengthen_no_pause() -> None:
     assert probe(outage, 4.0) == 0.4
 
 
+def test_it_is_down_with_its_endpoint_when_it_has_failed_too() -> None:
+    endpoint = Endpoint()
+    several = [down(endpoint) for _ in range(SEVERAL)]
+    one_failure, none = Outage(endpoint), Outage(endpoint)
+    one_failure.failed(1.0)
+    assert [outage.is_of_endpoint for outage in (*several, one_failure, none)] == [True] * (SEVERAL + 1) + [False]
+    several[0].answered()
+    assert not any(outage.is_of_endpoint for outage in several)
+
+
 def test_an_answer_ends_it() -> None:
     outage = down(Endpoint())
     outage.answered()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 import pytest
@@ -32,9 +33,9 @@ policies = st.builds(retry_policy, max_age_secs=st.floats(0, 1e9))
 
 def after(
     outcome: Outcome, *, age_secs: float = 0.0, delay_secs: float = 0.1, left_secs: float = 10.0, tier: int = 0,
-    backlog_secs: float | None = None, policy: RetryPolicy = POLICY,
+    policy: RetryPolicy = POLICY,
 ) -> Decision:  # fmt: skip
-    return decide(outcome, RetryState(age_secs, left_secs, tier, backlog_secs), delay_secs, policy)
+    return decide(outcome, RetryState(age_secs, left_secs, tier), delay_secs, policy)
 
 
 def test_a_queued_sign_in_stays_on_its_tier() -> None:
@@ -83,9 +84,8 @@ def test_no_outcome_is_missing_above() -> None:
 @given(
     age_secs=st.floats(0, 1e12),
     delay_secs=st.floats(0, 100),
-    left_secs=st.floats(-10, 10),
+    left_secs=st.floats(-10, 10) | st.just(math.inf),
     tier=st.integers(0, 9),
-    backlog_secs=st.none() | st.floats(0, 1e6),
 )
 def test_our_own_fault_is_never_a_dead_letter(**circumstances: Any) -> None:
     decided = after(Retryable("InvalidClientTokenId", "our key", ours=True), **circumstances)
@@ -103,24 +103,22 @@ def test_out_of_time_means_the_first_tier() -> None:
 
 
 def test_a_delivery_climbs_tier_by_tier() -> None:
-    moved = [after(FAILED, left_secs=0, tier=tier) for tier in range(5)]
-    assert moved == [RetryOnTopic(POLICY.tiers[index], "retryable") for index in (0, 1, 2, 2, 2)]
+    climbed = [POLICY.tiers[index] for index in (0, 1, 2, 2, 2)]
+    assert [after(FAILED, left_secs=0, tier=tier) for tier in range(5)] == [
+        RetryOnTopic(tier, "retryable") for tier in climbed
+    ]
+    assert [after(SLOW, left_secs=0, tier=tier) for tier in range(5)] == [
+        RetryOnTopic(tier, "throttled") for tier in climbed
+    ]
+    assert [move_on(RetryState(0, 0, tier), POLICY) for tier in range(5)] == [
+        RetryOnTopic(tier, "held") for tier in climbed
+    ]
 
 
-@pytest.mark.parametrize("tier", range(5))
-@pytest.mark.parametrize(
-    ("backlog_secs", "index"), [(0.0, 0), (10.0, 0), (119.9, 0), (120.0, 1), (1799.0, 1), (1800.0, 2), (1e6, 2)]
-)
-def test_a_slow_queue_decides_the_tier(tier: int, backlog_secs: float, index: int) -> None:
-    longest = POLICY.tiers[index]
-    assert after(SLOW, left_secs=0, tier=tier, backlog_secs=backlog_secs) == RetryOnTopic(longest, "throttled")
-    assert move_on(RetryState(0, 0, tier, backlog_secs), POLICY) == RetryOnTopic(longest, "held")
-
-
-def test_without_progress_a_delivery_climbs() -> None:
-    assert move_on(RetryState(0, 0, 1, None), POLICY) == RetryOnTopic(POLICY.tiers[1], "held")
-    assert after(SLOW, left_secs=0, tier=1) == RetryOnTopic(POLICY.tiers[1], "throttled")
-    assert after(FAILED, left_secs=0, tier=1, backlog_secs=10.0) == RetryOnTopic(POLICY.tiers[1], "retryable")
+@pytest.mark.parametrize("outcome", [FAILED, SLOW])
+def test_a_delivery_without_a_hold_stays_in_memory(outcome: Outcome) -> None:
+    assert isinstance(after(outcome, delay_secs=60.0, left_secs=math.inf), RetryInMemory)
+    assert isinstance(after(outcome, delay_secs=60.0, left_secs=math.inf, age_secs=DAY), DeadLetter)
 
 
 def test_a_policy_without_a_tier_is_refused() -> None:

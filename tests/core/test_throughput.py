@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,19 +25,19 @@ def test_a_steady_rate_fades_with_silence() -> None:
     assert throughput.per_second(14.0) == 0.0
 
 
-def test_the_pace_leaves_pauses_out() -> None:
+def test_the_first_seconds_tell_a_speed() -> None:
+    """A destination of which little is known is judged by the time for which it is known."""
     throughput = Throughput()
-    assert throughput.pace == 0.0
-    for tenth in range(600):
-        throughput.add(2, tenth / 10)
-    assert abs(throughput.pace - 20) < 0.1
-    for tenth in range(600):
-        # An hour in which nothing was offered counts for ten seconds.
-        throughput.add(2, 3600 + tenth / 10)
-    assert 16 < throughput.pace < 20
-    for second in range(300):
-        throughput.add(1, 3660 + second)
-    assert throughput.pace < 2
+    assert throughput.age_secs(1000.0) == float("-inf")
+    throughput.add(10, 1000.0)
+    assert throughput.per_second(1000.0) == 100.0, "a tenth of a second at least"
+    assert (throughput.age_secs(1000.5), throughput.per_second(1000.5)) == (0.5, 20.0)
+    for tenth in range(1, 20):
+        throughput.add(10, 1000.0 + tenth / 10)
+    assert throughput.per_second(1001.9) == pytest.approx(200 / 1.9)
+    assert throughput.age_secs(1010.0) == float("-inf"), "that was long ago"
+    throughput.add(1, 1010.0)
+    assert throughput.age_secs(1010.5) == 0.5
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 3)), max_size=50))
@@ -47,4 +48,5 @@ def test_the_speed_counts_four_seconds(story: list[tuple[int, float]]) -> None:
         throughput.add(deliveries, now)
         taken.append((now, deliveries))
         lately = sum(count for at, count in taken if now - at <= 4)
-        assert 0 <= throughput.per_second(now) * 2 <= lately + 1e-6
+        known_secs = min(2.0, max(throughput.age_secs(now), 0.1))
+        assert 0 <= throughput.per_second(now) * known_secs <= lately + 1e-6
