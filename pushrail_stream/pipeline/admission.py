@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
+from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.delivery import Delivery, Problem, Trigger
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Undecodable
+from pushrail_stream.core.event import Event, Undecodable
 from pushrail_stream.core.flood_guard import FloodGuard, customer_of
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
+from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.dispatcher import Dispatcher
@@ -52,6 +54,30 @@ class Admission:
             self._ledger.begun += deliveries
         return pending
 
+    def open_on_cursor(self, record: Record, event: Event, cursor: Cursor) -> PendingRecord | None:
+        """As `open`, of a record that is read for a cursor; None also when the cursor has begun it already."""
+        is_new = record.offset >= cursor.next
+        pending = self._begin(record, cursor)
+        if pending is not None and is_new:
+            self.count(event.customer_external_id)
+        return pending
+
+    def refuse_on_cursor(self, record: Record, why: Undecodable, cursor: Cursor) -> None:
+        """As `refuse`, of a record that a cursor has named."""
+        pending = self._begin(record, cursor)
+        if pending is not None:
+            problem = Problem(why.field, safe_message(str(why)))
+            self._settlement.dead_letter_record(record, None, pending, problem)
+
+    def admit_late(self, delivery: Delivery, destination: Destination, *, is_expired: bool, stays: bool) -> None:
+        """Queue a cursor's delivery, unless it is too old for a call, or Kafka may soon remove its record."""
+        if not destination.enabled or not destination.wants(delivery.event.event_type) or (stays and not is_expired):
+            self.admit(delivery, destination)
+        elif is_expired:
+            self._settlement.expire(delivery, destination.bus.arn)
+        else:
+            self._settlement.keep(delivery)
+
     def admit(self, delivery: Delivery, destination: Destination | None) -> None:
         """Queue a delivery on its destination's lane, or settle it unsent. No ``destination``: it was deleted."""
         if destination is None:
@@ -70,3 +96,10 @@ class Admission:
         if pending is not None:
             problem = Problem(why.field, safe_message(str(why)))
             self._settlement.dead_letter_record(record, None, pending, problem, trigger)
+
+    def _begin(self, record: Record, cursor: Cursor) -> PendingRecord | None:
+        recorded_at_ms = record.recorded_at_ms or self._clock.now_ms()
+        pending = cursor.begin(record.offset, len(record.value or b""), recorded_at_ms)
+        if pending is not None:
+            self._ledger.begun += 1
+        return pending

@@ -7,16 +7,21 @@ bounds `FlowControl` tells the consumer to pause. Only offsets that the trackers
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, final
 
-from pushrail_stream.core.commit import Committable, topic_of, was_recreated
+from pushrail_stream.core.commit import MIN_METADATA_CHARS, Committable, topic_of, was_recreated
+from pushrail_stream.core.cursor import Cursor
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.signals import (
     Backpressure,
+    CursorClosed,
+    CursorTrimmed,
     PartitionRestarted,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -35,6 +40,8 @@ _SHED_EVERY_SECS: Final = 0.5
 """Seconds between two requests to shed load."""
 _EARLY_SHARE: Final = 0.5
 """Largest share of the limits that early records count for, so that due records never wait for them."""
+_MAX_SHORTENINGS: Final = 2
+"""Steps by which a commit can be shortened: without its map, and with its cursors in a snapshot."""
 _BLOCKING_OFFSETS: Final = 1_000
 """Oldest offsets of a partition that are searched for open records when its span is full of settled ones."""
 
@@ -72,9 +79,11 @@ class Assignment:
         self._observe = observe
         self._early = early or EarlyRecords(_never)
         self._loop = asyncio.get_running_loop()
-        self._trackers: dict[Partition, OffsetTracker] = {}
+        self.trackers: dict[Partition, OffsetTracker] = {}
+        """Of the partitions that are ours now."""
         self._replaced: list[tuple[Partition, OffsetTracker]] = []
         """Earlier trackers of restarted partitions that still have open records."""
+        self._has_room_for_places = True
         self._shortenings = 0
         """Steps by which commits are shortened until the broker accepts them."""
         self._committed: dict[Partition, Committable] = {}
@@ -86,20 +95,25 @@ class Assignment:
         self._shed_at = float("-inf")
 
     def assigned(
-        self, committed: Mapping[Partition, Committable | None], topics: Mapping[str, TopicIdentity]
+        self,
+        committed: Mapping[Partition, Committable | None],
+        topics: Mapping[str, TopicIdentity],
+        cursors: Mapping[Partition, Sequence[CursorState]] = MappingProxyType({}),
     ) -> Collection[Partition]:
         """Start with these partitions and the group's commits. ``topics``: the current topics that are known.
 
-        Returns the partitions to read from their beginning, because their topics were recreated after the commit.
+        ``cursors``: of the destinations that were behind at the commits, as far as they are known. Returns the
+        partitions to read from their beginning, because their topics were recreated after the commit.
         """
         recreated = set()
         for partition, committable in committed.items():
-            start, topic = committable, topics.get(partition.topic)
+            start, topic, states = committable, topics.get(partition.topic), cursors.get(partition, ())
             if start is not None and was_recreated(topic_of(start), topic):
                 self._observe(PartitionRestarted(partition, "recreated", start.offset))
                 recreated.add(partition)
-                start = None
-            self._trackers[partition] = OffsetTracker(start, topic)
+                self._close(partition, (Cursor(state, OffsetTracker()) for state in states), start.offset, "recreated")
+                start, states = None, ()
+            self.trackers[partition] = OffsetTracker(start, topic, states)
             if start is not None:
                 self._committed[partition] = start
         starts = tuple((p, None if p in recreated or c is None else c.offset) for p, c in committed.items())
@@ -109,7 +123,7 @@ class Assignment:
     def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
         """Learn the current topics. Returns the partitions whose topic was recreated, for `restart`."""
         found = {}
-        for partition, tracker in self._trackers.items():
+        for partition, tracker in self.trackers.items():
             topic = topics.get(partition.topic)
             if was_recreated(tracker.topic, topic):
                 found[partition] = topics[partition.topic]
@@ -124,8 +138,16 @@ class Assignment:
 
     def shorten_commits(self, refused: Iterable[Committable]) -> None:
         """Shorten commits, because the broker refused these: the metadata of at least one is too long."""
-        had_maps = any(commit.shorter().metadata for commit in refused)
-        self._shortenings = max(self._shortenings, 1 if had_maps else 2)
+        self._shortenings = max(self._shortenings, 1 + min(commit.shortenings for commit in refused))
+
+    @property
+    def can_name_cursors(self) -> bool:
+        """Whether the broker takes metadata that names the place of a snapshot of cursors."""
+        return self._has_room_for_places and self._shortenings <= _MAX_SHORTENINGS
+
+    def limit_metadata(self, limit: int) -> None:
+        """Learn the brokers' limit of a commit's metadata, in bytes, before the first commit."""
+        self._has_room_for_places = limit >= MIN_METADATA_CHARS
 
     async def revoked(
         self, partitions: Iterable[Partition], *, deadline_secs: float
@@ -153,12 +175,12 @@ class Assignment:
 
     def tracker_of(self, partition: Partition) -> OffsetTracker | None:
         """The tracker of a partition of ours; None of any other one."""
-        return self._trackers.get(partition)
+        return self.trackers.get(partition)
 
     def not_begun(self) -> Mapping[Partition, int]:
         """By partition the first offset that has not begun, as far as one is known."""
         found = {}
-        for partition, tracker in self._trackers.items():
+        for partition, tracker in self.trackers.items():
             first = self._early.first_offset(partition)
             if tracker.next_offset is None and first is not None:
                 tracker.pass_over(first)  # nothing was ever committed, and reading began at this record
@@ -172,15 +194,16 @@ class Assignment:
         kept_back = self._full | self._early.paused(now)
         is_held = self._holding or self._guard.tripped
         for partition, reading in readings.items():
-            tracker = self._trackers.get(partition)
+            tracker = self.trackers.get(partition)
             if tracker is not None and not tracker.is_rereading:
+                tracker.log_start = max(tracker.log_start, reading.first or 0)
                 is_wanted = not is_held and partition not in kept_back
                 ahead, _ = self._early.size(partition)
                 self._progress.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
 
     def step_over(self, partition: Partition, offset: int) -> None:
         """Read a partition of ours on at ``offset``, because nothing below it can be read."""
-        tracker = self._trackers.get(partition)
+        tracker = self.trackers.get(partition)
         if tracker is not None:
             self._seeks[partition] = offset
             tracker.pass_over(offset)
@@ -188,9 +211,9 @@ class Assignment:
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """The commits that have moved since the last ones."""
         now = self._loop.time()
-        uncommitted = self._uncommitted(self._trackers, forget=False)
+        uncommitted = self._uncommitted(self.trackers, forget=False)
         moved = {partition for partition, _ in uncommitted}
-        for partition, tracker in self._trackers.items():
+        for partition, tracker in self.trackers.items():
             if tracker.span or partition in moved:
                 self._behind_since.setdefault(partition, now)
             else:
@@ -210,19 +233,24 @@ class Assignment:
                 now - self._behind_since.get(partition, now),
                 *self._progress.of(partition, now),
             )
-            for partition, tracker in self._trackers.items()
+            for partition, tracker in self.trackers.items()
         ]
 
     def committed(self, commits: Iterable[tuple[Partition, Committable]]) -> None:
         """Note that Kafka acknowledged these commits."""
         for partition, committable in commits:
-            if partition in self._trackers:
-                self._committed[partition] = committable
-                self._behind_since.pop(partition, None)
+            tracker = self.trackers.get(partition)
+            if tracker is None:
+                continue
+            self._committed[partition] = committable
+            self._behind_since.pop(partition, None)
+            done = [cursor for cursor in tracker.cursors.values() if cursor.is_done(committable.offset)]
+            for cursor in done:
+                del tracker.cursors[cursor.destination_id]
 
     def accept(self, records: Iterable[Record]) -> FlowControl:
         """Take records. Those of partitions that we no longer own, or that are read again elsewhere, are ignored."""
-        trackers = self._trackers
+        trackers = self.trackers
         for record in records:
             partition = Partition(record.topic, record.partition)
             tracker = trackers.get(partition)
@@ -232,7 +260,7 @@ class Assignment:
                     continue
                 if record.offset < tracker.read_to:
                     tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
-                if record.leader_epoch != tracker.epoch:
+                if record.leader_epoch != tracker.epoch or tracker.epoch_start == math.inf:
                     tracker.meet_epoch(record.leader_epoch, record.offset)
                 tracker.read_to = record.offset + 1
                 self._take(record, tracker)
@@ -242,8 +270,8 @@ class Assignment:
         """Begin early records that have become due, and instruct the consumer."""
         now = self._loop.time()
         self._early.begin_due(now)
-        limits, trackers = self._limits, self._trackers
-        self._replaced = [(partition, tracker) for partition, tracker in self._replaced if tracker.open_records]
+        limits, trackers = self._limits, self.trackers
+        self._replaced = [(partition, tracker) for partition, tracker in self._replaced if tracker.has_open]
         holding_some = [*trackers.values(), *(tracker for _, tracker in self._replaced)]
         events = sum(tracker.open_records for tracker in holding_some)
         size = sum(tracker.open_bytes for tracker in holding_some)
@@ -276,20 +304,30 @@ class Assignment:
         """Replace the tracker of a partition whose old offsets, from ``kept_below`` on, are of other records now.
 
         Kafka no longer has those records. The open deliveries continue, or move to a retry topic when the partition is
-        revoked. While one of a record below is open, nothing is committed: the new tracker does not know of it.
+        revoked. While one of a record below is open, nothing is committed: the new tracker does not know of it. Cursors
+        keep their place in the records below.
         """
         self._early.begin_all(partition)
-        old = self._trackers[partition]
-        old.replace(kept_below)
+        old, new = self.trackers[partition], OffsetTracker(topic=topic)
+        old.replace(kept_below, new)
         self._replaced.append((partition, old))
+        self.trackers[partition] = new
         self._observe(PartitionRestarted(partition, why, old.read_to or None))
-        new = self._trackers[partition] = OffsetTracker(topic=topic)
+        if not new.cursors:
+            self._close(partition, old.cursors.values(), old.read_to, why)
         self._committed.pop(partition, None)
         self._forget_progress(partition)
         return new
 
+    def _close(self, partition: Partition, cursors: Iterable[Cursor], end: int, why: RestartReason) -> None:
+        """Report cursors that end, and the events that were lost with the records below ``end``."""
+        for cursor in cursors:
+            name, known = cursor.destination_id, cursor.waiting - cursor.held
+            self._observe(CursorTrimmed(partition, name, cursor.position, end, known))
+            self._observe(CursorClosed(partition, name, why))
+
     def _revoke(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
-        revoked = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
+        revoked = {p: tracker for p in partitions if (tracker := self.trackers.pop(p, None)) is not None}
         for partition, tracker in revoked.items():
             tracker.revoke(is_lost=are_lost)
             self._early.drop(partition)
@@ -314,7 +352,7 @@ class Assignment:
         blocking_head = {
             pending
             for partition in self._full
-            if (tracker := self._trackers[partition]).is_mostly_settled
+            if (tracker := self.trackers[partition]).is_mostly_settled
             for pending in tracker.oldest(_BLOCKING_OFFSETS)
         }
         if blocking_head:
@@ -327,15 +365,19 @@ class Assignment:
         for partition, tracker in trackers.items():
             last = self._committed.pop(partition, None) if forget else self._committed.get(partition)
             released = tracker.committable()
-            if partition not in held and released is not None and (fitting := self._fitting(released)) != last:
+            if released is None or partition in held:
+                continue
+            fitting = self._fitting(released)
+            if not fitting.says_as(last):
                 uncommitted.append((partition, fitting))
         return uncommitted
 
     def _fitting(self, commit: Committable) -> Committable:
-        """The commit, short enough for the broker."""
+        """The commit, short enough for the broker. Cursors are never left out: the commit is past their events."""
         if self._shortenings == 0:
             return commit
-        return commit.without_map() if self._shortenings == 1 else Committable(commit.offset, "")
+        without_map = commit.without_map()
+        return without_map if self._shortenings < _MAX_SHORTENINGS else without_map.without_cursors()
 
 
 def _never(_early: EarlyRecord) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.batch import Attempt, Batch
 from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import (
     HOLD_EXCEEDED,
     Blocked,
@@ -58,8 +59,8 @@ class AttemptRunner:
         self._settlement = settlement
         self._bus_monitor = bus_monitor
         self._loop = asyncio.get_running_loop()
-        self.pressed_until = float("-inf")
-        """Until this time, the worker has no room for deliveries that fail at a silent bus."""
+        self.take_over: Callable[[Lane, Delivery], None] = _nothing
+        """Called with a delivery of a stuck destination whose call failed. A cursor may take it over."""
 
     async def run(self, attempt: Attempt) -> None:
         """Make the calls. Afterwards every delivery is settled, on its way to Kafka, or back in its lane."""
@@ -186,23 +187,24 @@ class AttemptRunner:
         return entries
 
     def _learn(self, attempt: Attempt, call: _Call, outcomes: tuple[Outcome, ...], now: float) -> None:
-        lane, was_down = attempt.lane, attempt.lane.health.outage.is_down
+        lane, was_ill = attempt.lane, attempt.lane.health.is_ill
         for signal in lane.health.learn(
             attempt, call.reply.result, outcomes, secs=call.secs, now=now, jitter=self._jitter
         ):
             self._observe(signal)
             if isinstance(signal, Suspended):
-                for delivery in lane.drop():
+                for delivery in lane.deliveries.drop():
                     self._settlement.refuse(lane, delivery, now)
-        if was_down and not lane.health.outage.is_down:
-            lane.make_due(now)
+        if was_ill and not lane.health.is_ill:
+            lane.deliveries.make_due(now)
 
     def _decide(
         self, attempt: Attempt, delivery: Delivery, outcome: Outcome, delay_secs: float, now: float
     ) -> Decision:
+        if attempt.lane.is_stuck(now):
+            self.take_over(attempt.lane, delivery)
+        attempt.lane.note_failure(delivery, outcome, now)
         state = attempt.lane.retry_state(delivery, now, self._clock.now_ms())
-        if now < self.pressed_until and attempt.lane.is_silent(now):
-            state = state._replace(left_secs=0.0)
         if attempt.is_refused and delivery.replay is None:
             state = state._replace(is_refused=True)
         return decide(outcome, state, delay_secs, self._policy)
@@ -225,3 +227,7 @@ def _entry(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAtt
         delivery.event, record.origin, delivery.trigger, delivery.size, delivery.attempts, outcome, decision,
         record.recorded_at_ms, replay_id,
     )  # fmt: skip
+
+
+def _nothing(_lane: Lane, _delivery: Delivery) -> None:
+    """Leave the delivery with the live reader: there are no cursors."""

@@ -1,8 +1,8 @@
 """The dispatcher: the lanes of all destinations, and their timers.
 
 A lane is pumped when a delivery was offered, when its timer fires and when an attempt ends. Every batch that is ready
-then leaves as an attempt, and overdue deliveries leave for a retry topic. A lane exists only while it holds deliveries,
-or while its destination's health is worth remembering.
+then leaves as an attempt, overdue deliveries leave for a retry topic, and those of a destination that falls behind
+move to cursors. A lane exists only while it holds deliveries, or while its destination's health is worth remembering.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, final
 from pushrail_stream.core.batch import Attempt
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.lane import ROOM, Lane
+from pushrail_stream.core.lane import PRESSED_ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.signals import ResumeReason
 from pushrail_stream.core.worker_calls import WorkerCalls
@@ -24,10 +24,6 @@ from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
 
-_ROOM_UNDER_PRESSURE: Final = 10
-"""Deliveries that may wait for a slow destination while the worker sheds load."""
-_PRESSURE_SECS: Final = 1.0
-"""Seconds for which load is shed after each request for it. Requests come every half second while room is scarce."""
 _NEVER: Final = float("inf")
 
 
@@ -46,7 +42,7 @@ class Dispatcher:
         self._in_flight = in_flight
         self._limits = policy.lanes
         self._retry = policy.retry
-        self._attempts = AttemptRunner(ports, policy, settlement, bus_monitor)
+        self.attempts = AttemptRunner(ports, policy, settlement, bus_monitor)
         self._loop = asyncio.get_running_loop()
         self._calls = WorkerCalls()
         self.lanes: dict[str, Lane] = {}
@@ -54,6 +50,12 @@ class Dispatcher:
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
         """By destination: the time, and the handle. A handle that uvloop calls at once does not know its time."""
         bus_monitor.answered = self._revisit
+        self.fell_behind: Callable[[Lane, float], None] = _nothing
+        """Called with a lane whose first-time deliveries belong on cursors."""
+        self.document_changed: Callable[[str], None] = _nothing
+        """Called with a destination whose document is new, changed or deleted."""
+        self.can_take_more: Callable[[Lane], None] = _nothing
+        """Called when a lane may take more deliveries from cursors."""
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane. An entry that no call can hold becomes a dead letter."""
@@ -74,10 +76,6 @@ class Dispatcher:
             lane.health.suspension.request_probe()
         if is_suspended and lane.refuses(now):
             self._settlement.refuse(lane, delivery, now)
-        elif (is_suspended and lane.is_overfull) or (
-            now < self._attempts.pressed_until and not lane.is_idle and lane.is_silent(now)
-        ):
-            self._settlement.retry_later(lane, delivery, now)
         elif lane.offer(delivery, now):
             self._pump(lane, now)
 
@@ -85,7 +83,7 @@ class Dispatcher:
         """Take the waiting deliveries of revoked partitions out of their lanes. Returns how many were abandoned."""
         abandoned, now = 0, self._loop.time()
         for lane in list(self.lanes.values()):
-            for delivery in lane.drop(lambda delivery: delivery.pending.is_revoked):
+            for delivery in lane.deliveries.drop(lambda delivery: delivery.pending.is_revoked):
                 if delivery.pending.is_for_next_owner:
                     abandoned += 1
                 else:
@@ -99,28 +97,32 @@ class Dispatcher:
         await self._in_flight.drain(deadline_secs)
 
     def shed_load(self) -> None:
-        """Make room: move deliveries that wait for a silent or slow bus to a retry topic.
-
-        For `_PRESSURE_SECS` from now, new deliveries to a silent bus and failed ones follow at once.
-        """
+        """Make room: let destinations fall behind, or copy what waits for a stuck one when that is little."""
         now = self._loop.time()
-        self._attempts.pressed_until = now + _PRESSURE_SECS
         for lane in list(self.lanes.values()):
-            for delivery in lane.stalled(now):
+            if lane.falls_behind(now, PRESSED_ROOM):
+                self._fall_behind(lane, now)
+            for delivery in lane.spare(now):
                 self._settlement.retry_later(lane, delivery, now)
-            self._pump(lane, now, _ROOM_UNDER_PRESSURE)
+            self._pump(lane, now)
 
     def evict(self, blocks_head: Callable[[Delivery], bool]) -> None:
-        """Move the waiting deliveries that block a partition's commit to a retry topic ahead of their time."""
+        """Let destinations fall behind whose waiting deliveries block a partition's commit.
+
+        On a retry topic there are no cursors: its deliveries move to the next tier ahead of their time.
+        """
         now = self._loop.time()
         for lane in list(self.lanes.values()):
-            for delivery in lane.drop(blocks_head):
+            if any(map(blocks_head, lane.deliveries.waiting())):
+                self._fall_behind(lane, now)
+            for delivery in lane.deliveries.drop(blocks_head):
                 self._settlement.retry_later(lane, delivery, now)
             self._schedule(lane, now)
 
     def documents_changed(self, destination_ids: Iterable[str]) -> None:
         """Follow new, changed and deleted documents."""
         for destination_id in destination_ids:
+            self.document_changed(destination_id)
             self._bus_monitor.changed(destination_id)
             self._revisit(destination_id)
             if self._directory.get(destination_id) is None:
@@ -146,14 +148,22 @@ class Dispatcher:
         if lane is not None:
             self._pump(lane, self._loop.time())
 
-    def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
+    def _pump(self, lane: Lane, now: float) -> None:
         self._follow_document(lane, now)
         lane.adapt(self._bus.limits(lane.destination))
-        for delivery in lane.overdue(now, room):
+        if lane.falls_behind(now):
+            self._fall_behind(lane, now)
+        for delivery in lane.deliveries.overdue(now):
             self._settlement.retry_later(lane, delivery, now)
         while (batch := lane.take(now)) is not None:
             self._in_flight.start(self._run(Attempt(lane, batch, now)), batch.is_revoked)
         self._schedule(lane, now)
+        if lane.has_cursor and len(lane) <= lane.fill(now) // 2:
+            self.can_take_more(lane)
+
+    def _fall_behind(self, lane: Lane, now: float) -> None:
+        lane.moved_at, lane.has_cursor = now, True
+        self.fell_behind(lane, now)
 
     def _follow_document(self, lane: Lane, now: float) -> None:
         """Follow the current document. Without an enabled one, nothing is sent."""
@@ -166,7 +176,7 @@ class Dispatcher:
         if destination is None or destination.owner != lane.destination.owner:
             self._skip_deleted(lane)
         else:
-            for delivery in lane.drop():
+            for delivery in lane.deliveries.drop():
                 self._settlement.skip(delivery, destination.bus.arn, "disabled")
         lane.follow_bus("open", now)
         self._clear(lane, now, "document")
@@ -182,17 +192,29 @@ class Dispatcher:
         if lane.state == "gone":
             # A call would succeed, and its events would be lost.
             problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
-            for delivery in lane.drop():
+            for delivery in lane.deliveries.drop():
                 self._settlement.dead_letter(delivery, lane.destination.bus.arn, "blocked", problem)
 
     def _adopt(self, lane: Lane, destination: Destination) -> None:
         if destination.owner != lane.destination.owner:
             self._skip_deleted(lane)
+        elif destination.event_types != lane.destination.event_types:
+            self._skip_unwanted(lane, destination)
         lane.adopt(destination)
+
+    def _skip_unwanted(self, lane: Lane, destination: Destination) -> None:
+        """The filter has changed: skip what waits for its first attempt and is not wanted any more."""
+
+        def is_unwanted(delivery: Delivery) -> bool:
+            is_new = delivery.tier == 0 and delivery.first_attempt_ms is None
+            return is_new and not destination.wants(delivery.event.event_type)
+
+        for delivery in lane.deliveries.drop(is_unwanted):
+            self._settlement.skip(delivery, destination.bus.arn, "filtered")
 
     def _skip_deleted(self, lane: Lane) -> None:
         """The destination was deleted or reassigned: skip everything queued for it."""
-        for delivery in lane.drop():
+        for delivery in lane.deliveries.drop():
             self._settlement.skip(delivery, None, "deleted")
 
     def _schedule(self, lane: Lane, now: float) -> None:
@@ -204,7 +226,7 @@ class Dispatcher:
                 self._clear(lane, now, "idle")
                 at = _NEVER
         else:
-            at = min(lane.send_at(), lane.overdue_at())
+            at = min(lane.send_at(), lane.deliveries.overdue_at())
         timer = self._timers.get(lane_id)
         if at == _NEVER:
             if timer is not None:
@@ -223,7 +245,11 @@ class Dispatcher:
 
     async def _run(self, attempt: Attempt) -> None:
         try:
-            await self._attempts.run(attempt)
+            await self.attempts.run(attempt)
         finally:
             attempt.lane.finish()
         self._pump(attempt.lane, self._loop.time())
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing: there are no cursors."""

@@ -15,7 +15,12 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.assignment import Assignment
+from pushrail_stream.pipeline.backlog_meter import BacklogMeter
+from pushrail_stream.pipeline.backlogs import Backlogs
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
+from pushrail_stream.pipeline.catch_up import CatchUp
+from pushrail_stream.pipeline.cursor_care import CursorCare
+from pushrail_stream.pipeline.cursor_room import CursorRoom
 from pushrail_stream.pipeline.dispatcher import Dispatcher
 from pushrail_stream.pipeline.event_consumer import EventConsumer
 from pushrail_stream.pipeline.in_flight import InFlight
@@ -52,6 +57,16 @@ class Engine:
         self.retries = Assignment(
             retry_consumer.take, self.dispatcher, guard, policy.retry_buffer, observe, early=retry_consumer.early
         )
+        self._meter = BacklogMeter(self.events.trackers, self.dispatcher.lanes)
+        trackers, lanes = self.events.trackers, self.dispatcher.lanes
+        room = CursorRoom(trackers, lanes, policy.event_buffer)
+        backlogs = Backlogs(self.events, room, self.ledger, ports.clock, observe)
+        care = CursorCare(ports, policy, settlement, backlogs, trackers, lanes)
+        self.catch_up = CatchUp(ports, policy, admission, care, room, trackers)
+        self.dispatcher.fell_behind = backlogs.open
+        self.dispatcher.document_changed = care.document_changed
+        self.dispatcher.attempts.take_over = backlogs.take_over
+        self.dispatcher.can_take_more = self.catch_up.wake
         self._retry_now = RetryNow(self.dispatcher, self.bus_monitor, self.retries, retry_consumer, ports.directory)
 
     async def begin_retries(self, run: RetryRun, read: ReadTopic) -> None:
@@ -70,12 +85,15 @@ class Engine:
     def stats(self, max_destinations: int = 0) -> WorkerStats:
         """The engine's part of the statistics. Visits every lane."""
         lanes, missing_buses = self.dispatcher.lanes.values(), self.bus_monitor.missing_buses()
+        now = self._loop.time()
         return WorkerStats(
             ledger=self.ledger,
             dispatcher=_count(lanes, len(missing_buses)),
-            destinations=_worst(lanes, missing_buses, max_destinations, self._loop.time()) if max_destinations else [],
+            destinations=_worst(lanes, missing_buses, max_destinations, now) if max_destinations else [],
+            backlogs=self._meter.measure(now),
             missing_buses=missing_buses,
             partitions=self.partition_stats(),
+            catch_up=self.catch_up.stats,
         )
 
     def stop(self) -> None:

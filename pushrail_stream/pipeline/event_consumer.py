@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
+from pushrail_stream.core.cursor_state import owner_mark
 from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
+from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.signals import Consumed
 from pushrail_stream.core.text import safe_message
@@ -36,18 +40,27 @@ class EventConsumer:
             self._admission.refuse(record, event, tracker, "live")
             return
         self._admission.count(event.customer_external_id)
-        route = self._directory.route(event.vendor, event.customer_external_id)
+        routed = route = self._directory.route(event.vendor, event.customer_external_id)
+        if tracker.cursors and route:
+            route = _without_cursors(route, record.offset, event, tracker)
+            if not route:
+                tracker.skip(record.offset)
+                self._note_consumed(record, event, len(routed))
+                return
         pending = self._admission.open(record, tracker, len(route) or 1)
         if pending is None:
             return
-        if self._consumed is not None:
-            now_ms = self._clock.now_ms()
-            self._consumed(Consumed(event, record.origin, len(route), record.recorded_at_ms, now_ms))
+        self._note_consumed(record, event, len(routed))
         for destination in route:
             size = self._bus.size(event, destination)
             self._admission.admit(Delivery(event, record, destination.id, size, pending), destination)
         if not route:
             self._settle_unrouted(record, event, pending)
+
+    def _note_consumed(self, record: Record, event: Event, deliveries: int) -> None:
+        if self._consumed is not None:
+            now_ms = self._clock.now_ms()
+            self._consumed(Consumed(event, record.origin, deliveries, record.recorded_at_ms, now_ms))
 
     def _settle_unrouted(self, record: Record, event: Event, pending: PendingRecord) -> None:
         if self._dead_letter_unrouted:
@@ -56,3 +69,15 @@ class EventConsumer:
             self._settlement.dead_letter_record(record, event, pending, problem)
         else:
             self._settlement.skip_unrouted(record, event, pending)
+
+
+def _without_cursors(
+    route: Sequence[Destination], offset: int, event: Event, tracker: OffsetTracker
+) -> Sequence[Destination]:
+    """The destinations whose delivery of this event is not a cursor's."""
+    cursors, owner = tracker.cursors, owner_mark(event.vendor, event.customer_external_id)
+    return [
+        destination
+        for destination in route
+        if (cursor := cursors.get(destination.id)) is None or not cursor.serves(owner) or not cursor.owns(offset)
+    ]

@@ -25,6 +25,8 @@ class ReadPosition(NamedTuple):
     """The offset after the last one that was read, markers included; None before anything was read."""
     first: int | None
     """The first offset that Kafka still has; None while unknown."""
+    epoch: int | None = None
+    """Leader epoch of the record or marker before the position; None while unknown."""
 
 
 class _Last(NamedTuple):
@@ -54,7 +56,8 @@ class ReadProgress:
         """Note a position.
 
         ``is_wanted``: whether the partition is being read and not paused. ``ahead``: records that were read and have
-        not begun. While there are some, the tracker must not pass over any offset.
+        not begun. While there are some, the tracker must not pass over any offset. It must not either when a marker
+        of a newly elected leader comes before any record of it: records between may have been thrown away.
         """
         position, first = reading.position, reading.first
         if tracker.next_offset is not None:
@@ -66,7 +69,7 @@ class ReadProgress:
         for start, end in tracker.take_gaps():
             if first is not None and start < first:
                 self._observe(RecordsTrimmed(partition, start, min(end, first)))
-        if position is None or ahead:
+        if position is None or ahead or tracker.awaits(reading.epoch):
             return
         if first is not None and position < first and now - last.since >= _SILENT_SECS:
             self._observe(RecordsTrimmed(partition, position, first))

@@ -12,7 +12,8 @@ from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
-from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
+from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords

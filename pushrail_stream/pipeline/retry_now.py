@@ -121,7 +121,7 @@ class RetryNow:
             return False
         if not run.is_back:
             return lane is None or (lane.is_idle and not lane.refuses(now))
-        return lane is None or lane.has_retry_room
+        return lane is None or lane.has_retry_room(now)
 
     async def _reach(self, run: RetryRun, partition: Partition, offset: int) -> bool:
         """Whether the record is within reach, perhaps after a wait. It is, when the partition is not ours any more."""

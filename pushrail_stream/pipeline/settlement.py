@@ -17,8 +17,8 @@ from pushrail_stream.core.event import Event
 from pushrail_stream.core.flood_guard import FloodGuard, customer_of
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.offsets import PendingRecord
 from pushrail_stream.core.pacing import Backoff
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadLetter, DeadReason, Decision, RetryInMemory, RetryOnTopic, Settled, move_on
 from pushrail_stream.core.signals import CopyFailed, DeadLettered, Flooded, MovedToRetry, Skipped, SkipReason
@@ -82,7 +82,7 @@ class Settlement:
             case RetryInMemory(delay_secs):
                 self.retry_in_memory(lane, delivery, delay_secs, now)
             case RetryOnTopic():
-                self._retry_on(lane, delivery, decision, now)
+                self._retry_on(delivery, decision)
             case DeadLetter(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
                 problem = Problem(code, message, request_id)
@@ -115,7 +115,7 @@ class Settlement:
         if state.age_secs >= self._policy.max_age_secs and not problem.ours:
             self.dead_letter(delivery, lane.destination.bus.arn, "expired", problem)
         else:
-            self._retry_on(lane, delivery, move_on(state, self._policy), now)
+            self._retry_on(delivery, move_on(state, self._policy))
 
     def refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
         """Give up a delivery to a suspended destination. A replayed one waits for the next probe instead."""
@@ -127,9 +127,20 @@ class Settlement:
             # The probe may be in flight: once, the delivery stays on its own tier; after that it climbs.
             delivery.first_attempt_ms = self._clock.now_ms()
             tier = self._policy.tiers[max(delivery.tier - 1, 0)]
-            self._retry_on(lane, delivery, RetryOnTopic(tier, "held"), now)
+            self._retry_on(delivery, RetryOnTopic(tier, "held"))
         else:
             self.retry_later(lane, delivery, now)
+
+    def expire(self, delivery: Delivery, bus: str) -> None:
+        """Give up a delivery that has become too old while its destination was behind."""
+        problem = delivery.problem or Problem(
+            "Held", "its destination was behind, and no attempt could be made in time"
+        )
+        self.dead_letter(delivery, bus, "expired", problem)
+
+    def keep(self, delivery: Delivery) -> None:
+        """Let a delivery wait on the last retry topic, because Kafka may soon remove its event's record."""
+        self._retry_on(delivery, RetryOnTopic(self._policy.tiers[-1], "held"))
 
     def dead_letter(
         self, delivery: Delivery, bus: str, reason: DeadReason, problem: Problem, *, reported: bool = False
@@ -156,9 +167,8 @@ class Settlement:
         self.abandon(abandoned)
         return abandoned
 
-    def _retry_on(self, lane: Lane, delivery: Delivery, step: RetryOnTopic, now: float) -> None:
+    def _retry_on(self, delivery: Delivery, step: RetryOnTopic) -> None:
         """Write a retry copy, unless the partition's next owner reads the record again."""
-        lane.leave_for(step.tier.delay_secs, now)
         if delivery.pending.is_for_next_owner:
             self.abandon(1)
             return

@@ -50,6 +50,31 @@ class DestinationStats(NamedTuple):
     """Seconds for which the oldest delivery in its lane has waited."""
 
 
+class BacklogStats(NamedTuple):
+    """The events that a destination which has fallen behind has still to get, in this worker's partitions."""
+
+    destination_id: str
+    cursors: int
+    """Partitions on which it is behind."""
+    since_ms: int
+    """Epoch milliseconds since which it has been behind."""
+    waiting: int
+    """Events that were read and are not delivered."""
+    unread: int
+    """Offsets not read yet. Some hold other destinations' events, so it is an upper bound of the unread events."""
+    oldest_at_ms: int
+    """Record time of its oldest event, or of an earlier one; epoch milliseconds."""
+    per_second: float
+    """Deliveries a second over the last few seconds."""
+    catch_up_secs: float | None
+    """Seconds until nothing is left, as fast as the backlog shrinks now; None while it does not, or is new."""
+
+    @property
+    def events(self) -> int:
+        """The most events that the destination has still to get."""
+        return self.waiting + self.unread
+
+
 class PartitionStats(NamedTuple):
     """One assigned partition."""
 
@@ -71,6 +96,14 @@ class PartitionStats(NamedTuple):
     """Records above the committed offset; None while unknown."""
 
 
+class CatchUpStats(NamedTuple):
+    """Records that were read again for destinations that are behind."""
+
+    records: int = 0
+    deliveries: int = 0
+    """Deliveries that these records began."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStats:
     """One worker. Before its engine runs, there is nothing to count."""
@@ -80,6 +113,9 @@ class WorkerStats:
     dispatcher: DispatcherStats = field(default_factory=DispatcherStats)
     destinations: Sequence[DestinationStats] = ()
     """The destinations that need attention most, as many as were asked for."""
+    catch_up: CatchUpStats = field(default_factory=CatchUpStats)
+    backlogs: Sequence[BacklogStats] = ()
+    """The destinations that have fallen behind, those with the most events first."""
     missing_buses: Sequence[BusMissing] = ()
     """The destinations whose bus does not exist."""
     partitions: Mapping[str, Sequence[PartitionStats]] = field(default_factory=dict)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple, final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, final
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pushrail_stream.core import lane
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import Tier
-from pushrail_stream.core.signals import Skipped
+from pushrail_stream.core.signals import CursorTrimmed, Skipped
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.settings.eventbridge import AccessKey
-from tests.support.builders import destination, modified
+from tests.support.builders import customer_id, destination, modified
 from tests.support.fake_ports import Settled
 from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
 from tests.support.policy import POLICY, buffer_limits, lane_limits, retry_policy
@@ -128,6 +131,7 @@ _STEPS = st.one_of(
                 {},
                 {"enabled": False},
                 {"source": "a.much.longer.source"},
+                {"customer_external_id": customer_id("picky")},
                 {"auth": AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s"))},
             ]
         ),
@@ -380,3 +384,30 @@ def test_every_delivery_ends_exactly_once(moods: Sequence[str], steps: list[Step
         await Story(World(*DOCUMENTS), moods, seed).play(steps)
 
     run(story())
+
+
+SMALL_LANES: Final[dict[str, Any]] = {"ROOM": 4, "_STUCK_FILL": 2, "_MAX_FILL": 5, "_GRACE_SECS": 0.5}
+NARROW: Final = tuple(replace(one, limits=Limits(max_in_flight=1)) for one in DOCUMENTS)
+"""Lanes so small, and destinations so narrow, that some fall behind in almost every story."""
+_MANY: Final = st.lists(st.sampled_from(["one", "two", "one", "two", "off", "picky"]), min_size=20, max_size=60)
+_SICK: Final = st.sampled_from(["down", "hangs", "ours", "throttles", "any", "blocks", "well"])
+_LAGGING: Final = st.one_of(
+    st.builds(Produce, _EVENTS, _MANY),
+    st.builds(Produce, _EVENTS, _MANY),
+    st.builds(Wait, st.sampled_from([0.1, 0.7, 3.0, 9.0])),
+    st.builds(Mood, _LIVE, _SICK),
+    _STEPS,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(_SICK, _SICK, _SICK), st.lists(_LAGGING, min_size=8, max_size=30), st.integers(0, 2**32))
+def test_no_delivery_is_lost_while_destinations_are_behind(moods: Sequence[str], steps: list[Step], seed: int) -> None:
+    async def story() -> None:
+        told = Story(World(*NARROW), moods, seed)
+        await told.play(steps)
+        assert [lost for worker in told.workers for lost in worker.reported(CursorTrimmed)] == []
+        assert all(not tracker.cursors for tracker in told.worker.event_consumer.trackers.values())
+
+    with patch.multiple(lane, **SMALL_LANES), patch(f"{__name__}.DOCUMENTS", NARROW):
+        run(story())

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.retry import RetryInMemory
 from pushrail_stream.core.signals import Attempted, Suspended
@@ -519,4 +520,4 @@ async def test_events_during_a_crash_stay_unsettled() -> None:
                 await worker.give_back(P0)
     assert failure.group_contains(KeyError, match="a bug in the adapter")
     assert world.bus.arrived == {}
-    assert world.group == {P0: (0, "")}
+    assert world.group == {P0: Committable(0, "")}

@@ -149,6 +149,19 @@ async def test_a_changed_document_counts_at_once() -> None:
 
 
 @in_virtual_time
+async def test_a_changed_filter_counts_for_what_waits_for_its_first_attempt() -> None:
+    world = World(narrow("acme", 1), latency=1.0)
+    async with world.worker() as worker:
+        await worker.feed_until(0.5, *records(range(25)))
+        world.directory.put(modified(narrow("acme", 1), event_types=("other.*",)))
+        await worker.at(3)
+        assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
+        told = [(s.origin.offset, s.reason) for s in worker.signals if isinstance(s, Skipped)]
+        assert sorted(told) == [(n, "filtered") for n in range(10, 25)]
+        assert worker.commit() == {P0: 25}
+
+
+@in_virtual_time
 async def test_a_raised_limit_counts_from_the_next_event() -> None:
     world = World(narrow("acme", 1), latency=5.0)
     async with world.worker() as worker:

@@ -5,12 +5,26 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.outcome import Retryable
-from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
+from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, CursorOpened, MovedToRetry
 from pushrail_stream.pipeline.assignment import FlowControl
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
 from tests.support.policy import buffer_limits, lane_limits
-from tests.support.records import EVENTS, P0, P1, always, answered, failed, fault, in_turn, record, records, take_all
+from tests.support.records import (
+    EVENTS,
+    P0,
+    P1,
+    RETRY,
+    always,
+    answered,
+    failed,
+    fault,
+    in_turn,
+    record,
+    records,
+    retry_record,
+    take_all,
+)
 from tests.support.virtual_time import in_virtual_time
 
 FLOWS = FlowControl(hold=False, full=frozenset())
@@ -168,7 +182,7 @@ async def test_only_failed_entries_of_a_batch_move() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_keeps_what_it_can_send_in_time() -> None:
+async def test_a_slow_bus_delays_commits_by_two_hundred() -> None:
     world = World(narrow("acme", 8, per_second=5))
     async with world.worker() as worker:
         # Twenty seconds of 100 events a second for a bus that takes 50.
@@ -176,27 +190,38 @@ async def test_a_lane_keeps_what_it_can_send_in_time() -> None:
             await worker.at(tenth / 10)
             worker.feed(*records(range(10 * tenth, 10 * tenth + 10)))
             committed = worker.commit()[P0]
-            # The queue is at most what 50 a second can send in ten seconds, and the arrivals of 2 s.
-            assert 10 * tenth + 10 - committed <= 720
-        await worker.at(40)
-        assert worker.commit() == {P0: 2000}
-        assert {reason for _, _, _, reason in world.topics.moved()} == {"held"}
-        assert 900 <= len(world.bus.arrived["dst_acme"]) <= 1500
-        assert worker.ledger.delivered + worker.ledger.moved_to_retry == 2000
+            # The queue is at most 200; a call has ten, and ten came just now.
+            assert 10 * tenth + 10 - committed <= 220
+        assert 900 <= len(world.bus.arrived["dst_acme"]) <= 1010
+        await worker.at(41)
+        assert world.topics.written == []
+        assert sorted(map(int, world.bus.arrived["dst_acme"])) == list(range(2000))
 
 
 @in_virtual_time
-async def test_a_silent_lane_keeps_two_hundred() -> None:
+async def test_a_silent_lane_keeps_fifty() -> None:
     world = hanging()
     async with world.worker() as worker:
         await worker.feed_until(1.9, *records(range(1000), "hangs"))
         worker.feed(*records(range(1000, 1010), "hangs"))
-        assert worker.ledger.moved_to_retry == 0
+        assert worker.engine.stats().dispatcher.waiting == 930
+        assert worker.reported(CursorOpened) == []
         await worker.at(2.1)
         await worker.feed_until(2.2, record(1010, "hangs"))
-        # Eighty are in flight; the oldest that wait have gone.
-        assert worker.ledger.moved_to_retry == 731
-        assert sorted(int(origin) for _, origin, _, _ in world.topics.moved()) == list(range(80, 811))
+        # Eighty are in flight, the oldest fifty wait, and the others can be read again.
+        assert [(opened.destination_id, opened.since) for opened in worker.reported(CursorOpened)] == [
+            ("dst_hangs", 1011)
+        ]
+        assert worker.engine.stats().dispatcher.waiting == 50
+        assert worker.ledger.put_back == 881
+        await worker.at(10.2)
+        assert worker.commit() == {P0: 1011}
+        # Those that were in flight when the cursor opened become its own when their calls are cut off.
+        assert worker.engine.stats().dispatcher.waiting + worker.engine.stats().dispatcher.calls >= 80
+        world.bus.latency = lambda _batch: 0.01
+        await worker.at(40)
+        assert sorted(map(int, world.bus.arrived["dst_hangs"])) == list(range(1011))
+        assert world.topics.written == []
 
 
 @pytest.mark.parametrize("latency", [0.01, 0.1])
@@ -231,9 +256,9 @@ async def test_a_full_worker_sheds_the_load_of_a_slow_bus() -> None:
         for tenth in range(1, 31):
             await worker.at(tenth / 10)
             waits.append(worker.event_consumer.flow_control().hold)
-        # After two seconds of silence those that wait leave, well before their ten seconds.
+        # After two seconds of silence those that wait become a cursor's, well before their ten seconds.
         assert waits == [True] * 20 + [False] * 10
-        assert worker.ledger.moved_to_retry == 70
+        assert (worker.ledger.put_back, worker.ledger.moved_to_retry) == (20, 0)
         assert worker.feed(*records(range(10), "fine", partition=P1)) == FLOWS
         await worker.at(3.1)
         assert len(world.bus.arrived["dst_fine"]) == 10
@@ -288,9 +313,34 @@ async def test_a_blocking_head_is_moved() -> None:
         assert worker.feed(record(1499, "fine")).full == {P0}
         await worker.at(0.55)
         assert worker.event_consumer.flow_control() == FLOWS
-        assert sorted(origin for _, origin, _, _ in world.topics.moved()) == ["0", "1", "2"]
+        assert [opened.adopted for opened in worker.reported(CursorOpened)] == [3]
         await worker.at(1)
         assert worker.commit() == {P0: 1500}
+        world.bus.answer(take_all, "dst_broken")
+        await worker.at(2)
+        assert world.topics.written == []
+        assert len(world.bus.arrived["dst_broken"]) == 3
+
+
+@in_virtual_time
+async def test_a_blocking_head_of_a_retry_topic_moves_to_the_next_tier() -> None:
+    world = World(destination("broken"), destination("fine"))
+    world.bus.answer(always(failed("503", 503)), "dst_broken")
+    broken = [retry_record(n, "broken", event=n) for n in range(3)]
+    fine = [retry_record(n, "fine", event=n) for n in range(3, 1500)]
+    async with world.worker(owns=[RETRY], limits=buffer_limits(partition_max_offsets=1500)) as worker:
+        worker.feed_retries(*broken, *fine)
+        await worker.at(1.5)
+        worker.retry_consumer.flow_control()
+        await worker.at(2)
+        assert [(origin, tier) for _, origin, tier, _ in world.topics.moved()] == [
+            ("0", "2m"),
+            ("1", "2m"),
+            ("2", "2m"),
+        ]
+        assert worker.commit() == {RETRY: 1500}
+        assert len(world.bus.arrived["dst_fine"]) == 1497
+        assert worker.reported(CursorOpened) == []
 
 
 @in_virtual_time

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.commit import Committable, encode_metadata, settled_map, topic_of
+from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata, settled_map, topic_of
+from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
 from tests.support.builders import destination, narrow
@@ -247,3 +248,19 @@ async def test_commits_shrink_to_the_brokers_limit() -> None:
         await worker.at(20)
         [(_, without_map)] = worker.event_consumer.committable()
         assert (without_map.offset > 0, topic_of(without_map)) == (True, OLD), "a commit that needs no map stays whole"
+
+
+@in_virtual_time
+async def test_no_commit_is_made_without_its_cursors() -> None:
+    """The commit is past their events: a broker that takes no metadata so long gets none."""
+    world = World(narrow("acme", 2))
+    world.topic_ids[EVENTS] = OLD
+    world.bus.latency = lambda _batch: HANGS
+    world.log[P0] = {old.offset: old for old in records(range(10))}
+    state = CursorState(destination_id="dst_acme", since=3, next=5, oldest_ms=1, opened_ms=1, open=(4,))
+    world.group[P0] = Committable(10, encode_metadata(10, [], OLD, None, encode_cursors([state])))
+    async with world.worker() as worker:
+        worker.event_consumer.shorten_commits([Committable(10, "")])
+        await worker.feed_until(1, *records(range(10, 12)))
+        [(_, commit)] = worker.event_consumer.committable()
+        assert [cursor.destination_id for cursor in cursors_of(commit)] == ["dst_acme"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.signals import CopyFailed, DeadLettered
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
@@ -109,7 +110,7 @@ async def test_a_revoked_dead_letter_is_abandoned() -> None:
         assert world.topics.refused == [0.002, 0.754]
         assert (worker.ledger.dropped, worker.ledger.in_flight) == (1, 0)
         assert len(worker.in_flight) == 0
-        assert world.group == {P0: (0, "")}
+        assert world.group == {P0: Committable(0, "")}
     world.topics.refuse = lambda: False
     async with world.worker() as next_owner:
         await next_owner.feed_until(5, raw(0, b"poison"))

@@ -8,7 +8,8 @@ from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
+from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.eventbridge.entry import entry_size
 from tests.support.builders import VENDOR, bus_arn, customer_id, event

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, final
 
 from pushrail_stream.core.batch import Batch, LaneLimits
-from pushrail_stream.core.commit import Committable, settled_map
+from pushrail_stream.core.commit import Committable, cursors_of, resumed_cursors, settled_map, topic_of, was_recreated
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.flood_guard import FloodLimits
@@ -21,8 +22,9 @@ from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import RetryPolicy
-from pushrail_stream.core.signals import Signal, Skipped
+from pushrail_stream.core.signals import CursorOpened, CursorTrimmed, Signal, Skipped
 from pushrail_stream.pipeline.assignment import Assignment, FlowControl
+from pushrail_stream.pipeline.catch_up import Reading
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.ports.pipeline import Observer
@@ -38,6 +40,10 @@ __all__ = ["HANGS", "RETRIES", "Seen", "Worker", "World"]
 _S = TypeVar("_S")
 RETRIES = tuple(Partition(tier.topic, number) for tier in TIERS for number in range(RETRY_PARTITIONS))
 """All partitions of the retry topics."""
+_CATCH_UP_SECS = 0.01
+"""Time that the catch-up reader takes for one turn."""
+_IDLE_SECS = 0.5
+"""Time between two questions of the catch-up reader for work."""
 _FETCH = 500
 """Records the retry consumer hands over at once."""
 
@@ -68,6 +74,10 @@ class World:
         self.directory = Documents(documents)
         self.group: dict[Partition, Committable] = {}
         """The consumer group's commits."""
+        self.log: dict[Partition, dict[int, Record]] = {}
+        """The records of the events topic that a worker has read, by offset."""
+        self.log_starts: dict[Partition, int] = {}
+        """The first offsets that Kafka still has, where it has removed some."""
         self.topic_ids: dict[str, TopicIdentity] = {}
         """The topics there are, where the cluster tells."""
 
@@ -99,6 +109,7 @@ class World:
                 if poll_secs is not None:
                     worker.assign(*RETRIES)
                     retries = tasks.create_task(worker.read_retries(poll_secs))
+                catching_up = tasks.create_task(worker.catch_up())
                 virtual_loop().after_each_step(worker.check)
                 try:
                     yield worker
@@ -107,6 +118,7 @@ class World:
                     raise
                 finally:
                     virtual_loop().after_each_step(None)
+                    catching_up.cancel()
                     if retries is not None:
                         retries.cancel()
                     worker.engine.stop()
@@ -141,6 +153,8 @@ class Worker:
         self._also = observe
         self._open: dict[Partition, dict[int, set[Settled]]] = {}
         """The open deliveries of each record that was read, by offset."""
+        self._on_cursors: dict[tuple[Partition, int], set[Settled]] = {}
+        """The deliveries that the cursors of a resumed commit had to make."""
         self._owing: dict[Settled, list[tuple[Partition, int]]] = {}
         """Which records owe it."""
         self._accounted = 0
@@ -165,6 +179,8 @@ class Worker:
             ),
             tasks,
         )
+        self._wanted = asyncio.Event()
+        """Set when the catch-up reader may have to read."""
         self.ledger, self.in_flight = self.engine.ledger, self.engine.in_flight
         self.dispatcher, self.bus_monitor = self.engine.dispatcher, self.engine.bus_monitor
         self.event_consumer, self.retry_consumer = self.engine.events, self.engine.retries
@@ -177,18 +193,21 @@ class Worker:
 
     def assign(self, *partitions: Partition) -> None:
         """The group gives us partitions, where it left them."""
+        cursors = dict[Partition, Sequence[CursorState]]()
         for partition in partitions:
             start = self.world.group.get(partition)
             self._resumed[partition] = frozenset(
                 () if start is None else settled_map(self.world.topic_ids.get(partition.topic), start).offsets
             )
             self._begin_anew(partition)
+            cursors[partition] = self._resume_cursors(partition, start)
             if partition.topic != EVENTS:
                 self.positions[partition] = 0 if start is None else start.offset
         for assignment, members in self._split(partitions):
             group = {partition: self.world.group.get(partition) for partition in members}
-            for partition in assignment.assigned(group, self.world.topic_ids):
+            for partition in assignment.assigned(group, self.world.topic_ids, cursors):
                 del self.world.group[partition]
+        self._wanted.set()
 
     def feed(self, *given: Record) -> FlowControl:
         """The consumer of the events topic hands over records."""
@@ -213,6 +232,29 @@ class Worker:
             if given and not flow_control.hold and partition not in flow_control.full:
                 self.positions[partition] += len(given)
                 flow_control = self.feed_retries(*given)
+
+    async def catch_up(self) -> None:
+        """Be the catch-up reader: hand over the records that cursors want, and wait while they want none."""
+        catch_up, wanted = self.engine.catch_up, self._wanted
+        catch_up.woken = wanted.set
+        while True:
+            plan = catch_up.plan()
+            while plan:
+                readings = [self._reread(partition, start) for partition, start in plan.items()]
+                plan = catch_up.accept([reading for reading in readings if reading is not None])
+                await asyncio.sleep(_CATCH_UP_SECS)
+            have_cursors = any(tracker.cursors for tracker in self.event_consumer.trackers.values())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wanted.wait(), _IDLE_SECS if have_cursors else None)
+            wanted.clear()
+
+    def _reread(self, partition: Partition, start: int) -> Reading | None:
+        first = self.world.log_starts.get(partition, 0)
+        log = self.world.log.get(partition, {}).items()
+        given = [record for offset, record in log if offset >= max(start, first)][:_FETCH]
+        if not given and first <= start:
+            return None
+        return Reading(partition, start, given[-1].offset + 1 if given else first, given, first)
 
     def commit(self) -> dict[Partition, int]:
         """The consumers' tick: commit the committable offsets. The group's offsets in all partitions."""
@@ -279,8 +321,28 @@ class Worker:
         """The signals of this kind, in order."""
         return [signal for signal in self.signals if isinstance(signal, kind)]
 
+    def _resume_cursors(self, partition: Partition, start: Committable | None) -> Sequence[CursorState]:
+        """The cursors of a commit. Its events below the commit are owed again."""
+        if start is None:
+            return ()
+        topic = self.world.topic_ids.get(partition.topic)
+        states = resumed_cursors(start, topic, lambda _at_ms: None)
+        if was_recreated(topic_of(start), topic):
+            return states
+        named = {state.destination_id: state for state in states}
+        self._account()
+        for offset, record in self.world.log.get(partition, {}).items():
+            owed = {debt for debt in self.world.owed(record) if debt[0] in named and named[debt[0]].covers(offset)}
+            if owed:
+                self._open[partition][offset] = set(owed)
+                self._on_cursors[partition, offset] = owed
+                for debt in owed:
+                    self._owing.setdefault(debt, []).append((partition, offset))
+        return states
+
     def _begin_anew(self, partition: Partition) -> None:
         self._open[partition] = {}
+        self._on_cursors = {place: owed for place, owed in self._on_cursors.items() if place[0] != partition}
         self._last[partition] = 0
         self._read_to[partition] = 0
 
@@ -300,14 +362,38 @@ class Worker:
                 self.world.group.pop(partition, None)
                 self._begin_anew(partition)
             self._read_to[partition] = record.offset + 1
+            if record.topic == EVENTS:
+                self.world.log.setdefault(partition, {})[record.offset] = record
             if partition in self._open and record.offset not in self._resumed[partition]:
-                owed = self._open[partition][record.offset] = self.world.owed(record)
-                for debt in owed:
-                    self._owing.setdefault(debt, []).append((partition, record.offset))
+                self._owe(partition, record)
         return assignment.accept(given)
 
+    def _owe(self, partition: Partition, record: Record) -> None:
+        """The record's deliveries are owed, but for those that a cursor has made ahead of the live reader."""
+        still_open = self._open[partition]
+        known = self._on_cursors.get((partition, record.offset), set())
+        new = self.world.owed(record) - known
+        if owed := new | (known & still_open.get(record.offset, set())):
+            still_open[record.offset] = owed
+        for debt in new:
+            self._owing.setdefault(debt, []).append((partition, record.offset))
+
+    def _give_up(self, trimmed: CursorTrimmed) -> None:
+        """Events of a cursor that Kafka does not have any more are not owed."""
+        log, first = self.world.log.get(trimmed.partition, {}), self.world.log_starts.get(trimmed.partition, 0)
+        still_open = self._open[trimmed.partition]
+        for offset in [offset for offset in still_open if trimmed.start <= offset < trimmed.end]:
+            if offset < first or offset not in log:
+                still_open[offset] = {debt for debt in still_open[offset] if debt[0] != trimmed.destination_id}
+                if not still_open[offset]:
+                    del still_open[offset]
+
     def _see(self, signal: Signal) -> None:
+        if isinstance(signal, CursorOpened):
+            self._wanted.set()
         assert self.ledger.balances, (signal, self.ledger)
+        if isinstance(signal, CursorTrimmed) and signal.partition in self._open:
+            self._give_up(signal)
         if isinstance(signal, Skipped):
             self.world.settled.append((signal.destination_id or "", signal.origin))
         self.signals(signal)
@@ -328,13 +414,15 @@ class Worker:
         self._account()
         for partition, committable in commits:
             still_open = self._open[partition]
-            assert all(committable.offset <= offset for offset in still_open), (partition, committable, still_open)
+            named = {state.destination_id: state for state in cursors_of(committable)}
+            uncovered = {
+                offset
+                for offset, owed in still_open.items()
+                if not all(name in named and named[name].covers(offset) for name, _ in owed)
+            }
+            assert all(committable.offset <= offset for offset in uncovered), (partition, committable, still_open)
             told = settled_map(self.world.topic_ids.get(partition.topic), committable).offsets
-            assert still_open.keys().isdisjoint(told), (
-                partition,
-                committable,
-                still_open,
-            )
+            assert uncovered.isdisjoint(told), (partition, committable, still_open)
             assert committable.offset >= self._last[partition], (partition, committable, self._last)
             self._last[partition] = committable.offset
 

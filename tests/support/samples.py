@@ -8,9 +8,12 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from pushrail_stream.core.cursor import Cursor
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
+from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Headers, Record, TopicIdentity
 from tests.support.builders import VENDOR, destination
 
@@ -72,6 +75,19 @@ def pending(offset: int = 7, deliveries: int = 1) -> PendingRecord:
 SAMPLE_EVENT: Final = decode_example()
 
 
+def of_cursor(offset: int = 7) -> PendingRecord:
+    """An open record of a cursor of its own."""
+    state = CursorState(destination_id=DESTINATION.id, since=0, next=0, oldest_ms=0, opened_ms=0)
+    begun = Cursor(state, OffsetTracker()).begin(offset, 100, 0)
+    assert begun is not None
+    return begun
+
+
 def delivery(size: int = 100, *, to: str = DESTINATION.id, offset: int = 7) -> Delivery:
     """A delivery of an entry that counts ``size`` bytes, whatever its event has."""
     return Delivery(SAMPLE_EVENT, example_record(offset), to, size, pending(offset))
+
+
+def cursors_delivery(offset: int = 7) -> Delivery:
+    """The same of a cursor."""
+    return Delivery(SAMPLE_EVENT, example_record(offset), DESTINATION.id, 100, of_cursor(offset))

@@ -10,7 +10,7 @@ from pushrail_stream.settings.model import Settings
 DELAY_SECS: Final = 1_800
 
 
-ROLES: Final = ("events", "retry", "dlq", "attempts", "destinations", "replays", "workers", "control")
+ROLES: Final = ("events", "retry", "dlq", "attempts", "destinations", "replays", "workers", "control", "cursors")
 
 
 def settings_of_its_own(**sections: Any) -> Settings:

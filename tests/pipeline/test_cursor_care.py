@@ -1,0 +1,193 @@
+"""Deliveries that wait on a cursor grow too old, come near the start of the log, and leave with their topic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
+from pushrail_stream.core.cursor_state import encode_cursors
+from pushrail_stream.core.record import Record
+from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorTrimmed
+from pushrail_stream.pipeline.read_progress import ReadPosition
+from tests.pipeline.test_backlogs import DOWN, fall_behind
+from tests.pipeline.test_catch_up import arrived, behind
+from tests.support.builders import destination
+from tests.support.pipeline_world import World
+from tests.support.policy import lane_limits, retry_policy
+from tests.support.records import EVENTS, P0, START_MS, always, failed, records, take_all
+from tests.support.samples import RECREATED, TOPIC
+from tests.support.virtual_time import in_virtual_time
+
+OURS = always(failed("InvalidClientTokenId", 403, operation="AssumeRole"))
+HOUR_MS = 3_600_000
+
+
+def aged(offsets: range, hours: float) -> list[Record]:
+    """Events that were recorded so long before the story begins."""
+    return [record._replace(timestamp_ms=START_MS - int(hours * HOUR_MS)) for record in records(offsets)]
+
+
+def dead(world: World) -> list[int]:
+    return sorted(int(origin) for origin, reason in world.topics.dead() if reason == "expired")
+
+
+@in_virtual_time
+async def test_the_age_counts_from_the_opening_of_the_cursor() -> None:
+    world = World(destination(), answer=DOWN)
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await fall_behind(worker, 2_000)
+        await worker.at(50)
+        assert dead(world) == []
+        before = len(world.bus.calls)
+        await worker.at(66)
+        assert len(dead(world)) == 2_000
+        assert len(world.bus.calls) - before <= 12, "they expire without a call, but for a probe every 2 s"
+        worker.commit()
+        assert worker.event_consumer.trackers[P0].cursors == {}
+
+
+@in_virtual_time
+async def test_the_age_of_a_later_event_counts_from_its_record() -> None:
+    world = World(destination(), answer=DOWN)
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await fall_behind(worker)
+        await worker.at(40)
+        worker.feed(*(record._replace(timestamp_ms=START_MS + 40_000) for record in records(range(400, 1_000))))
+        await worker.at(70)
+        assert dead(world) == list(range(400))
+        world.bus.answer(take_all)
+        await worker.at(90)
+        assert arrived(world) == list(range(400, 1_000))
+        assert dead(world) == list(range(400))
+
+
+@in_virtual_time
+async def test_time_in_which_our_own_credentials_fail_does_not_count() -> None:
+    world = World(destination(), answer=DOWN)
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await fall_behind(worker)
+        world.bus.answer(OURS)
+        await worker.at(500)
+        assert dead(world) == []
+        [cursor] = worker.event_consumer.trackers[P0].cursors.values()
+        assert cursor.opened_ms > START_MS + 450_000
+        world.bus.answer(DOWN)
+        await worker.at(550)
+        assert dead(world) == []
+        await worker.at(640)
+        assert len(dead(world)) + len({origin for _, origin, *_ in world.topics.moved()}) == 400
+        assert len(dead(world)) > 300
+
+
+@in_virtual_time
+async def test_the_opening_outlives_the_worker() -> None:
+    world = World(destination(), answer=DOWN)
+    behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
+    world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
+    async with world.worker(policy=retry_policy(max_age_secs=3_600)) as worker:
+        await worker.feed_until(9, *aged(range(1_000, 1_010), 0.5))
+        assert dead(world) == list(range(1_000))
+        world.bus.answer(take_all)
+        await worker.at(20)
+        assert arrived(world) == list(range(1_000, 1_010))
+
+
+@in_virtual_time
+async def test_a_filtered_or_disabled_event_does_not_expire() -> None:
+    world = World(destination(event_types=("nothing.*",)))
+    behind(world, head=100, opened_ms=START_MS - 2 * HOUR_MS)
+    world.log[P0] = {record.offset: record for record in aged(range(100), 3)}
+    async with world.worker(policy=retry_policy(max_age_secs=3_600)) as worker:
+        await worker.at(5)
+        assert (worker.ledger.skipped, dead(world)) == (100, [])
+
+
+def see_start(worker: object, first: int) -> None:
+    worker.event_consumer.note_positions({P0: ReadPosition(None, first)})  # type: ignore[attr-defined]
+
+
+@in_virtual_time
+async def test_deliveries_near_the_start_of_the_log_move_to_the_last_retry_topic() -> None:
+    world = World(destination(), answer=DOWN)
+    async with world.worker(batches=lane_limits(hold_secs=100)) as worker:
+        await fall_behind(worker, 400)
+        world.directory.put(replace(destination(), source="another"))
+        others = records(range(400, 5_000), "nobody")
+        for start in range(0, len(others), 500):
+            worker.feed(*others[start : start + 500])
+        see_start(worker, 0)
+        await worker.at(6)
+        assert worker.reported(CursorEndangered) == []
+        world.log_starts[P0] = 5
+        see_start(worker, 5)
+        await worker.at(12)
+        [endangered] = worker.reported(CursorEndangered)
+        assert (endangered.destination_id, endangered.first) == ("dst_acme", 5)
+        moved = world.topics.moved()
+        assert {tier for _, _, tier, _ in moved} == {"30m"}
+        assert len(moved) >= 380
+        assert worker.reported(CursorTrimmed) == []
+        world.bus.answer(take_all)
+        await worker.at(30)
+        assert sorted([*arrived(world), *(int(origin) for _, origin, *_ in moved)]) == list(range(400))
+        worker.commit()
+        assert worker.event_consumer.trackers[P0].cursors == {}
+
+
+@in_virtual_time
+async def test_what_was_lost_with_a_recreated_topic_is_told() -> None:
+    world = World(destination(), answer=DOWN)
+    world.topic_ids[EVENTS] = TOPIC
+    async with world.worker() as worker:
+        await fall_behind(worker)
+        worker.commit()
+        world.log.clear()
+        worker.recreate(EVENTS, RECREATED)
+        assert [closed.why for closed in worker.reported(CursorClosed)] == ["recreated"]
+        [lost] = worker.reported(CursorTrimmed)
+        assert (lost.end, lost.known > 100) == (400, True)
+        assert worker.event_consumer.trackers[P0].cursors == {}
+        world.bus.answer(take_all)
+        await worker.feed_until(30, *records(range(50)))
+        assert set(arrived(world)) >= set(range(50)), "all of the new topic, from its beginning"
+        assert worker.commit() == {P0: 50}
+
+
+@in_virtual_time
+async def test_a_topic_that_was_recreated_while_no_worker_ran_ends_its_cursors() -> None:
+    world = World(destination())
+    behind(world, head=400, next=300, open=(7, 20))
+    states = cursors_of(world.group[P0])
+    world.group[P0] = Committable(400, encode_metadata(400, [], TOPIC, None, encode_cursors(states)))
+    world.topic_ids[EVENTS] = RECREATED
+    world.log.clear()
+    async with world.worker() as worker:
+        assert worker.reported(CursorTrimmed) == [CursorTrimmed(P0, "dst_acme", 7, 400, 2)]
+        assert [closed.why for closed in worker.reported(CursorClosed)] == ["recreated"]
+        await worker.feed_until(5, *records(range(50)))
+        assert arrived(world) == list(range(50))
+        assert worker.commit() == {P0: 50}
+
+
+@in_virtual_time
+async def test_a_cursor_keeps_its_place_when_the_log_lost_its_end() -> None:
+    world = World(destination(), answer=DOWN)
+    async with world.worker() as worker:
+        worker.feed(*(record._replace(leader_epoch=1) for record in records(range(10))))
+        await worker.at(2.5)
+        await worker.feed_until(3.3, *(record._replace(leader_epoch=1) for record in records(range(10, 400))))
+        worker.commit()
+        log = world.log[P0]
+        for offset in range(300, 400):
+            del log[offset]
+        new = [
+            record._replace(offset=offset, leader_epoch=2)
+            for offset, record in enumerate(records(range(1_000, 1_200)), 300)
+        ]
+        await worker.feed_until(5, *new)
+        world.bus.answer(take_all)
+        await worker.at(30)
+        assert set(arrived(world)) >= {*range(300), *range(1_000, 1_200)}
+        assert len(arrived(world)) == len(set(arrived(world)))
+        assert worker.commit() == {P0: 500}
+        assert worker.event_consumer.trackers[P0].cursors == {}
