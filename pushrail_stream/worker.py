@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.clock import SteadyClock
+from pushrail_stream.core.commit import MIN_METADATA_CHARS
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
@@ -22,14 +23,17 @@ from pushrail_stream.errors import OperatorError, without_group
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.identity_watch import OwnCredentialsWatch
 from pushrail_stream.files import max_open_files
+from pushrail_stream.kafka.catch_up_reader import CatchUpReader
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.kafka.lag import Watermarks
+from pushrail_stream.kafka.metadata_limit import LIMIT_NAME, metadata_limit
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import read_to_end
+from pushrail_stream.kafka.snapshots import Snapshots
 from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
 from pushrail_stream.kafka.topics import check_topics, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
@@ -61,6 +65,10 @@ _DRAIN_MARGIN_SECS: Final = 2.0
 _CLOSED: Final = "the handler is closed"
 """End of uvloop's error when a peer's last bytes reach a TLS connection that we have closed. No call is lost, because
 aiohttp no longer uses the connection."""
+_NO_CURSORS: Final = (
+    "is {} at a broker: a commit cannot name the cursor of a destination that falls behind, so its events are copied "
+    f"to the retry topics. Set it to at least {MIN_METADATA_CHARS}; Kafka's default is 4096"
+)
 _NO_VENDOR: Final = (
     f"is not set: an event whose record has no header {VENDOR_HEADER} becomes a dead letter, which is no fault of its "
     "producer"
@@ -95,7 +103,8 @@ async def run_worker(
     Returns the final ledger. Raises `OperatorError` when Kafka cannot be reached at first, lacks a topic or refuses us.
     """
     kafka = await in_daemon_thread(reached_kafka, settings, name)
-    caveats = await _check(settings, kafka)
+    limit = await in_daemon_thread(metadata_limit, kafka)
+    caveats = await _check(settings, kafka, limit)
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, kafka, log, directory, stack)
         stats = _Statistics(clients, SteadyClock())
@@ -121,6 +130,8 @@ async def run_worker(
         stack.enter_context(without_group())
         async with asyncio.TaskGroup() as tasks:
             running = stats.running = _Running(settings, kafka, clients, ports, readiness, tasks)
+            if limit is not None:
+                running.engine.events.limit_metadata(limit)
             show_state = partial(display.record, f"{settings.http.host}:{http_port}")
             member = FleetMember(link, show_state, {"retry_now": running.retry_now}, stats.clock, observe)
             started(Worker(identity.id, running.engine.ledger, clients.attempts, running.stop, http_port))
@@ -128,9 +139,11 @@ async def run_worker(
         return running.engine.ledger
 
 
-async def _check(settings: Settings, kafka: KafkaSettings) -> list[Signal]:
-    """Check the topics. Returns what the operator should know."""
+async def _check(settings: Settings, kafka: KafkaSettings, limit: int | None) -> list[Signal]:
+    """Check the topics, and the limit of a commit's metadata. Returns what the operator should know."""
     caveats = list[Signal](await in_daemon_thread(check_topics, kafka, worker_topics(settings)))
+    if limit is not None and limit < MIN_METADATA_CHARS:
+        caveats.append(SettingCaveat(LIMIT_NAME, _NO_CURSORS.format(limit)))
     if settings.vendor is None:
         caveats.append(SettingCaveat("vendor", _NO_VENDOR))
     return caveats
@@ -190,9 +203,16 @@ class _Running:
             "events": (events_consumer(kafka), [settings.topics.events], engine.events),
             "retries": (retries_consumer(kafka), list(settings.topics.retry), engine.retries),
         }
+        snapshots = Snapshots(kafka, settings.topics.cursors, clients.publisher)
         self.consumers = {
             name: KafkaConsumer(
-                member, topics, assignment, ports.observe, identities=clients.topic_ids, drain_secs=drain_secs(settings)
+                member,
+                topics,
+                assignment,
+                ports.observe,
+                identities=clients.topic_ids,
+                drain_secs=drain_secs(settings),
+                snapshots=snapshots if assignment is engine.events else None,
             )
             for name, (member, topics, assignment) in members.items()
         }
@@ -204,6 +224,7 @@ class _Running:
 
         lag, step_over = clients.watermarks.lag, engine.step_over
         self.unread = UnreadPartitions(engine.partition_stats, lag, step_over, find_order, ports.observe)
+        self.catch_up = CatchUpReader(kafka, settings.topics.events, engine.catch_up, ports.observe, clients.topic_ids)
         self._clients = clients
         self._readiness = readiness
         self._topics = (settings.topics.events, *settings.topics.retry)
@@ -222,6 +243,7 @@ class _Running:
             clients.topic_ids.keep(self._topics),
             clients.own_credentials.keep(self._observe),
             self.unread.keep(),
+            self.catch_up.run(),
             member.keep(),
         ]
         if updater is not None:
@@ -252,6 +274,7 @@ class _Running:
     def stop(self) -> None:
         """Be ready no more, and let the consumers drain, commit and end."""
         self._readiness.stop()
+        self.catch_up.stop()
         for consumer in self.consumers.values():
             consumer.stop()
 

@@ -10,6 +10,12 @@ import pytest
 import uvloop
 
 from pushrail_stream import worker
+from pushrail_stream.core.commit import MIN_METADATA_CHARS
+from pushrail_stream.core.signals import SettingCaveat
+from pushrail_stream.kafka.metadata_limit import LIMIT_NAME
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.worker import _check
+from tests.support.workers import make_topics, settings_for
 
 
 async def _write_when_closed() -> RuntimeError:
@@ -53,3 +59,17 @@ def test_an_error_of_a_callback_ends_the_worker() -> None:
         pytest.raises(ExceptionGroup, match="unhandled errors"),
     ):
         runner.run(main())
+
+
+@pytest.mark.parametrize(
+    ("limit", "warns"), [(MIN_METADATA_CHARS - 1, True), (MIN_METADATA_CHARS, False), (None, False)]
+)
+async def test_a_start_tells_that_commits_have_no_room_for_cursors(
+    embedded_broker: EmbeddedBroker, limit: int | None, *, warns: bool
+) -> None:
+    settings = settings_for(embedded_broker.bootstrap_servers, "http://127.0.0.1:1")
+    make_topics(settings, embedded_broker)
+    caveats = await _check(settings, settings.kafka, limit)
+    told = [str(caveat) for caveat in caveats if isinstance(caveat, SettingCaveat) and caveat.setting == LIMIT_NAME]
+    assert len(told) == warns
+    assert all(f"is {limit} at a broker" in problem and "at least 160" in problem for problem in told)

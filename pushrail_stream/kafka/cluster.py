@@ -85,6 +85,7 @@ def worker_rights(settings: Settings) -> dict[str, frozenset[str]]:
         topics.replays: reads,
         topics.workers: reads | writes,
         topics.control: reads | writes,
+        topics.cursors: reads | writes,
         **documents,
     }
 

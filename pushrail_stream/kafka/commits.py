@@ -7,7 +7,7 @@ have taken their offsets, and the reset policy decides where to go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple, final
 
@@ -15,10 +15,13 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from pushrail_stream.core.commit import Committable, epoch_of
 from pushrail_stream.core.record import Partition
+from pushrail_stream.kafka.snapshots import Snapshots
 from pushrail_stream.pipeline.read_progress import ReadPosition
 
+_OFFSETS_SECS: Final = 10.0
+"""Longest wait for the group's committed offsets."""
 _LENGTHS: Final = 3
-"""Lengths of a commit's metadata: all of it, without the map, or none."""
+"""Lengths of a commit's metadata: all of it, without the map, or without the cursors too."""
 
 
 class _Mark(NamedTuple):
@@ -31,11 +34,22 @@ class _Mark(NamedTuple):
 class Commits:
     """Makes commits, and learns leader epochs from the consumer's positions: nothing here costs anything per record."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, snapshots: Snapshots | None = None, tell_trouble: Callable[[str], object] = lambda _problem: None
+    ) -> None:
+        """``snapshots``: of the cursors for which a commit has no room; None for a topic that has no cursors."""
+        self._snapshots = snapshots
+        self._tell_trouble = tell_trouble
         self._marks: dict[Partition, list[_Mark]] = {}
+
+    def restore(self, partition: Partition, commit: Committable) -> Committable:
+        """As `Snapshots.restore`."""
+        return commit if self._snapshots is None else self._snapshots.restore(partition, commit)
 
     def start(self, committed: Iterable[TopicPartition]) -> None:
         """Begin with partitions that start at the group's commits."""
+        committed = list(committed)
+        self.forget(map(partition_of, committed))
         for start in committed:
             self._marks[partition_of(start)] = _marks(start)
 
@@ -43,16 +57,27 @@ class Commits:
         """Forget these partitions: their offsets mean other records now."""
         for partition in partitions:
             self._marks.pop(partition, None)
+            if self._snapshots is not None:
+                self._snapshots.forget(partition)
 
     def commit_async(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> None:
-        """Commit without waiting: while the coordinator is away, a wait would keep the thread from polling."""
-        consumer.commit(offsets=self._with_epochs(consumer, commits), asynchronous=True)
+        """Commit without waiting: while the coordinator is away, a wait would keep the thread from polling.
+
+        A commit that needs a snapshot is made when Kafka has it.
+        """
+        ready = _naming(commits) if self._snapshots is None else self._snapshots.ready(commits, self._tell_trouble)
+        if ready:
+            consumer.commit(offsets=self._with_epochs(consumer, ready), asynchronous=True)
 
     def commit_sync(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
-        """Commit and wait, with shorter metadata until the broker accepts it; the error if that fails."""
+        """Commit and wait, with shorter metadata until the broker accepts it; the error if that fails.
+
+        A commit whose snapshot does not reach Kafka soon is not made, which costs repeats only.
+        """
         error = None
-        for _ in range(_LENGTHS if commits else 0):
-            error = self._try(consumer, commits)
+        for _ in range(_LENGTHS):
+            last = _naming(commits) if self._snapshots is None else self._snapshots.last(commits, self._tell_trouble)
+            error = self._try(consumer, last) if last else None
             if not is_too_large(error):
                 break
             commits = {partition: commit.shorter() for partition, commit in commits.items()}
@@ -86,6 +111,11 @@ class Commits:
         return TopicPartition(*plain) if epoch is None else TopicPartition(*plain, epoch)
 
 
+def _naming(commits: Mapping[Partition, Committable]) -> dict[Partition, Committable]:
+    """The commits that name their cursors. Any other would be past events that no cursor names."""
+    return {partition: commit for partition, commit in commits.items() if not commit.needs_snapshot}
+
+
 def _marks(position: TopicPartition) -> list[_Mark]:
     """One mark where offset and epoch are known, else none."""
     epoch: int | None = position.leader_epoch
@@ -109,6 +139,18 @@ def is_too_large(error: KafkaError | None) -> bool:
     return error is not None and error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE
 
 
+def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """The group's commits of these partitions. Raises KafkaException, also when one of them is not known.
+
+    A partition without an answer looks like one without a commit, and would be read from its beginning.
+    """
+    found = consumer.committed(partitions, timeout=_OFFSETS_SECS)
+    for partition in found:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return found
+
+
 def committable_of(partition: TopicPartition) -> Committable | None:
     """A group's commit of one partition; None if it has none."""
     if partition.offset == OFFSET_INVALID:
@@ -129,5 +171,7 @@ def read_positions_of(consumer: Consumer, partitions: Iterable[Partition]) -> di
         with suppress(KafkaException):
             first, _ = consumer.get_watermark_offsets(p, cached=True)  # from the newest answer to a fetch
         # The client's special values are negative.
-        positions[partition_of(p)] = ReadPosition(*(None if offset < 0 else offset for offset in (p.offset, first)))
+        position, first_offset = (None if offset < 0 else offset for offset in (p.offset, first))
+        epoch = next((mark.epoch for mark in _marks(p)), None)
+        positions[partition_of(p)] = ReadPosition(position, first_offset, epoch)
     return positions

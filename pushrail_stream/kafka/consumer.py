@@ -7,11 +7,8 @@ it is the wish to stop. While the thread waits for an answer the partitions cann
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,20 +21,23 @@ from pushrail_stream.kafka.commits import (
     Commits,
     commits_of,
     committable_of,
+    committed_offsets,
     is_too_large,
     partition_of,
     read_positions_of,
 )
+from pushrail_stream.kafka.committed_cursors import Resumed, resume
 from pushrail_stream.kafka.errors import END_OF_PARTITION, as_operator_error, is_hopeless, refused_for_good
+from pushrail_stream.kafka.loop_thread import LoopThread
 from pushrail_stream.kafka.met_topics import MetTopics
 from pushrail_stream.kafka.records import records_of, take_messages
+from pushrail_stream.kafka.snapshots import Snapshots
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 
-_T = TypeVar("_T")
 _POLL_SECS: Final = 0.1
 _BATCH_BYTES: Final = 4 * 2**20
 """Bytes handed over at once: about four of the largest entries. The count ends a batch of small events earlier."""
@@ -46,10 +46,12 @@ _HOLD_SECS: Final = 0.02
 _PAUSE_AFTER_SECS: Final = 2.0
 """Time without room after which partitions are paused, so that polling goes on. A pause discards prefetched records."""
 _COMMIT_SECS: Final = 1.0
-_OFFSETS_SECS: Final = 10.0
-"""Longest wait for the group's committed offsets."""
+_SAY_SECS: Final = 30.0
+"""Seconds between two reports of partitions whose cursors cannot be read."""
 LAST_COMMIT_SECS: Final = 15.0
 """Longest time that the last commit is tried. A member that leaves amid a rebalance stops it for a session time-out."""
+
+_T = TypeVar("_T")
 
 
 @final
@@ -65,20 +67,28 @@ class KafkaConsumer:
         *,
         identities: TopicIdentities,
         drain_secs: float,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        """``drain_secs``: longest wait of a revoke or a stop for calls in flight."""
+        """``drain_secs``: longest wait of a revoke or a stop for calls in flight.
+
+        ``snapshots``: of the cursors for which a commit has no room; None for a topic that has no cursors.
+        """
         self._assignment = assignment
         self._observe = observe
         self._topics = list(topics)
         self._identities = identities
         self._met = MetTopics()
-        self._commits = Commits()
+        self._commits = Commits(snapshots, self._tell_trouble)
         self._drain_secs = drain_secs
         self._profile = profile
-        self._loop = asyncio.get_running_loop()
-        self._stopping = threading.Event()
+        self._thread = LoopThread("kafka-consumer")
+        self._stopping = self._thread.stopping
+        self._ask = self._thread.ask
         self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._unreadable: dict[Partition, str] = {}
+        """Partitions of ours whose cursors cannot be read, and why. They stand still: nothing of them is committed."""
+        self._said_at = float("-inf")
         self._last: dict[Partition, Committable] = {}
         self._held_since: float | None = None
         self._next_commit = 0.0
@@ -99,20 +109,7 @@ class KafkaConsumer:
 
     async def run(self) -> None:
         """Consume until `stop`. Cancelling it drains as `stop` does. Raises `OperatorError` when Kafka refuses us."""
-        with ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer") as thread:
-            work = self._loop.run_in_executor(thread, self._main)
-            cancelled = False
-            # Leaving this block makes the loop's thread wait for the consumer's thread, which waits for the loop's
-            # answers: it must have ended before, however often this task is cancelled.
-            while not work.done():
-                try:
-                    await asyncio.wait([work])
-                except asyncio.CancelledError:
-                    self.stop()
-                    cancelled = True
-            work.result()
-            if cancelled:
-                raise asyncio.CancelledError
+        await self._thread.run(self._main)
 
     def stop(self) -> None:
         """Ask for the end: finish calls in flight, commit, leave the group."""
@@ -169,7 +166,7 @@ class KafkaConsumer:
         elif self._held_since is None:
             self._held_since = time.monotonic()
         long_held = self._held_since is not None and time.monotonic() - self._held_since >= _PAUSE_AFTER_SECS
-        wanted = set(self._assigned) if long_held else flow_control.full & self._assigned
+        wanted = set(self._assigned) if long_held else flow_control.full & self._assigned | self._unreadable.keys()
         if wanted != self._paused:
             consumer.pause([TopicPartition(*p) for p in wanted - self._paused])
             consumer.resume([TopicPartition(*p) for p in self._paused - wanted])
@@ -187,11 +184,18 @@ class KafkaConsumer:
 
     def _commit(self, consumer: Consumer) -> None:
         self._next_commit = time.monotonic() + _COMMIT_SECS
+        self._say_unreadable()
         self._follow_topics(consumer)
         self._report_readings(consumer)
         commits = self._ask(self._assignment.committable)
         if commits:
             self._commits.commit_async(consumer, self._met.honest(dict(commits)))
+
+    def _say_unreadable(self) -> None:
+        if self._unreadable and time.monotonic() >= self._said_at + _SAY_SECS:
+            self._said_at = time.monotonic()
+            for problem in self._unreadable.values():
+                self._tell_trouble(problem)
 
     def _follow_topics(self, consumer: Consumer) -> None:
         """Go back to the beginning of partitions whose topic was created again.
@@ -228,12 +232,16 @@ class KafkaConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         topics = self._identities.ask(self._topics)
-        known = self._committed(consumer, partitions)
-        self._commits.start(known)
+        known = self._learn(committed_offsets, consumer, partitions) or []
         committed = {partition_of(p): committable_of(p) for p in known}
-        self._met.assign(committed, topics)
-        self._assigned |= committed.keys()
-        recreated = self._ask(self._assignment.assigned, committed, topics)
+        resumed = self._learn(resume, consumer, committed, topics, self._commits.restore)
+        if resumed is None:  # the worker ends: records begun now would be committed without their cursors
+            known, resumed = [], Resumed({}, {}, {})
+        self._commits.start(known)
+        self._met.assign(resumed.commits, topics)
+        self._assigned |= {partition_of(p) for p in known}
+        self._unreadable |= resumed.unreadable
+        recreated = self._ask(self._assignment.assigned, resumed.commits, topics, resumed.cursors)
         self._commits.forget(recreated)
         self._begin(consumer, known, recreated)
         self._take_part(active=True)  # with the classic protocol also when there is no partition for us
@@ -249,17 +257,19 @@ class KafkaConsumer:
             if start.offset >= 0 and start.leader_epoch is not None:
                 self._seek(consumer, start)
 
-    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's commits. Nothing can be read before Kafka tells them, so this waits for them."""
-        until = time.monotonic() + _OFFSETS_SECS
-        while True:
+    def _learn(self, ask: Callable[..., _T], *arguments: object) -> _T | None:
+        """The answer of Kafka about the group's commits; None when `stop` comes first.
+
+        No record can be read before the answer, so this waits for it. The consumer itself could find the offsets, but a
+        commit may be past events that only its cursors name. Heartbeats go on meanwhile.
+        """
+        while not self._stopping.is_set():
             try:
-                return consumer.committed(partitions, timeout=_OFFSETS_SECS)
+                return ask(*arguments)
             except KafkaException as error:
                 self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
-            if time.monotonic() >= until or self._stopping.wait(1.0):
-                # The consumer itself finds the offsets; their metadata stays unknown.
-                return partitions
+            self._stopping.wait(1.0)
+        return None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = set(map(partition_of, partitions))
@@ -285,13 +295,14 @@ class KafkaConsumer:
 
     def _drain(self, partitions: set[Partition]) -> dict[Partition, Committable]:
         work = self._assignment.revoked(set(partitions), deadline_secs=self._drain_secs)
-        return self._met.honest(dict(asyncio.run_coroutine_threadsafe(work, self._loop).result()))
+        return self._met.honest(dict(self._thread.await_(work)))
 
     def _release(self, consumer: Consumer, gone: set[Partition]) -> None:
         """Forget partitions. They are resumed first: librdkafka would keep them paused, also when they come back."""
         consumer.resume([TopicPartition(*p) for p in self._paused & gone])
         self._paused -= gone
         self._assigned -= gone
+        self._unreadable = {partition: why for partition, why in self._unreadable.items() if partition not in gone}
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = set(map(partition_of, partitions))
@@ -319,18 +330,8 @@ class KafkaConsumer:
         elif error.code() != END_OF_PARTITION:
             self._tell(KafkaTrouble(where + error.str()))
 
-    def _ask(self, question: Callable[..., _T], *arguments: object) -> _T:
-        """Call on the event loop and wait for the answer."""
-        answer: Future[_T] = Future()
-
-        def call() -> None:
-            try:
-                answer.set_result(question(*arguments))
-            except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that asked
-                answer.set_exception(error)
-
-        self._loop.call_soon_threadsafe(call)
-        return answer.result()
+    def _tell_trouble(self, problem: str) -> None:
+        self._tell(KafkaTrouble(problem))
 
     def _tell(self, signal: Signal) -> None:
-        self._loop.call_soon_threadsafe(self._observe, signal)
+        self._thread.tell(self._observe, signal)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupState, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from pushrail_stream.core.commit import Committable, topic_of, was_recreated
-from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
+from pushrail_stream.kafka.committed_cursors import resume
 from pushrail_stream.kafka.errors import as_operator_error
+from pushrail_stream.kafka.snapshots import restored
 from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.settings.model import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings, TopicsSettings
 
 _TIMEOUT_SECS: Final = 15.0
 _INACTIVE: Final = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
@@ -58,6 +62,43 @@ def committed_by(kafka: KafkaSettings, group_id: str, topic: str) -> dict[int, C
         found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
     now = TopicIdentities(kafka).ask([topic]).get(topic)
     return {p.partition: _meaning(Committable(max(p.offset, 0), p.metadata or ""), now) for p in found}
+
+
+class OpenCursors(NamedTuple):
+    """The cursors of a group in one partition: the destinations that are behind there."""
+
+    states: Sequence[CursorState]
+    end: int
+    """The partition's end."""
+
+
+class UnreadableCursorsError(OperatorError):
+    """Cursors of a group cannot be read. Their partitions stand still until they can, or until the group is moved."""
+
+    def __init__(self, unreadable: Mapping[Partition, str]) -> None:
+        super().__init__(*unreadable.values())
+        self.partitions = frozenset(partition.number for partition in unreadable)
+
+
+def open_cursors(kafka: KafkaSettings, group_id: str, topics: TopicsSettings) -> dict[int, OpenCursors]:
+    """The cursors in a group's commits of events, by partition that has some.
+
+    They are those with which the next owners would continue. Raises `OperatorError`, and `UnreadableCursorsError` when
+    some cannot be read.
+    """
+    topic = topics.events
+    with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
+        wanted = [TopicPartition(topic, n) for n in partitions_of(consumer, topic)]
+        found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
+        commits = {
+            Partition(topic, p.partition): Committable(p.offset, p.metadata or "") for p in found if p.offset >= 0
+        }
+        identities = TopicIdentities(kafka).ask([topic])
+        _, cursors, unreadable = resume(consumer, commits, identities, partial(restored, kafka, topics.cursors))
+        if unreadable:
+            raise UnreadableCursorsError(unreadable)
+        ends = retry_while_settling(lambda: {p: bounds_of(consumer, topic, p.number)[1] for p in cursors})
+        return {partition.number: OpenCursors(states, ends[partition]) for partition, states in cursors.items()}
 
 
 def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, Self, final
+from typing import Any, Final, Self, cast, final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -108,9 +108,21 @@ class KafkaPublisher(PolledProducer):
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = _ANY
     ) -> None:
         """As `Publisher.publish`. Raises `OperatorError` when no record can be written any more."""
-        acknowledged: asyncio.Future[None] = self._loop.create_future()
+        await self._write(topic, key, value, headers, partition)
 
-        def report(error: KafkaError | None, _message: Message) -> None:
+    async def place(self, topic: str, key: bytes, value: bytes) -> tuple[int, int]:
+        """Write a record as `publish` does; the partition and the offset at which Kafka has it."""
+        message = await self._write(topic, key, value, (), _ANY)
+        return cast("int", message.partition()), cast("int", message.offset())
+
+    async def _write(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int
+    ) -> Message:
+        acknowledged: asyncio.Future[None] = self._loop.create_future()
+        reported: list[Message] = []
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            reported.append(message)
             failure = None if error is None else self._failure(topic, error)
             self._loop.call_soon_threadsafe(resolve, acknowledged, failure)
 
@@ -121,6 +133,7 @@ class KafkaPublisher(PolledProducer):
         except KafkaException as error:
             raise self._failure(topic, error.args[0]) from error
         await acknowledged
+        return reported[0]
 
     def _failure(self, topic: str, error: KafkaError) -> OperatorError:
         advice = f"; raise max.message.bytes of {topic}" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""

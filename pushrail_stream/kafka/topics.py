@@ -33,6 +33,8 @@ _MAX_EVENT_BYTES: Final = 2 * 2**20
 """Largest event: twice the limit of EventBridge, so that an event that is too large still reaches the DLQ."""
 _HEADROOM_BYTES: Final = 64 * 2**10
 """The most that the delivery headers add to a copy on a retry topic or the DLQ."""
+_MAX_CURSORS_BYTES: Final = 16 * 2**20
+"""Largest snapshot of cursors, compressed: one of ten thousand destinations has about 1 MiB."""
 _COPY_BYTES: Final = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
 NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
 EMBEDDED: Final = "the embedded Kafka keeps no settings of topics"
@@ -64,7 +66,7 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
             {"max.message.bytes": str(_MAX_EVENT_BYTES), "retention.ms": str(retention_ms(age_ms))},
             (
                 keeps_all(_ONE_A_KEY),
-                keeps_for(age_ms, "Kafka may remove events that no worker has read"),
+                keeps_for(age_ms, "Kafka may remove events that no worker has read, or that wait for a destination"),
                 keeps_any_amount("Kafka removes the oldest events when there are many, read or not"),
             ),
             holds_events=True,
@@ -97,6 +99,7 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
         _replays_topic(topics.replays),
         _workers_topic(topics.workers),
         _control_topic(topics.control),
+        _cursors_topic(topics.cursors, age_ms),
     ]
 
 
@@ -155,6 +158,20 @@ def _control_topic(name: str) -> TopicPlan:
     )
 
 
+def _cursors_topic(name: str, age_ms: float) -> TopicPlan:
+    # A commit names one record, which need not be the newest of its key: compaction might remove it.
+    return TopicPlan(
+        name,
+        1,
+        {"max.message.bytes": str(_MAX_CURSORS_BYTES), "retention.ms": str(retention_ms(age_ms))},
+        (
+            keeps_all("Kafka may remove the cursors that a commit names, and the partition stands still"),
+            keeps_for(age_ms, "Kafka may remove the cursors that a commit names, and the partition stands still"),
+            keeps_any_amount("Kafka may remove the cursors that a commit names, and the partition stands still"),
+        ),
+    )
+
+
 def topics_named(settings: Settings, *names: str) -> list[TopicPlan]:
     """The installation's topics of these names."""
     return [plan for plan in plan_topics(settings) if plan.name in names]
@@ -164,7 +181,7 @@ def worker_topics(settings: Settings) -> list[TopicPlan]:
     """The topics that a worker reads and writes. It needs all of them."""
     topics = settings.topics
     documents = [topics.destinations] if settings.registry.topic else []
-    return topics_named(settings, topics.events, *topics.retry, topics.dlq, topics.attempts, *documents)
+    return topics_named(settings, topics.events, *topics.retry, topics.dlq, topics.attempts, topics.cursors, *documents)
 
 
 def create_topics(

@@ -322,7 +322,7 @@ class IdleClient:
 
     def committed(self, _partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         assert timeout > 0
-        return [TopicPartition("events", 0, *IdleClient.last_commit)]
+        return [TopicPartition("events", 0, *IdleClient.last_commit[:2])]
 
     def incremental_assign(self, starts: list[TopicPartition]) -> None:
         self.begun_at = starts[0].offset
@@ -345,7 +345,7 @@ class OnePartition:
         self.topic: TopicIdentity | None = None
 
     def assigned(
-        self, committed: Mapping[Partition, Committable], topics: Mapping[str, TopicIdentity]
+        self, committed: Mapping[Partition, Committable], topics: Mapping[str, TopicIdentity], _cursors: object
     ) -> set[Partition]:
         self.topic = topics["events"]
         return {p for p, commit in committed.items() if was_recreated(topic_of(commit), self.topic)}

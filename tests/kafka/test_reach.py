@@ -26,7 +26,7 @@ from tests.support.ports import free_port
 from tests.support.sealing_keys import ring
 
 ARGUMENTS: Final = {
-    "attempts": "--since 1h", "attempts index": "--once", "check": "--since 1h",
+    "attempts": "--since 1h", "attempts index": "--once", "backlog list": "", "check": "--since 1h",
     "destinations delete": "dst_acme", "destinations disable": "dst_acme", "destinations enable": "dst_acme",
     "destinations list": "", "destinations put": "acme.json",
     "destinations seal": "acme.json", "destinations show": "dst_acme", "destinations test": "dst_acme",

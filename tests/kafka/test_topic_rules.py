@@ -53,6 +53,7 @@ def alter(bootstrap: str, topic: str, setting: str, value: str | None) -> None:
         ("events", "cleanup.policy", "compact"),
         ("retry", "cleanup.policy", "compact,delete"),
         ("dlq", "cleanup.policy", "compact"),
+        ("cursors", "cleanup.policy", "compact"),
         ("retry", "retention.ms", str(DELAY_SECS * 1000)),
     ],
 )
@@ -85,6 +86,8 @@ def test_a_lossy_topic_is_refused_with_a_remedy(
         ("retry", "retention.ms", str(DELAY_SECS * 1000 + 60_000)),
         ("retry", "retention.bytes", "1000000"),
         ("dlq", "retention.ms", "3600000"),
+        ("cursors", "retention.ms", "3600000"),
+        ("cursors", "retention.bytes", "1000000"),
         ("dlq", "max.message.bytes", "1048588"),
         ("events", "max.message.bytes", "8000000"),
         ("events", "unclean.leader.election.enable", "true"),
