@@ -49,6 +49,7 @@ _COMMANDS: Final = {
     "destinations": "List, check, test and change destinations.",
     "events": "Check producers' events, and print their schemas.",
     "attempts": "Search the delivery log for an event.",
+    "backlog": "Show destinations that have fallen behind.",
     "retry": "Show deliveries that wait, and begin them at once.",
     "dlq": "Show dead letters, and why they were given up.",
     "replay": "Deliver dead letters or past events again.",

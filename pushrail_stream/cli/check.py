@@ -31,7 +31,8 @@ _BY: Final[dict[Fault, str]] = {
 @common_options
 def check(options: Options, *, since_ms: int, until_ms: int | None, customer: str | None) -> None:
     """Tell for each delivery of a period whether it was delivered, dead-lettered or skipped, is pending (a worker or a
-    retry topic has it), or is MISSING: it left no trace. A dead letter whose replay still waits is pending.
+    retry topic has it, or its destination is behind and has not reached it), or is MISSING: it left no trace. A dead
+    letter whose replay still waits is pending.
 
     The command reads the events, the attempts log, the DLQ and the retry topics, and the destinations there are now. A
     delivery also counts as missing when the attempts log lost its record (pushrail_attempts_log_lost_total), or no

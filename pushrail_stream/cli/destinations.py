@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pushrail_stream.cli import documents
+from pushrail_stream.cli.backlog import backlog_as_json, explain_backlog
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import (
@@ -30,7 +31,7 @@ from pushrail_stream.settings.eventbridge import FLAVOURS
 
 if TYPE_CHECKING:
     from pushrail_stream.eventbridge.verify import Step
-    from pushrail_stream.operations.destination_health import DestinationHealth
+    from pushrail_stream.operations.destination_health import SeenState
     from pushrail_stream.registry.catalog import Catalog
     from pushrail_stream.settings.model import Settings
 
@@ -41,7 +42,7 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _STATE_COLUMNS: Final = (
     *_COLUMNS[:-1], Column("filter", "prose", drop=1), Column("state", "status"), Column("code", drop=8),
-    Column("since", "time", drop=7),
+    Column("since", "time", drop=7), Column("events behind", drop=9),
 )  # fmt: skip
 _ANY_STATE: Final = "any"
 """The value of ``--state`` without one."""
@@ -77,8 +78,12 @@ def list_(options: Options, /, *, state: str | None, **wanted: Any) -> None:
     state is empty without any, and disabled by the document. For a bus that does not exist, the list also shows when it
     was last seen, how many deliveries were reported as delivered since then, and the command that sends them again.
 
-    With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line, and
-    for a missing bus missingSince, lastSeen, deliveredSince and replay.
+    In any state, a destination may be behind: it takes events more slowly than they come. The list shows the most
+    events that it has still to get, since when it is behind, and the time to catch up (`backlog list`).
+
+    With --json: one document a line, secrets masked; with --state one object with id, state, code, since and backlog
+    (as in `backlog list`; null when it is not behind) a line, and for a missing bus missingSince, lastSeen,
+    deliveredSince and replay.
     """
     from pushrail_stream.operations.destinations import DestinationFilter
     from pushrail_stream.registry.documents import to_document
@@ -212,20 +217,31 @@ def _list_states(options: Options, destinations: Sequence[Destination], wanted: 
 
     with options.progress() as progress:
         states = read_states(options.settings, destinations, progress)
-    found = [one for one in states if wanted in {_ANY_STATE, one[1]}]
-    options.table(
-        _STATE_COLUMNS,
-        ((*_row(d), state, *((h.code, h.since_ms) if h else ("", None))) for d, state, h in found),
-        (_state(*one) for one in found),
-    )
-    for destination, _, health in found:
+    found = [one for one in states if wanted in {_ANY_STATE, one.state}]
+    options.table(_STATE_COLUMNS, map(_state_row, found), map(_state, found))
+    for destination, _, health, backlog in found:
         if health is not None and health.bus is not None:
             effect = explain(destination.id, health.bus, health.swallowed)
             options.say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
+        if backlog is not None:
+            options.say(explain_backlog(backlog))
 
 
-def _state(destination: Destination, state: str | None, health: DestinationHealth | None) -> dict[str, Any]:
-    said = {"id": destination.id, "state": state, "code": None, "since": None}
+def _state_row(one: SeenState) -> tuple[Cell, ...]:
+    health, backlog = one.health, one.backlog
+    return (
+        *_row(one.destination),
+        one.state,
+        *((health.code, health.since_ms) if health else ("", None)),
+        backlog.events if backlog else None,
+    )
+
+
+def _state(one: SeenState) -> dict[str, Any]:
+    backlog = None if one.backlog is None else backlog_as_json(one.backlog)
+    said: dict[str, Any] = {"id": one.destination.id, "state": one.state, "code": None, "since": None}
+    said |= {"backlog": backlog}
+    health = one.health
     if health is None:
         return said
     said |= {"code": health.code, "since": format_time(health.since_ms) or None}
@@ -236,7 +252,7 @@ def _state(destination: Destination, state: str | None, health: DestinationHealt
         "missingSince": format_time(health.bus.since_ms),
         "lastSeen": format_time(health.bus.last_seen_ms) or None,
         "deliveredSince": lost.deliveries if lost else 0,
-        "replay": lost.replay_command(destination.id) if lost else None,
+        "replay": lost.replay_command(one.destination.id) if lost else None,
     }
 
 

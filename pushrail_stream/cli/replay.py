@@ -156,7 +156,9 @@ def events(
 def offsets(options: Options, *, target: str, partition: int | None, dry_run: bool) -> None:
     """Move the committed offsets of the workers' group on the events topic. No worker may run meanwhile.
 
-    The records between the old offset and the new one are delivered again, to every destination, or are passed over.
+    The records between the old offset and the new one are delivered again, to every destination, or are passed over. A
+    destination that is behind on a partition that moves gives up its events below the new offset (`backlog list`): the
+    command names it. Where cursors cannot be read, --partition gives their events up, also at the present offset.
     With --json: one object for each partition.
     """
     from pushrail_stream.operations.offsets import move_offsets, parse_target
@@ -165,7 +167,7 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
     if where is None:
         expected = "a time such as 2026-11-24T09:00:00Z, how long ago (2h, 7d), earliest, latest, or an offset"
         raise UsageError(f"--to: must be {expected}")
-    shifts = move_offsets(options.settings, where, partition, is_dry_run=dry_run)
+    shifts, given_up, problem = move_offsets(options.settings, where, partition, is_dry_run=dry_run)
     options.table(
         ("partition", "old", "new", "end", "records"),
         ((s.partition, "none" if s.old is None else s.old, s.new, s.end, f"{s.again:+d}") for s in shifts),
@@ -174,6 +176,10 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
     again, past = sum(max(s.again, 0) for s in shifts), sum(max(-s.again, 0) for s in shifts)
     will = "would be" if dry_run else "will be"
     options.say(f"{again} records {will} delivered again, {past} passed over")
+    if problem:
+        note(f"warning: destinations that are behind give up their events; which ones is not known: {problem}")
+    for one in given_up:
+        note(f"warning: {one.destination} is behind and gives up at most {one.events} events below the new offsets")
 
 
 def _event_filter(

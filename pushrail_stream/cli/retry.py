@@ -31,7 +31,8 @@ def list_(options: Options, *, destination: str | None) -> None:
     """Count the deliveries that wait, by destination, reason and code, and tell when they are due.
 
     The oldest is the first attempt of the delivery that has waited longest. Deliveries that a worker has begun and not
-    yet settled count. With --json: one object for each row.
+    yet settled count. A destination that is behind has no copies here: `backlog list`. With --json: one object for each
+    row.
     """
     from pushrail_stream.operations.retries import list_waiting
 
@@ -57,7 +58,8 @@ def now(options: Options, *, destination: str) -> None:
 
     All workers are asked. Each probes the destination, or checks its missing bus, at once. When the first delivery
     arrives, the others follow as fast as the destination takes them; when none arrives, they keep their time.
-    Deliveries to other destinations keep their time too. Nothing is sent twice.
+    Deliveries to other destinations keep their time too. Nothing is sent twice. A destination that is behind is also
+    probed at once, and its backlog goes on when it answers.
 
     In each partition of a retry topic, the deliveries within the next 20,000 records begin; "kept" counts those beyond
     records that still wait. Run the command again to reach them later, or when workers were starting or stopping.

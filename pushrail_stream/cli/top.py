@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NAMED: Final = 4
 """Workers of a kind that are named: a screen of 80 columns has room for them beside the table."""
 _COLUMNS: Final = (
-    "destination", Column("state", "status"), "per s", "err/s", "waiting", Column("oldest", drop=2),
+    "destination", Column("state", "status"), "per s", "err/s", "waiting", Column("oldest", drop=2), "behind",
     Column("calls", drop=3), Column("max calls", drop=1), Column("last error", drop=4),
 )  # fmt: skip
 
@@ -35,6 +35,8 @@ def top(options: Options, /, *, once: bool) -> None:
 
     Every worker writes its state to Kafka every few seconds; this command reads the newest of each. Deliveries that
     wait are those in a worker's memory; the lag counts the records behind the commits, those on retry topics too.
+    "behind" is a destination's backlog: the most events that it has still to get from its own position in the log. The
+    lag does not count them, and `backlog list` tells more.
 
     --json, --output, and an output that is no terminal print the state once.
     """
@@ -54,7 +56,7 @@ def _print_once(options: Options, seen: Overview) -> None:
     for line in _head(seen):
         options.say(line)
     if seen.destinations or options.output == "csv":
-        options.table(_COLUMNS, map(_row, seen.destinations))
+        options.table(_COLUMNS, (_row(one, seen) for one in seen.destinations))
     for line in _foot(seen):
         options.say(line)
 
@@ -84,7 +86,7 @@ def _screen(seen: Overview) -> list[str]:
     # A cut table needs a line to say so.
     cut = seen.destinations[: room if len(seen.destinations) <= room else max(1, room - 1)]
     more = len(seen.destinations) - len(cut)
-    rows = table_lines(_COLUMNS, map(_row, cut)) if cut else []
+    rows = table_lines(_COLUMNS, (_row(one, seen) for one in cut)) if cut else []
     return [*head, *rows, *([f"{more:,} more need less attention"] if more else []), *foot][:height]
 
 
@@ -105,11 +107,20 @@ def _head(seen: Overview) -> list[str]:
         *lost,
         *(f"not ready {one.label}: {'; '.join(one.state.reasons)}" for one in unready[:_NAMED]),
         f"lag       {seen.lag['events']:,} events, {seen.lag['retries']:,} retries{oldest}",
+        *_behind(seen),
         f"now       {seen.per_second:,.1f} delivered/s, {seen.errors_per_second:,.1f} errors/s, {work}",
         f"data      at most {format_span(seen.age_secs)} old",
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return [line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+
+
+def _behind(seen: Overview) -> list[str]:
+    """The line about backlogs; none without any."""
+    if not seen.behind:
+        return []
+    oldest = f"the oldest is {format_span(seen.oldest_backlog_secs)} old"
+    return [f"behind    {seen.behind:,} destinations by at most {seen.backlog_events:,} events, {oldest}: backlog list"]
 
 
 def _foot(seen: Overview) -> list[str]:
@@ -134,7 +145,8 @@ def _workers(workers: Sequence[FleetWorker]) -> str:
     return f"{len(workers):,}: {names}{more}"
 
 
-def _row(one: FleetDestination) -> tuple[Cell, ...]:
+def _row(one: FleetDestination, seen: Overview) -> tuple[Cell, ...]:
+    backlog = seen.backlogs.get(one.id)
     return (
         one.id,
         one.state,
@@ -142,6 +154,7 @@ def _row(one: FleetDestination) -> tuple[Cell, ...]:
         f"{one.errors_per_second:.1f}",
         one.waiting,
         format_span(one.oldest_secs) if one.waiting else None,
+        None if backlog is None else backlog.events,
         one.calls,
         one.max_calls,
         one.last_error or None,

@@ -87,6 +87,27 @@ def _of_record(origin: Origin, what: str, code: str, message: str) -> _Told:
     return what, str(Partition(origin.topic, origin.partition)), code, f"{message} (offset {origin.offset})"
 
 
+def _cursor_opened(signal: signals.CursorOpened) -> _Told:
+    """Thousands of destinations of one region fall behind together: they are one incident, which names the newest."""
+    return "fell behind", "", "", f"{signal.destination_id} on {signal.partition} (offset {signal.since})"
+
+
+def _cursor_trimmed(signal: signals.CursorTrimmed) -> _Told:
+    removed = f"removed from {signal.partition}: {signal.start} to below {signal.end}, events of it: {signal.known}"
+    return "backlog trimmed", signal.destination_id, "", f"{removed} or more"
+
+
+def _cursor_endangered(signal: signals.CursorEndangered) -> _Told:
+    place = f"{signal.partition}: behind at {signal.lowest}, and Kafka keeps from {signal.first} on"
+    return "backlog endangered", signal.destination_id, "", place
+
+
+def _cursor_closed(signal: signals.CursorClosed) -> _Told | None:
+    if signal.why not in {"recreated", "went_back"}:
+        return None
+    return "backlog lost", signal.destination_id, signal.why, f"with a part of {signal.partition}"
+
+
 _INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
     signals.Attempted: _attempted,
     signals.DeadLettered: _dead_lettered,
@@ -112,6 +133,10 @@ _INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
         s.why,
         f"its position was {s.position}",
     ),
+    signals.CursorOpened: _cursor_opened,
+    signals.CursorTrimmed: _cursor_trimmed,
+    signals.CursorEndangered: _cursor_endangered,
+    signals.CursorClosed: _cursor_closed,
     signals.Flooded: lambda _: ("stopped", "", "", "a flood of dead letters"),
 }
 """The incident that each signal tells of."""

@@ -39,6 +39,19 @@ _TRIMMED: Final = (
     "the records from `expected` to below `first` were removed before a worker had read them, by the topic's "
     "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
 )
+_BACKLOG_TRIMMED: Final = (
+    "the destination was behind, and Kafka removed its events from `start` to below `end` before they were read again, "
+    "by the topic's retention or by hand; at least `known` events are lost. `replay` cannot send them: have their "
+    "producers send them again, and see that the topic's retention.ms outlasts delivery.max_age_secs"
+)
+_BACKLOG_ENDANGERED: Final = (
+    "the destination is far behind, and Kafka may soon remove its events: they move to the last retry topic. Where "
+    "that fails, `copy_failed` says so. Raise the topic's retention.ms and retention.bytes"
+)
+_BACKLOG_LOST: Final[Mapping[signals.CursorEnd, str]] = {
+    "recreated": "the topic was deleted and created again, and the rest of this destination's backlog went with it",
+    "went_back": "the partition's log was cut off, and the rest of this destination's backlog went with it",
+}
 
 
 class _Line(NamedTuple):
@@ -212,6 +225,32 @@ def _counted(partitions: Iterable[Partition]) -> str:
     return ": ".join([f"{count} partition{'' if count == 1 else 's'}", *filter(None, [", ".join(named)])])
 
 
+def _cursor_opened(signal: signals.CursorOpened) -> _Line:
+    where = signal.destination_id
+    fields = {"destination": where, **_of_partition(signal.partition, since=signal.since, adopted=signal.adopted)}
+    return _Line("info", "cursor_opened", fields, where)
+
+
+def _cursor_trimmed(signal: signals.CursorTrimmed) -> _Line:
+    place = _of_partition(
+        signal.partition, start=signal.start, end=signal.end, known=signal.known, advice=_BACKLOG_TRIMMED
+    )
+    return _Line("error", "cursor_trimmed", {"destination": signal.destination_id, **place})
+
+
+def _cursor_endangered(signal: signals.CursorEndangered) -> _Line:
+    place = _of_partition(signal.partition, lowest=signal.lowest, first=signal.first, advice=_BACKLOG_ENDANGERED)
+    return _Line("warning", "cursor_endangered", {"destination": signal.destination_id, **place})
+
+
+def _cursor_closed(signal: signals.CursorClosed) -> _Line:
+    where, advice = signal.destination_id, _BACKLOG_LOST.get(signal.why)
+    fields = {"destination": where, **_of_partition(signal.partition, why=signal.why)}
+    if advice is None:
+        return _Line("info", "cursor_closed", fields, f"{where} {signal.why}")
+    return _Line("warning", "cursor_closed", {**fields, "advice": advice})
+
+
 def _request(signal: signals.RequestAnswered) -> _Line:
     fields = {
         "problem": signal.problem, "status": signal.status, "ms": round(signal.secs * 1000, 1), "bytes": signal.size,
@@ -266,6 +305,10 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
         "warning", "offsets_skipped", _of_partition(s.partition, first=s.first, end=s.end, reason=s.reason)),
     signals.PartitionRestarted: lambda s: _Line(
         "warning", "partition_restarted", _of_partition(s.partition, position=s.position, advice=_RESTARTED[s.why])),
+    signals.CursorOpened: _cursor_opened,
+    signals.CursorTrimmed: _cursor_trimmed,
+    signals.CursorEndangered: _cursor_endangered,
+    signals.CursorClosed: _cursor_closed,
     signals.RequestAnswered: _request,
     signals.ApiKeysChanged: lambda s: _Line(
         "error", "api_keys_refused", {"problem": s.problem, "in_use": s.active}

@@ -30,6 +30,8 @@ _FAILURES: Final[Mapping[type, str]] = {
     signals.KafkaTrouble: "kafka",
     signals.RecordsTrimmed: "trimmed",
     signals.PartitionRestarted: "restarted",
+    signals.CursorTrimmed: "backlog_trimmed",
+    signals.CursorEndangered: "backlog_endangered",
     signals.OwnCredentialsFailed: _OWN_CREDENTIALS,
 }
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
@@ -68,6 +70,8 @@ class Metrics:
         self.failures: Counter[str] = _zeros(_FAILURES.values())
         self.destinations: Counter[tuple[str, str]] = Counter()
         self.own_fault_secs = 0.0
+        self.cursors_opened = 0
+        self.cursors_closed: Counter[str] = _zeros(get_args(signals.CursorEnd))
         self.held = 0
         self.flooded = 0
         self.documents = {"good": 0, "bad": 0}
@@ -102,6 +106,10 @@ class Metrics:
                 self.held += 1 if on else -1
             case signals.Flooded():
                 self.flooded = 1
+            case signals.CursorOpened():
+                self.cursors_opened += 1
+            case signals.CursorClosed():
+                self.cursors_closed[signal.why] += 1
             case signals.RegistryChanged():
                 self.documents = {"good": signal.good, "bad": signal.bad}
                 self._forget_destinations(signal.removed)
@@ -149,15 +157,19 @@ class Metrics:
         self.entries[outcome, code] += 1
 
     def _count_destination(self, destination_id: str, delivered: int, failed: int) -> None:
+        destination_id = self.label_of(destination_id)
+        self.destinations[destination_id, "delivered"] += delivered
+        self.destinations[destination_id, "failed"] += failed
+
+    def label_of(self, destination_id: str) -> str:
+        """The destination's value of the label ``destination``. The first destinations that are met have their own."""
         if destination_id not in self._known_destinations:
             is_full = len(self._known_destinations) >= self._max_destinations
             # A call may end after its destination was deleted, and its series with it.
             if is_full or self._find_destination(destination_id) is None:
-                destination_id = _OTHERS
-            else:
-                self._known_destinations.add(destination_id)
-        self.destinations[destination_id, "delivered"] += delivered
-        self.destinations[destination_id, "failed"] += failed
+                return _OTHERS
+            self._known_destinations.add(destination_id)
+        return destination_id
 
     def _forget_destinations(self, removed: Iterable[str]) -> None:
         """End the series of these destinations, which makes room for others."""
@@ -181,7 +193,7 @@ class _Scrape(NamedTuple):
 
 
 def _ended(scrape: _Scrape) -> dict[str, float]:
-    states = ("delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped")
+    states = ("delivered", "dead_lettered", "moved_to_retry", "skipped", "put_back", "dropped")
     return {state: getattr(scrape.worker.ledger, state) for state in states}
 
 
@@ -223,6 +235,22 @@ def _oldest(scrape: _Scrape) -> dict[Labels, float]:
 
 def _unread(scrape: _Scrape) -> dict[Labels, float]:
     return {(of.topic, str(of.number)): secs for of, secs in scrape.worker.unread_secs.items()}
+
+
+def _backlog_events(scrape: _Scrape) -> dict[str, float]:
+    events = {_OTHERS: 0.0}
+    for backlog in scrape.worker.backlogs:
+        label = scrape.counts.label_of(backlog.destination_id)
+        events[label] = events.get(label, 0.0) + backlog.events
+    return events
+
+
+def _backlog_ages(scrape: _Scrape) -> dict[str, float]:
+    ages = {_OTHERS: 0.0}
+    for backlog in scrape.worker.backlogs:
+        label = scrape.counts.label_of(backlog.destination_id)
+        ages[label] = max(ages.get(label, 0.0), (scrape.worker.now_ms - backlog.oldest_at_ms) / 1000)
+    return ages
 
 
 def _retry_depth(scrape: _Scrape) -> dict[str, float]:
@@ -279,6 +307,21 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
            _refreshes, ("outcome",)),
     Metric("counter", "pushrail_sts_calls", "AssumeRole calls, by outcome.",
            _sts_calls, ("outcome",)),
+    Metric("gauge", "pushrail_backlog_events",
+           "Upper bound of a destination's undelivered events: it counts other destinations' events between them.",
+           _backlog_events, ("destination",)),
+    Metric("gauge", "pushrail_backlog_oldest_age_seconds",
+           "Time since the Kafka timestamp of the oldest event in a destination's backlog.",
+           _backlog_ages, ("destination",)),
+    Metric("gauge", "pushrail_destinations_behind", "Destinations that have fallen behind.",
+           lambda s: len(s.worker.backlogs)),
+    Metric("gauge", "pushrail_cursors_open", "Open cursors: one for each destination and partition that is behind.",
+           lambda s: sum(backlog.cursors for backlog in s.worker.backlogs)),
+    Metric("counter", "pushrail_cursors_opened",
+           "Cursors opened, each when a destination fell behind on a partition.",
+           lambda s: s.counts.cursors_opened),
+    Metric("counter", "pushrail_cursors_closed", "Cursors that ended, by the reason.",
+           lambda s: s.counts.cursors_closed, ("reason",)),
     Metric("counter", "pushrail_failures", "Failures, by kind.", lambda s: s.counts.failures, ("of",)),
     Metric("gauge", "pushrail_own_fault_last_timestamp_seconds",
            "Time of the last attempt that failed through the operator's own fault, in Unix seconds; 0 when none has.",
@@ -299,6 +342,10 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
            lambda s: s.counts.held),
     Metric("gauge", "pushrail_flooded", "1 when a flood of dead letters has stopped consuming, else 0.",
            lambda s: s.counts.flooded),
+    Metric("counter", "pushrail_catch_up_records", "Records read again for destinations that are behind.",
+           lambda s: s.worker.catch_up.records),
+    Metric("counter", "pushrail_catch_up_deliveries", "Deliveries that records read again have begun.",
+           lambda s: s.worker.catch_up.deliveries),
     Metric("gauge", "pushrail_registry_documents", "Destination documents: good ones are in use, bad ones are refused.",
            lambda s: s.counts.documents, ("state",)),
     Metric("gauge", "pushrail_buffered_events", "Records that are not settled or not yet due, by consumer.",

@@ -22,7 +22,7 @@ from pushrail_stream.observe.worker_record import (
     installed_version,
     is_lost,
 )
-from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
+from pushrail_stream.pipeline.stats import BacklogStats, DestinationStats, PartitionStats, StatsSource
 from pushrail_stream.ports.fleet import FleetLink
 from pushrail_stream.ports.pipeline import Observer
 
@@ -88,6 +88,7 @@ def status_page(
         + _dead_letters(dead_letters)
         + _incidents(incidents)
         + _missing_buses(now.missing_buses)
+        + _backlogs(now.backlogs, now.now_ms)
         + _lanes(now.destinations, now.dispatcher.active)
         + _partitions(now.partitions, now.now_ms, unfolded=unfolded)
         + _others(others, now.now_ms),
@@ -107,7 +108,7 @@ def _own_problem(problem: str) -> str:
 
 
 def _deliveries(ledger: Ledger) -> str:
-    names = ("begun", "delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped", "in_flight")
+    names = ("begun", "delivered", "dead_lettered", "moved_to_retry", "skipped", "put_back", "dropped", "in_flight")
     counts = [f"{getattr(ledger, name):,}" for name in names]
     heads = [name.replace("_", " ").replace("in flight", "open") for name in names]
     return section("Deliveries since the start", heads, [counts], numbers=range(len(names)))
@@ -131,6 +132,27 @@ def _missing_buses(missing: Sequence[BusMissing]) -> str:
     ]
     more = f", the first {LANES} of {len(missing):,}" if len(missing) > LANES else ""
     return section(f"Missing buses{more}", ("destination", "missing since", "bus"), rows, prose=2) if rows else ""
+
+
+def _backlogs(backlogs: Sequence[BacklogStats], now_ms: int) -> str:
+    """The table of destinations that have fallen behind; empty while all are served by the live reader."""
+    rows = [
+        [
+            escape(one.destination_id),
+            time(one.since_ms),
+            f"{one.events:,}",
+            format_span(max(0, now_ms - one.oldest_at_ms) / 1000),
+            f"{one.cursors:,}",
+            f"{one.per_second:.1f}",
+            "not shrinking" if one.catch_up_secs is None else format_span(one.catch_up_secs),
+        ]
+        for one in backlogs[:LANES]
+    ]
+    heads = (
+        "destination", "behind since", "events, at most", "oldest", "partitions", "delivered a second", "caught up in",
+    )  # fmt: skip
+    more = f", the {LANES} furthest of {len(backlogs):,}" if len(backlogs) > LANES else ""
+    return section(f"Destinations that have fallen behind{more}", heads, rows, (2, 3, 4, 5, 6)) if rows else ""
 
 
 def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:

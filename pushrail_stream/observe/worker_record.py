@@ -18,7 +18,7 @@ import msgspec
 
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.observe.control import read_record
-from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, WorkerStats
+from pushrail_stream.pipeline.stats import BacklogStats, DestinationStats, PartitionStats, WorkerStats
 
 EVERY_SECS: Final = 5.0
 """Seconds between two states of a worker: quick enough for a person who watches, and a few hundred bytes a second."""
@@ -28,6 +28,8 @@ MAX_DESTINATIONS: Final = 100
 """Destinations in one record, about 220 bytes each before compression."""
 _MAX_PARTITIONS: Final = 200
 """Partitions in one record, about 120 bytes each before compression."""
+MAX_BACKLOGS: Final = 50
+"""Backlogs in one record, the largest, about 170 bytes each before compression."""
 _MAX_REASONS: Final = 10
 """Most reasons in one record. Each partition that is not read is one, and the first few tell enough."""
 _MAX_CODE: Final = 64
@@ -70,6 +72,30 @@ class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
     """Seconds for which the oldest delivery in its lane has waited."""
 
 
+class BacklogSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """The events that a destination which has fallen behind has still to get, in one worker's partitions."""
+
+    id: str
+    cursors: _Count
+    """Partitions on which it is behind."""
+    since: _Count
+    """Epoch milliseconds since which it has been behind."""
+    waiting: _Count
+    """Events that were read and are not delivered."""
+    unread: _Count
+    """Offsets not read yet: an upper bound of the unread events."""
+    oldest_at: _Count
+    """Kafka timestamp of its oldest event, or of an earlier one; epoch milliseconds."""
+    per_second: _Quantity = 0.0
+    catch_up_secs: _Quantity | None = None
+    """Seconds until nothing is left, as fast as the backlog shrinks now; None while it does not, or is new."""
+
+    @property
+    def events(self) -> int:
+        """The most events that the destination has still to get."""
+        return self.waiting + self.unread
+
+
 class PartitionSummary(msgspec.Struct, frozen=True, rename="camel"):
     """One partition that is assigned to the worker."""
 
@@ -102,13 +128,16 @@ class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     deliveries: Mapping[str, _Count]
     """Deliveries since the start by their end (`core.ledger.Ledger`)."""
     totals: Mapping[str, _Count]
-    """Destinations, calls and waiting deliveries (`pipeline.stats.DispatcherStats`), and ``attemptsLost``."""
+    """Destinations, calls and waiting deliveries (`pipeline.stats.DispatcherStats`), ``attemptsLost``, and of backlogs:
+    destinations ``behind``, open ``cursors``, and the most events that these have still to get, ``backlogEvents``."""
     lag: Mapping[str, _Count]
     """Records above the committed offsets, of ``events`` and ``retries``, as far as they are known."""
     destinations: Sequence[DestinationSummary]
     partitions: Sequence[PartitionSummary]
     """The partitions with the largest lag, at most `_MAX_PARTITIONS` of all."""
     partition_count: _Count
+    backlogs: Sequence[BacklogSummary] = ()
+    """The largest backlogs, at most `MAX_BACKLOGS` of all."""
 
     def age_secs(self, now_ms: int) -> float:
         """Seconds since this state by the worker's clock and the reader's; negative when the worker's is ahead."""
@@ -159,11 +188,12 @@ class WorkerIdentity(msgspec.Struct, frozen=True):
             at=stats.now_ms,
             reasons=reasons[:_MAX_REASONS],
             deliveries=_counts(**dataclasses.asdict(stats.ledger), in_flight=stats.ledger.in_flight),
-            totals=_counts(**stats.dispatcher._asdict(), attempts_lost=stats.attempts_lost),
+            totals=_counts(**stats.dispatcher._asdict(), attempts_lost=stats.attempts_lost, **_backlog_totals(stats)),
             lag={name: sum(one.lag or 0 for one in some) for name, some in stats.partitions.items()},
             destinations=[_destination(one) for one in stats.destinations[:MAX_DESTINATIONS]],
             partitions=[_partition(one) for one in sorted(partitions, key=_by_lag)[:_MAX_PARTITIONS]],
             partition_count=len(partitions),
+            backlogs=[_backlog(one) for one in stats.backlogs[:MAX_BACKLOGS]],
         )
 
 
@@ -183,6 +213,14 @@ def _counts(**counts: int) -> dict[str, int]:
     }
 
 
+def _backlog_totals(stats: WorkerStats) -> dict[str, int]:
+    return {
+        "behind": len(stats.backlogs),
+        "cursors": sum(one.cursors for one in stats.backlogs),
+        "backlog_events": sum(one.events for one in stats.backlogs),
+    }
+
+
 def _by_lag(stats: PartitionStats) -> tuple[int, str, int]:
     return -(stats.lag or 0), *stats.partition
 
@@ -198,6 +236,20 @@ def _destination(stats: DestinationStats) -> DestinationSummary:
         round(stats.errors_per_second, 2),
         stats.last_error[:_MAX_CODE],
         round(stats.oldest_secs, 1),
+    )
+
+
+def _backlog(stats: BacklogStats) -> BacklogSummary:
+    secs = stats.catch_up_secs
+    return BacklogSummary(
+        stats.destination_id,
+        stats.cursors,
+        stats.since_ms,
+        stats.waiting,
+        stats.unread,
+        stats.oldest_at_ms,
+        round(stats.per_second, 2),
+        None if secs is None else round(secs, 1),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, final
 
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import Fault
@@ -73,6 +74,8 @@ class Accounts:
         self._vendor = vendor
         self._customer = customer
         self._open: dict[int, tuple[int, frozenset[int]]] = {}
+        self._cursors: dict[tuple[int, str], tuple[CursorState, frozenset[int]]] = {}
+        """By partition and destination the cursors of the destinations that are behind, and their open offsets."""
         self._first_seen: dict[str, int] = {}
         """By destination the time of its first attempt, epoch milliseconds."""
         self.unreadable = 0
@@ -81,6 +84,11 @@ class Accounts:
     def set_committed(self, partition: int, committed: int, settled: Collection[int]) -> None:
         """Set the committed offset of the workers' group in a partition, and the settled offsets above it."""
         self._open[partition] = (committed, frozenset(settled))
+
+    def set_cursors(self, partition: int, cursors: Iterable[CursorState]) -> None:
+        """Set the cursors in the group's commit of a partition: their events are below the committed offset."""
+        for state in cursors:
+            self._cursors[partition, state.destination_id] = state, frozenset(state.open)
 
     def add_event(self, record: Record) -> None:
         """Add a record of the events topic."""
@@ -154,7 +162,7 @@ class Accounts:
             found = _best(traces)
             for destination in (*found, *self._traceless(event, found)):
                 best = found.get(destination, _NO_TRACE)
-                status = self._judge(event, best)
+                status = self._judge(event, destination, best)
                 # The event went to other destinations, and this one seems to be newer than the event.
                 if status == "missing" and found and destination not in found and self._is_newer(destination, event):
                     status = "too_new"
@@ -173,18 +181,26 @@ class Accounts:
         expected = [destination.id for destination in route if destination.id not in found]
         return expected if expected or found else [None]
 
-    def _judge(self, event: SpilledEvent, best: _Best) -> Status:
+    def _judge(self, event: SpilledEvent, destination: str | None, best: _Best) -> Status:
         match best.last:
             case "delivered":
                 return best.last
             case "dead_lettered" | "skipped":
                 return "pending" if best.is_replaying else best.last
             case _:
-                return "pending" if best.waits or self._is_open(event) else "missing"
+                is_open = best.waits or self._is_open(event) or self._is_on_cursor(event, destination)
+                return "pending" if is_open else "missing"
 
     def _is_open(self, event: SpilledEvent) -> bool:
         committed, settled = self._open.get(event.partition, (0, frozenset()))
         return event.offset >= committed and event.offset not in settled
+
+    def _is_on_cursor(self, event: SpilledEvent, destination: str | None) -> bool:
+        found = self._cursors.get((event.partition, destination or ""))
+        if found is None:
+            return False
+        state, open_offsets = found
+        return event.offset in open_offsets or state.reads(event.offset)
 
     def _is_newer(self, destination: str | None, event: SpilledEvent) -> bool:
         first = self._first_seen.get(destination or "")

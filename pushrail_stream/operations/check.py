@@ -8,7 +8,7 @@ from typing import final
 
 from pushrail_stream.core.commit import decode_settled
 from pushrail_stream.core.skips import find_skip
-from pushrail_stream.kafka.groups import committed_by
+from pushrail_stream.kafka.groups import committed_by, open_cursors
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
@@ -66,6 +66,8 @@ def _read_everything(accounts: Accounts, settings: Settings, since_ms: int, unti
     topics, kafka = settings.topics, reached_kafka(settings)
     for partition, at in committed_by(kafka, settings.kafka.group_id, topics.events).items():
         accounts.set_committed(partition, at.offset, decode_settled(at))
+    for partition, cursors in open_cursors(kafka, settings.kafka.group_id, topics).items():
+        accounts.set_cursors(partition, cursors.states)
     for copy in read_waiting(settings, progress):
         accounts.add_waiting(copy)
     with Scan(kafka, topics.events, since_ms=since_ms) as scan:

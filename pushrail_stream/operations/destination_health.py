@@ -15,6 +15,7 @@ from pushrail_stream.core.destination_state import DISABLED, DestinationState, s
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempts import Attempt, read_attempts
+from pushrail_stream.operations.backlogs import Backlog, list_backlogs
 from pushrail_stream.operations.fleet import FleetDestination, read_fleet
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import Progress
@@ -59,16 +60,38 @@ def read_health(settings: Settings, progress: Progress) -> dict[str, Destination
         return found
 
 
-def read_states(
-    settings: Settings, destinations: Iterable[Destination], progress: Progress
-) -> list[tuple[Destination, str | None, DestinationHealth | None]]:
-    """Each destination with its state and its health, as `read_health` has it. A disabled one has no health.
+class SeenState(NamedTuple):
+    """A destination, and everything that is seen of it."""
 
-    The state is ``disabled`` by the document, and None without a worker and without attempts. Raises `OperatorError`.
+    destination: Destination
+    state: str | None
+    """``disabled`` by the document; None without a worker and without attempts."""
+    health: DestinationHealth | None
+    """As `read_health` has it. A disabled destination has none."""
+    backlog: Backlog | None
+    """The events that it has still to get; None when it is not behind."""
+
+
+def read_states(settings: Settings, destinations: Iterable[Destination], progress: Progress) -> list[SeenState]:
+    """Each destination with its state, its health and its backlog. Raises `OperatorError`.
+
+    When the backlogs cannot be read, the progress says so.
     """
     health = read_health(settings, progress)
+    backlogs = _backlogs(settings, progress)
     known = ((one, health.get(one.id) if one.enabled else None) for one in destinations)
-    return [(one, (found.state if found else None) if one.enabled else DISABLED, found) for one, found in known]
+    return [
+        SeenState(one, (found.state if found else None) if one.enabled else DISABLED, found, backlogs.get(one.id))
+        for one, found in known
+    ]
+
+
+def _backlogs(settings: Settings, progress: Progress) -> dict[str, Backlog]:
+    try:
+        return {one.destination: one for one in list_backlogs(settings, progress)}
+    except OperatorError as error:
+        progress.note(f"the backlogs are not known: {error}")
+        return {}
 
 
 def add_live(

@@ -23,6 +23,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "topics": kafka_checks.check_topics,
     "rights": kafka_checks.check_rights,
     "group": kafka_checks.check_groups,
+    "backlogs": kafka_checks.check_backlogs,
     "workers": kafka_checks.check_workers,
     "aws": setup_checks.check_identity,
     "clock": setup_checks.check_clock,

@@ -28,7 +28,7 @@ from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.observe.control import Answer, Request, RequestKind
-from pushrail_stream.observe.worker_record import DestinationSummary, WorkerRecord, is_lost
+from pushrail_stream.observe.worker_record import BacklogSummary, DestinationSummary, WorkerRecord, is_lost
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 
@@ -64,6 +64,10 @@ class FleetDestination(DestinationSummary, frozen=True, rename="camel"):
 
     workers: int = 0
     """Workers that have it in their detail."""
+
+
+class FleetBacklog(BacklogSummary, frozen=True, rename="camel"):
+    """One destination's backlog over all living workers: the sums, the earliest times, and the longest to catch up."""
 
 
 class Fleet(NamedTuple):
@@ -107,6 +111,29 @@ class Fleet(NamedTuple):
                     seen.workers + 1,
                 )
         return {one.id: one for one in sorted(found.values(), key=_by_need)}
+
+    @property
+    def backlogs(self) -> dict[str, FleetBacklog]:
+        """The backlogs in the detail of living workers, by destination; the largest first."""
+        found: dict[str, FleetBacklog] = {}
+        for worker in self.alive:
+            for one in worker.state.backlogs:
+                seen = found.get(one.id)
+                secs = one.catch_up_secs
+                if seen is not None and secs is not None:
+                    secs = None if seen.catch_up_secs is None else max(secs, seen.catch_up_secs)
+                old = seen or FleetBacklog(one.id, 0, one.since, 0, 0, one.oldest_at)
+                found[one.id] = FleetBacklog(
+                    one.id,
+                    old.cursors + one.cursors,
+                    min(old.since, one.since),
+                    old.waiting + one.waiting,
+                    old.unread + one.unread,
+                    min(old.oldest_at, one.oldest_at),
+                    round(old.per_second + one.per_second, 2),
+                    secs,
+                )
+        return {one.id: one for one in sorted(found.values(), key=lambda one: (-one.events, one.id))}
 
 
 def _by_need(one: FleetDestination) -> tuple[int, float, int, float, str]:

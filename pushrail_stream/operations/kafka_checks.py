@@ -6,20 +6,26 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from pushrail_stream.core.text import format_age
+from pushrail_stream.core.text import format_age, format_span
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of, worker_rights
-from pushrail_stream.kafka.groups import Shift, members_of, plan_shift
+from pushrail_stream.kafka.groups import Shift, members_of, open_cursors, plan_shift
 from pushrail_stream.kafka.topic_rules import Deviation
 from pushrail_stream.kafka.topics import EMBEDDED, unchecked_topics
+from pushrail_stream.operations.backlogs import sum_up
 from pushrail_stream.operations.findings import Finding, Installation, State
+from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import KafkaSettings
 
 _COMMIT_SECS: Final = 2.0
 """Seconds after which a record that left its partition is committed: a worker commits every second."""
 _MAX_WATCH_SECS: Final = 15.0
 """Longest watch of a group, in seconds, also with a longer ``hold_secs``: a diagnosis ends within half a minute."""
+_OLD_SHARE: Final = 0.5
+"""Share of ``max_age_secs`` from which an event on a cursor is a warning: the other half is left to mend its bus."""
+_NAMED: Final = 5
+"""Destinations that a finding names; the others are counted."""
 _LOOK_SECS: Final = 0.5
 """Seconds between two looks at the commits of a group: two of them per commit of a worker."""
 
@@ -77,7 +83,7 @@ def check_groups(installation: Installation) -> Iterator[Finding]:
     members = [_members(kafka, group, is_needed=bool(waiting)) for group in _groups(kafka)]
     yield from members
     if not waiting:
-        yield Finding("group", "ok", "no events wait")
+        yield Finding("group", "ok", "no events wait above the commits (backlogs are below them)")
     elif members[0].state in {"ok", "unknown"}:
         yield _watch(kafka, topic, waiting, installation.settings.delivery.hold_secs)
 
@@ -121,6 +127,43 @@ def _waiting(kafka: KafkaSettings, topic: str) -> dict[int, Shift]:
     """The partitions with events above the group's commit, each with its commit and its end."""
     shifts = plan_shift(kafka, kafka.group_id, topic, "latest")
     return {shift.partition: shift for shift in shifts if shift.again < 0}
+
+
+def check_backlogs(installation: Installation) -> Iterator[Finding]:
+    """Whether destinations are behind, and whether they will catch up before their events expire."""
+    settings = installation.settings
+    kafka = installation.kafka_with(settings.topics.events)
+    found = sum_up(open_cursors(kafka, kafka.group_id, settings.topics))
+    if not found:
+        yield Finding("backlogs", "ok", "no destination is behind")
+        return
+    now, max_age_secs = now_ms(), settings.delivery.max_age_secs
+    old = [one for one in found if (now - one.oldest_ms) / 1000 >= max_age_secs * _OLD_SHARE]
+    events, oldest = sum(one.events for one in found), min(one.oldest_ms for one in found)
+    yield Finding(
+        "backlogs", "ok",
+        f"destinations behind: {len(found)}, by at most {events} events, which the lag does not count; the oldest is "
+        f"{format_span((now - oldest) / 1000)} old",
+    )  # fmt: skip
+    if not _may_be_served(kafka):
+        remedy = "start a worker: `pushrail-stream run`"
+        yield Finding("backlogs", "problem", "destinations are behind, and no worker runs that serves them", remedy)
+    if old:
+        names = ", ".join(one.destination for one in old[:_NAMED])
+        more = f" and {len(old) - _NAMED} more" if len(old) > _NAMED else ""
+        dead = f"from {format_span(max_age_secs)} on (delivery.max_age_secs) they become dead letters"
+        remedy = "`pushrail-stream backlog list`, and PushrailBacklogOld in the runbook"
+        yield Finding(
+            "backlogs", "warning", f"events of {names}{more} are older than half of their time: {dead}", remedy
+        )
+
+
+def _may_be_served(kafka: KafkaSettings) -> bool:
+    """Whether a worker runs; true also when that is not known, because `check_groups` says why."""
+    try:
+        return bool(members_of(kafka, kafka.group_id))
+    except OperatorError:
+        return True
 
 
 def check_workers(installation: Installation) -> Iterator[Finding]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.record import Origin, Partition, parse_offset
 from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
-from pushrail_stream.kafka.groups import Shift, Target, committed_by, members_of, move_group, plan_shift
+from pushrail_stream.kafka.groups import (
+    OpenCursors,
+    Shift,
+    Target,
+    UnreadableCursorsError,
+    committed_by,
+    members_of,
+    move_group,
+    open_cursors,
+    plan_shift,
+)
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
+from pushrail_stream.operations.backlogs import Backlog, sum_up
 from pushrail_stream.operations.times import now_ms, parse_moment
 from pushrail_stream.settings.model import Settings
 
@@ -32,7 +45,18 @@ def parse_target(text: str) -> Target | None:
     return None if epoch_ms is None else f"time:{epoch_ms}"
 
 
-def move_offsets(settings: Settings, target: Target, partition: int | None, *, is_dry_run: bool) -> Sequence[Shift]:
+class OffsetsMoved(NamedTuple):
+    """Offsets that were moved, or would be."""
+
+    shifts: Sequence[Shift]
+    given_up: Sequence[Backlog]
+    """The backlogs below the new offsets, on partitions that move. A moved commit names no cursors, so their events are
+    not delivered."""
+    problem: str = ""
+    """Why `given_up` is not known; empty when it is."""
+
+
+def move_offsets(settings: Settings, target: Target, partition: int | None, *, is_dry_run: bool) -> OffsetsMoved:
     """Move the offsets of all partitions, or of one. Raises `OperatorError`, also while a worker is running."""
     kafka, group, topic = reached_kafka(settings), settings.kafka.group_id, settings.topics.events
     if not is_dry_run and (members := members_of(kafka, group)):
@@ -42,9 +66,30 @@ def move_offsets(settings: Settings, target: Target, partition: int | None, *, i
     shifts = plan_shift(kafka, group, topic, target, partition)
     if not shifts:
         raise UsageError(f"--partition: {topic} has no partition {partition}")
+    unreadable = frozenset[int]()
+    try:
+        moved = OffsetsMoved(shifts, _given_up(open_cursors(kafka, group, settings.topics), shifts))
+    except UnreadableCursorsError as error:  # a reason to move offsets
+        moved, unreadable = OffsetsMoved(shifts, [], str(error)), error.partitions
     if not is_dry_run:
-        move_group(kafka, group, topic, shifts)
-    return shifts
+        # If the caller names one partition, a commit at its present offset removes cursors that cannot be read.
+        move_group(kafka, group, topic, [s._replace(old=None) if partition in unreadable else s for s in shifts])
+    return moved
+
+
+def _given_up(cursors: Mapping[int, OpenCursors], shifts: Sequence[Shift]) -> list[Backlog]:
+    moved = {shift.partition: shift.new for shift in shifts if shift.new != shift.old}
+    return sum_up({
+        number: OpenCursors([_below(state, moved[number]) for state in states], end)
+        for number, (states, end) in cursors.items()
+        if number in moved
+    })  # fmt: skip
+
+
+def _below(state: CursorState, end: int) -> CursorState:
+    """The part of a cursor below this offset."""
+    to = end if state.to is None else min(state.to, end)
+    return replace(state, to=to, open=tuple(offset for offset in state.open if offset < end))
 
 
 class SkipOrdered(NamedTuple):

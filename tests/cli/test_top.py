@@ -24,7 +24,7 @@ import yaml
 from pushrail_stream.cli.top import _screen
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
-from pushrail_stream.observe.worker_record import LOST_SECS
+from pushrail_stream.observe.worker_record import LOST_SECS, BacklogSummary
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import Settings
@@ -86,6 +86,17 @@ def test_workers_and_destinations_are_shown_once(shell: Shell, settings: Setting
         ["dst_acme_8K2zRq", "suspended", "0.0", "1.5", "3", "1", "min", "12", "s", "1", "1", "AccessDenied"],
         ["dst_juniper", "ok", "1234.6", "0.0", "0", "0", "8"],
     ]
+
+
+def test_backlogs_have_a_line_and_a_column(shell: Shell, settings: Settings) -> None:
+    behind = BacklogSummary("dst_juniper", 3, now_ms(), 1_000, 45_000, now_ms() - 7_500_000, 90.0, 500.0)
+    write(settings, "host-a", FINE, backlogs=[behind], totals={"behind": 1, "backlogEvents": 46_000})
+    code, out, _ = shell("top")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[1] == "lag       0 events, 0 retries"
+    assert lines[2] == "behind    1 destinations by at most 46,000 events, the oldest is 2 h 5 min old: backlog list"
+    assert lines[-1].split() == ["dst_juniper", "ok", "1234.6", "0.0", "0", "46000", "0", "8"]
 
 
 def test_json_implies_once(shell: Shell, settings: Settings) -> None:

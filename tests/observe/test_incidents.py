@@ -15,6 +15,10 @@ from pushrail_stream.core.signals import (
     BusMissing,
     CommitFailed,
     CopyFailed,
+    CursorClosed,
+    CursorEndangered,
+    CursorOpened,
+    CursorTrimmed,
     DeadLettered,
     DocumentRefused,
     Flooded,
@@ -68,6 +72,27 @@ def test_every_signal_for_people_is_an_incident() -> None:
     assert [what for what, *_ in reversed(found)] == [
         "suspended", "bus missing", "document refused", "Kafka", "registry", "stopped", "records trimmed",
         "nothing is read", "partition restarted", "own credentials",
+    ]  # fmt: skip
+
+
+def test_backlogs_are_incidents_when_they_begin_and_when_they_lose_events() -> None:
+    p3 = Partition("pushrail.events", 3)
+    found = told(
+        CursorOpened(p3, "dst_a", 17, 250),
+        CursorOpened(p3, "dst_b", 19, 3),
+        CursorTrimmed(p3, "dst_a", 17, 30, 4),
+        CursorEndangered(p3, "dst_a", 31, 30),
+        CursorClosed(p3, "dst_a", "recreated"),
+        CursorClosed(p3, "dst_b", "caught_up"),
+    )
+    assert found == [
+        ("backlog lost", "dst_a", "recreated", "with a part of pushrail.events/3"),
+        ("backlog endangered", "dst_a", "", "pushrail.events/3: behind at 31, and Kafka keeps from 30 on"),
+        (
+            "backlog trimmed", "dst_a", "",
+            "removed from pushrail.events/3: 17 to below 30, events of it: 4 or more",
+        ),
+        ("fell behind", "", "", "dst_b on pushrail.events/3 (offset 19)"),
     ]  # fmt: skip
 
 

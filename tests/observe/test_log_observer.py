@@ -19,6 +19,11 @@ from pushrail_stream.core.signals import (
     BusMissing,
     CommitFailed,
     CopyFailed,
+    CursorClosed,
+    CursorEnd,
+    CursorEndangered,
+    CursorOpened,
+    CursorTrimmed,
     DeadLettered,
     DocumentRefused,
     KafkaTrouble,
@@ -419,6 +424,45 @@ def test_trimmed_records_are_an_error_with_advice() -> None:
     assert "retention.ms" in line.pop("advice")
     assert line == {
         "level": "error", "event": "records_trimmed", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
+    }  # fmt: skip
+
+
+def test_a_cursor_that_opens_and_catches_up_is_told_once_per_destination() -> None:
+    opened = [CursorOpened(P3, "dst_a", 17, 250), CursorOpened(P3, "dst_a", 99, 3), CursorOpened(P3, "dst_b", 18, 4)]
+    place = {"partition": f"{EVENTS}/3"}
+    assert said(*opened) == [
+        {"level": "info", "event": "cursor_opened", "destination": "dst_a", **place, "since": 17, "adopted": 250},
+        {"level": "info", "event": "cursor_opened", "destination": "dst_b", **place, "since": 18, "adopted": 4},
+    ]
+    assert said(CursorClosed(P3, "dst_a", "caught_up")) == [
+        {"level": "info", "event": "cursor_closed", "destination": "dst_a", **place, "why": "caught_up"}
+    ]
+
+
+@pytest.mark.parametrize(("why", "words"), [("recreated", "created again"), ("went_back", "cut off")])
+def test_a_backlog_that_is_lost_with_its_topic_is_a_warning(why: CursorEnd, words: str) -> None:
+    [line] = said(CursorClosed(P3, "dst_a", why))
+    assert words in line.pop("advice")
+    assert line == {
+        "level": "warning", "event": "cursor_closed", "destination": "dst_a", "partition": f"{EVENTS}/3", "why": why,
+    }  # fmt: skip
+
+
+def test_a_backlog_near_the_start_of_the_log_is_a_warning_with_advice() -> None:
+    [line] = said(CursorEndangered(P3, "dst_a", 17, 11))
+    assert "retention.ms" in line.pop("advice")
+    assert line == {
+        "level": "warning", "event": "cursor_endangered", "destination": "dst_a", "partition": f"{EVENTS}/3",
+        "lowest": 17, "first": 11,
+    }  # fmt: skip
+
+
+def test_a_trimmed_backlog_is_an_error_with_advice() -> None:
+    [line] = said(CursorTrimmed(P3, "dst_a", 17, 30, 4))
+    assert "retention.ms" in line.pop("advice")
+    assert line == {
+        "level": "error", "event": "cursor_trimmed", "destination": "dst_a", "partition": f"{EVENTS}/3", "start": 17,
+        "end": 30, "known": 4,
     }  # fmt: skip
 
 

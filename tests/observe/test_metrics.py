@@ -19,6 +19,10 @@ from pushrail_stream.core.signals import (
     Backpressure,
     CommitFailed,
     CopyFailed,
+    CursorClosed,
+    CursorEndangered,
+    CursorOpened,
+    CursorTrimmed,
     DeadLettered,
     Flooded,
     KafkaTrouble,
@@ -31,7 +35,7 @@ from pushrail_stream.core.signals import (
     SkipReason,
 )
 from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.pipeline.stats import DispatcherStats, PartitionStats
+from pushrail_stream.pipeline.stats import BacklogStats, DispatcherStats, PartitionStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
 from tests.support.records import record
@@ -157,6 +161,10 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         KafkaTrouble("x"),
         RecordsTrimmed(Partition("pushrail.events", 3), 17, 30),
         PartitionRestarted(Partition("pushrail.events", 3), "went_back", 17),
+        *[CursorOpened(Partition("pushrail.events", 3), "dst_a", 17, 250)] * 2,
+        CursorTrimmed(Partition("pushrail.events", 3), "dst_a", 17, 30, 4),
+        CursorEndangered(Partition("pushrail.events", 3), "dst_a", 17, 11),
+        CursorClosed(Partition("pushrail.events", 3), "dst_a", "caught_up"),
         attempted((ours, RetryInMemory(1, "retryable"))),
     )
     assert samples["pushrail_skipped_total", "disabled"] == 1
@@ -169,20 +177,47 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         "trimmed": 1,
         "own_credentials": 1,
         "restarted": 1,
+        "backlog_trimmed": 1,
+        "backlog_endangered": 1,
     }
+    assert samples["pushrail_cursors_opened_total",] == 2
+    closed = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_cursors_closed_total"}
+    assert closed == {"caught_up": 1, "recreated": 0, "went_back": 0, "deleted": 0}
     assert samples["pushrail_own_fault_last_timestamp_seconds",] == pytest.approx(AT_MS / 1000 + 0.0123)
 
 
 def test_a_scrape_shows_the_ledger() -> None:
-    ledger = Ledger(begun=10, delivered=2, dead_lettered=1, moved_to_retry=3, skipped=1, dropped=1)
+    ledger = Ledger(begun=12, delivered=2, dead_lettered=1, moved_to_retry=3, skipped=1, put_back=2, dropped=1)
     metrics = Metrics(stats_of(ledger=ledger, attempts_lost=4, attempts_backlog=9))
     samples = shown(metrics=metrics)
     states = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_deliveries_total"}
-    assert states == {"delivered": 2, "dead_lettered": 1, "moved_to_retry": 3, "skipped": 1, "dropped": 1}
-    assert samples["pushrail_deliveries_begun_total",] == 10
+    assert states == {
+        "delivered": 2, "dead_lettered": 1, "moved_to_retry": 3, "skipped": 1, "put_back": 2, "dropped": 1,
+    }  # fmt: skip
+    assert samples["pushrail_deliveries_begun_total",] == 12
     assert samples["pushrail_deliveries_in_flight",] == 2
     assert samples["pushrail_attempts_log_lost_total",] == 4
     assert samples["pushrail_attempts_log_backlog_records",] == 9
+
+
+def test_backlogs_are_shown_by_destination_up_to_the_limit() -> None:
+    backlogs = [
+        BacklogStats("dst_a", 2, AT_MS - 9_000, 30, 400, AT_MS - 60_000, 5.0, 80.0),
+        BacklogStats("dst_b", 1, AT_MS - 9_000, 0, 7, AT_MS - 2_000, 0.0, None),
+        BacklogStats("dst_c", 3, AT_MS - 9_000, 1, 4, AT_MS - 3_000, 0.0, None),
+    ]
+    samples = shown(metrics=Metrics(stats_of(now_ms=AT_MS, backlogs=backlogs), max_destinations=1))
+    events = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_backlog_events"}
+    ages = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_backlog_oldest_age_seconds"}
+    assert events == {"dst_a": 430, "_other": 12}
+    assert ages == {"dst_a": 60, "_other": 3}
+    assert (samples["pushrail_destinations_behind",], samples["pushrail_cursors_open",]) == (3, 6)
+
+
+def test_a_worker_without_a_backlog_shows_zeros() -> None:
+    samples = shown(metrics=Metrics(stats_of(), max_destinations=1))
+    assert samples["pushrail_backlog_events", "_other"] == samples["pushrail_backlog_oldest_age_seconds", "_other"] == 0
+    assert samples["pushrail_destinations_behind",] == samples["pushrail_cursors_open",] == 0
 
 
 def test_openmetrics_is_served_on_request() -> None:

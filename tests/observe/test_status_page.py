@@ -20,6 +20,7 @@ from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.observe.worker_record import WorkerIdentity, WorkerRecord, installed_version
 from pushrail_stream.pipeline.stats import (
+    BacklogStats,
     DestinationStats,
     DispatcherStats,
     PartitionStats,
@@ -59,6 +60,7 @@ def status(
     reasons: Sequence[str] = (),
     *,
     missing_buses: Sequence[BusMissing] = (),
+    backlogs: Sequence[BacklogStats] = (),
     incidents: Sequence[Incident] = INCIDENTS,
     others: Sequence[WorkerRecord] = (),
     unfolded: bool = False,
@@ -68,6 +70,7 @@ def status(
         dispatcher=DispatcherStats(321, 1, 1, 1, 3, 1_238),
         destinations=LANES,
         missing_buses=missing_buses,
+        backlogs=backlogs,
         partitions=VIEWS,
         now_ms=AT_MS,
     )
@@ -96,6 +99,21 @@ def test_a_missing_bus_shows_its_replay_command() -> None:
     many = with_missing(*(missing(f"m{number}") for number in range(60)))
     assert "Missing buses, the first 50 of 60" in many
     assert "dst_m59" not in many
+
+
+def backlog(name: str, catch_up_secs: float | None = None) -> BacklogStats:
+    return BacklogStats(name, 2, AT_MS - 65_000, 34, 1_200, AT_MS - 3_725_000, 12.34, catch_up_secs)
+
+
+def test_a_backlog_shows_how_much_and_how_long() -> None:
+    title = "Destinations that have fallen behind"
+    assert title not in text(status())
+    shown = text(status(backlogs=[backlog("dst_<b>far</b>", 750.0), backlog("dst_down")]))
+    assert "dst_<b>far</b> | 2026-05-28T20:25:35.000Z | 1,234 | 1 h 2 min | 2 | 12.3 | 12 min 30 s" in shown
+    assert "dst_down | 2026-05-28T20:25:35.000Z | 1,234 | 1 h 2 min | 2 | 12.3 | not shrinking" in shown
+    many = text(status(backlogs=[backlog(f"dst_{number}") for number in range(60)]))
+    assert f"{title}, the 50 furthest of 60" in many
+    assert "dst_59" not in many
 
 
 class _Text(HTMLParser):
@@ -212,6 +230,7 @@ async def test_a_real_browser_shows_all_of_it(tmp_path: Path, width: int) -> Non
             reasons,
             incidents=[*INCIDENTS, NASTY],
             missing_buses=[missing(LONG)],
+            backlogs=[backlog(f"dst_{LONG}")],
             others=[*OTHERS, other(LONG, f"{LONG}:9464", AT_MS, LONG)],
             unfolded=unfolded,
         )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
-from pushrail_stream.observe.worker_record import WorkerIdentity, WorkerRecord
-from pushrail_stream.pipeline.stats import DestinationStats, DispatcherStats, PartitionStats, WorkerStats
+from pushrail_stream.observe.worker_record import BacklogSummary, WorkerIdentity, WorkerRecord
+from pushrail_stream.pipeline.stats import BacklogStats, DestinationStats, DispatcherStats, PartitionStats, WorkerStats
 
 IDENTITY = WorkerIdentity.new("pushrail-stream-2", "group", 1_000)
 
@@ -26,6 +26,7 @@ def stats(destinations: int = 1, partitions: int = 1) -> WorkerStats:
         ledger=Ledger(begun=10, delivered=6, dead_lettered=1),
         dispatcher=DispatcherStats(active=destinations, waiting=7, calls=2),
         destinations=[DestinationStats(f"dst_{n}", "retrying", 5, 1, 8, 1.234) for n in range(destinations)],
+        backlogs=[BacklogStats(f"dst_{n}", 1, 1_500, 3, 40, 1_400, 2.345, 8.64) for n in range(destinations)],
         partitions={"events": some, "retries": []},
     )
 
@@ -44,6 +45,8 @@ def test_it_is_read_back() -> None:
     assert read.lag == {"events": 0, "retries": 0}
     assert (read.destinations[0].id, read.destinations[0].per_second) == ("dst_0", 1.23)
     assert read.partitions[0].topic == "events"
+    assert read.backlogs == [BacklogSummary("dst_0", 1, 1_500, 3, 40, 1_400, 2.35, 8.6)]
+    assert (read.totals["behind"], read.totals["cursors"], read.totals["backlogEvents"]) == (1, 1, 43)
 
 
 def test_each_start_has_an_id_of_its_own() -> None:
@@ -57,8 +60,17 @@ def test_a_record_is_bounded() -> None:
     assert state.totals["active"] == 5_000
     assert state.lag["events"] == sum(range(2_000))
     assert state.partition_count == 2_000
+    assert (len(state.backlogs), state.totals["behind"], state.totals["backlogEvents"]) == (50, 5_000, 215_000)
     assert state.partitions[0].lag == 1_999, "those that lag most"
     assert len(state.encode()) < 64 * 2**10
+
+
+def test_a_record_of_a_worker_without_backlogs_is_read() -> None:
+    said = json.loads(IDENTITY.record(stats(), "host:1", []).encode())
+    del said["backlogs"]
+    read = WorkerRecord.read(json.dumps(said).encode())
+    assert read is not None, "an older worker tells none"
+    assert read.backlogs == ()
 
 
 @given(st.binary(max_size=100))

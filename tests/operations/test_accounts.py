@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
@@ -172,6 +173,25 @@ def test_an_unfinished_delivery_is_pending() -> None:
         (3, "dst_0"): "delivered", (3, "dst_b"): "pending",
         (4, "dst_0"): "missing", (4, "dst_b"): "missing",
     }  # fmt: skip
+
+
+def test_an_event_on_a_cursor_is_pending_for_its_destination_alone() -> None:
+    found = check(*range(10))
+    cursor = CursorState(destination_id="dst_0", since=3, next=6, to=8, oldest_ms=1, opened_ms=1, open=(2, 4))
+    found.set_cursors(PARTITION, [cursor])
+    for offset in range(10):
+        attempt(found, offset, "dst_b")
+    attempt(found, 7, "dst_0")
+    attempt(found, 4, "dst_0", "retrying")
+    seen = {offset: status for (offset, destination), status in became(found).items() if destination == "dst_0"}
+    assert [offset for offset, status in seen.items() if status == "pending"] == [2, 4, 6]
+    assert seen[7] == "delivered"
+    assert {seen[offset] for offset in (0, 1, 3, 5, 8, 9)} <= {"missing", "too_new"}, "they are settled there"
+    other = check(2)
+    other.set_cursors(PARTITION + 1, [cursor])
+    attempt(other, 2, "dst_b")
+    attempt(other, 1, "dst_0")
+    assert became(other)[2, "dst_0"] == "missing", "the cursor is on another partition"
 
 
 def test_a_destination_without_any_is_not_new() -> None:

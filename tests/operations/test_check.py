@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.topic_ids import topic_id
@@ -19,6 +21,7 @@ from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.commands import Desk
+from tests.support.kafka.cursors import commit_cursors
 from tests.support.kafka.wire import write_raw
 from tests.support.replay_world import DENIED, letters, settled, world
 from tests.support.workers import (
@@ -79,6 +82,23 @@ async def test_an_event_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: P
         assert told["deliveries"] == {
             "delivered": 10, "dead_lettered": 0, "skipped": 0, "pending": 10, "missing": 0, "too_new": 0,
         }  # fmt: skip
+
+
+async def test_an_event_on_a_cursor_is_pending(real_kafka: str, tmp_path: Path) -> None:
+    async with outside(real_kafka, 2) as (_, settings):
+        desk = Desk(tmp_path, settings)
+        desk.put(with_access_key(n) for n in range(2))
+        await produce(settings, [(f"acct_{n % 2}", event(n % 2, n)) for n in range(20)])
+        assert (await desk.ask("check", "--since", "1h"))["deliveries"]["pending"] == 20
+        behind = CursorState(destination_id="dst_0", since=0, next=0, oldest_ms=1, opened_ms=1)
+        for partition, end in ends(settings, settings.topics.events).items():
+            await asyncio.to_thread(commit_cursors, settings, partition, end, [behind])
+        said, _ = await fails(desk, "check", "--since", "1h")
+        told = json.loads(said)
+        assert (told["deliveries"]["pending"], told["deliveries"]["missing"]) == (10, 10)
+        assert {one["destination"] for one in told["missing"]} == {"dst_1"}
+        [backlog] = await desk.lines("backlog", "list")
+        assert (backlog["destination"], backlog["events"]) == ("dst_0", 20), "others' events are among them"
 
 
 async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: Path) -> None:

@@ -88,4 +88,4 @@ def test_a_kafka_that_is_down_is_one_problem(
     assert "Connection refused" in problem.found
     unknown = {one.check for one in found if one.state == "unknown"}
     documents = {"documents", "keyring"} if is_topic else set()
-    assert unknown == {"topics", "rights", "group", "workers", "destinations", *documents}
+    assert unknown == {"topics", "rights", "group", "backlogs", "workers", "destinations", *documents}

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.operations.findings import Check, Finding, Installation, NotKnownError
 from pushrail_stream.operations.kafka_checks import (
+    check_backlogs,
     check_cluster,
     check_groups,
     check_rights,
@@ -25,6 +27,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import DeliverySettings, Settings
 from pushrail_stream.settings.source import LoadedSettings
 from tests.support.builders import event
+from tests.support.kafka.cursors import commit_cursors
 from tests.support.kafka.topics import create_topic
 from tests.support.worker_records import worker_record
 from tests.support.workers import make_topics, produce, settings_for
@@ -60,6 +63,38 @@ def test_missing_topics_are_a_problem(settings: Settings) -> None:
         found(check_groups, settings)
 
 
+def test_backlogs_are_a_warning_when_half_of_their_time_is_over(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    settings = settings_for(embedded_broker.bootstrap_servers, "http://x", registry={"path": str(tmp_path)})
+    make_topics(settings, embedded_broker)
+    [fine] = found(check_backlogs, settings)
+    assert (fine.state, fine.found) == ("ok", "no destination is behind")
+    young, old = now_ms() - 60_000, now_ms() - 13 * 3_600_000
+    cursors = {
+        name: CursorState(destination_id=name, since=0, next=0, to=10, oldest_ms=at_ms, opened_ms=at_ms)
+        for name, at_ms in (("dst_young", young), *((f"dst_{number}", old) for number in range(7)))
+    }
+    commit_cursors(settings, 0, 0, [cursors["dst_young"]])
+    [behind] = found(check_backlogs, settings)
+    assert behind.state == "ok"
+    assert behind.found.startswith("destinations behind: 1, by at most 10 events, which the lag does not count")
+    commit_cursors(settings, 1, 0, list(cursors.values()))
+    [behind, warning] = found(check_backlogs, settings)
+    assert (behind.state, warning.state) == ("ok", "warning")
+    assert "dst_0, dst_1, dst_2, dst_3, dst_4 and 2 more" in warning.found
+    assert "from 1 d 0 h on (delivery.max_age_secs)" in warning.found
+    assert "backlog list" in warning.remedy
+
+
+def test_a_backlog_without_workers_is_a_problem(settings: Settings) -> None:
+    make_topics(settings)
+    behind = CursorState(destination_id="dst_a", since=0, next=0, to=9, oldest_ms=now_ms(), opened_ms=now_ms())
+    commit_cursors(settings, 0, 0, [behind])
+    assert states(check_backlogs, settings) == ["ok", "problem"]
+    assert states(check_groups, settings) == ["warning", "warning", "ok"], "the group has no lag"
+
+
 def test_topics_have_the_required_configuration(settings: Settings) -> None:
     make_topics(settings)
     assert states(check_topics, settings) == ["ok"]
@@ -86,7 +121,7 @@ async def test_events_without_workers_are_a_problem(settings: Settings) -> None:
     assert [(one.state, one.found) for one in idle] == [
         ("warning", f"{group} has no members: no worker runs"),
         ("warning", f"{group}.retry has no members: no worker runs"),
-        ("ok", "no events wait"),
+        ("ok", "no events wait above the commits (backlogs are below them)"),
     ]
     await produce(settings, [("acct_0", event(0))])
     assert await asyncio.to_thread(states, check_groups, settings) == ["problem", "problem"]

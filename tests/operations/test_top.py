@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pushrail_stream.core.destination_state import DestinationState
-from pushrail_stream.observe.worker_record import LOST_SECS, DestinationSummary, PartitionSummary, WorkerRecord
+from pushrail_stream.observe.worker_record import (
+    LOST_SECS,
+    BacklogSummary,
+    DestinationSummary,
+    PartitionSummary,
+    WorkerRecord,
+)
 from pushrail_stream.operations.fleet import Fleet, FleetWorker
 from pushrail_stream.operations.top import Overview, overview
 
@@ -99,6 +105,24 @@ def test_a_fleet_without_workers_is_empty() -> None:
     assert (found.per_second, found.age_secs, found.fleet.unreadable) == (0.0, 0.0, 2)
 
 
+def test_backlogs_are_counted_apart_from_the_lag() -> None:
+    old = BacklogSummary("dst_1", 2, NOW_MS - 9_000, 4, 100, NOW_MS - 61_500, 3.0, 50.0)
+    new = BacklogSummary("dst_2", 1, NOW_MS - 5_000, 0, 7, NOW_MS - 4_000)
+    found = view(
+        worker("a", totals={"behind": 70, "backlogEvents": 900}, backlogs=[old]),
+        worker("b", totals={"behind": 2, "backlogEvents": 8}, backlogs=[old, new]),
+        worker("gone", totals={"behind": 99}, backlogs=[new], age_secs=LOST_SECS + 1),
+    )
+    assert (found.behind, found.backlog_events, found.oldest_backlog_secs) == (70, 908, 61.5)
+    assert {name: one.events for name, one in found.backlogs.items()} == {"dst_1": 208, "dst_2": 7}
+    assert found.as_json()["backlogs"][1] == {
+        "id": "dst_2", "cursors": 1, "since": "2027-01-15T07:59:55.000Z", "waiting": 0, "unread": 7,
+        "oldestAt": "2027-01-15T07:59:56.000Z", "perSecond": 0.0, "catchUpSecs": None,
+    }  # fmt: skip
+    assert view(worker("a", backlogs=[new])).oldest_backlog_secs == 4.0
+    assert (view(worker("a")).behind, view(worker("a")).oldest_backlog_secs) == (0, 0.0)
+
+
 def test_programs_get_names_and_numbers() -> None:
     one = seen("dst_1", "slowed", waiting=3, calls=1, per_second=2.35, errors_per_second=0.5, last_error="503")
     found = view(
@@ -116,6 +140,7 @@ def test_programs_get_names_and_numbers() -> None:
         "at": "2027-01-15T08:00:00.000Z", "otherGroups": 0,
         "unreadable": 1, "problem": "", "lag": {"events": 4}, "oldestSecs": None,
         "waiting": 0, "calls": 0, "perSecond": 2.35, "errorsPerSecond": 0.5, "unshown": 0,
+        "behind": 0, "backlogEvents": 0, "backlogs": [],
         "destinations": [{
             "id": "dst_1", "state": "slowed", "perSecond": 2.35, "errorsPerSecond": 0.5, "lastError": "503",
             "waiting": 3, "oldestSecs": 0.0, "calls": 1, "maxCalls": 8, "workers": 1,
