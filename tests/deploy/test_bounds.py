@@ -26,6 +26,7 @@ LAG, UNDELIVERED = (
     'pushrail_oldest_undelivered_age_seconds{topic="events"}',
 )
 SUSPENDED, GONE = "pushrail_destinations_suspended", "pushrail_buses_missing"
+BACKLOG = 'pushrail_backlog_oldest_age_seconds{destination="%s"}'
 BEGUN, OPEN, TIMED = (
     "pushrail_deliveries_begun_total", "pushrail_deliveries_in_flight", "pushrail_delivery_latency_seconds_count",
 )  # fmt: skip
@@ -138,7 +139,13 @@ CASES: dict[str, list[Case]] = {
     "PushrailRecordsRemovedUnread": [
         Case({OWN % "trimmed": "0x60"}, None),
         Case({OWN % "trimmed": "1x60"}, 0),
+        Case({OWN % "backlog_trimmed": "1x60"}, 0),
         Case(steadily(OWN % "commit", 60), None),
+    ],
+    "PushrailBacklogOld": [
+        Case({BACKLOG % "dst_a": "3600x60"}, None),
+        Case({BACKLOG % "dst_a": "3610x60"}, 10),
+        Case({BACKLOG % "_other": "3610x60"}, 10),
     ],
     "PushrailCopiesNotWritten": [
         Case(steadily(OWN % "copy", 0), None),
