@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Self
 
 Profile = Literal["calm", "rough", "hostile"]
 PROFILES: Final[tuple[Profile, ...]] = ("calm", "rough", "hostile")
+_METADATA_BYTES: Final = (4_096, 4_096, 4_096, 4_096, 1_000, 300, 120)
 AuthMode = Literal["ASSUME_ROLE", "ACCESS_KEY"]
 
 
@@ -78,6 +79,14 @@ class Plan:
         learn that their own credentials work again take up to 10 minutes, the longest time between two probes.
         """
         return 2 * self.last_tier_secs + 1_200
+
+    @property
+    def max_metadata_bytes(self) -> int:
+        """The longest metadata of a commit that brokers take: Kafka's default, or less where an administrator chose so.
+
+        Cursors then need snapshots, or there can be none.
+        """
+        return 4_096 if self.profile == "calm" else self.dice("metadata").choice(_METADATA_BYTES)
 
     @property
     def last_tier_secs(self) -> float:

@@ -43,6 +43,7 @@ def opened(plan: Plan) -> Iterator[World]:
     history = History(lambda: scheduler.now)
     cluster = Cluster(scheduler, plan.dice("kafka"))
     cluster.coordinators = Coordinators(cluster)
+    cluster.coordinators.max_metadata_bytes = plan.max_metadata_bytes
     cluster.network.count_fault = history.count_fault
     cloud = Cloud(scheduler, plan.dice("aws"), history)
     cloud.state.epoch = EPOCH

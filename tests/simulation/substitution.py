@@ -32,6 +32,7 @@ import pushrail_stream.kafka.consumer
 import pushrail_stream.kafka.documents
 import pushrail_stream.kafka.fleet
 import pushrail_stream.kafka.producer
+import pushrail_stream.kafka.stretches
 from tests.simulation.event_loop import Connect, SimLoop
 from tests.simulation.kafka.consumed import SimMessage
 from tests.simulation.locks import SimLock, SimRLock
@@ -54,6 +55,7 @@ _NAMED: Final = ("asyncio", "threading", "queue", "logging", "uuid", "secrets", 
 
 
 _POLLS: Final = {
+    pushrail_stream.kafka.stretches: 0.5,
     pushrail_stream.kafka.consumer: 0.5,
     pushrail_stream.kafka.producer: 1.0,
     pushrail_stream.kafka.documents: 1.0,

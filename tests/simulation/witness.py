@@ -18,6 +18,7 @@ from tests.simulation.kafka.broker import Produced, Topic
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.partition_log import LogRecord, PartitionLog
 from tests.simulation.oracle.calls import calls_of
+from tests.simulation.oracle.commit_cursors import read_snapshot, snapshot_place
 from tests.simulation.oracle.evidence import Commit, Evidence, Text, Written
 
 if TYPE_CHECKING:
@@ -224,11 +225,24 @@ class Witness:
                 facts["group"],
                 Partition(facts["topic"], facts["partition"]),
                 None if topic is None else topic.id,
-                Committable(facts["offset"], facts["metadata"]),
+                self._committable(facts),
                 host,
                 facts["epoch"],
             )
         )
+
+    def _committable(self, facts: Mapping[str, Any]) -> Committable:
+        """The commit, with the cursors of the snapshot that it names."""
+        partition, commit = (
+            Partition(facts["topic"], facts["partition"]),
+            Committable(facts["offset"], facts["metadata"]),
+        )
+        place, topic = snapshot_place(commit), self._world.cluster.topic(self._world.settings.topics.cursors)
+        if place is None or topic is None:
+            return commit
+        number, offset = place
+        found = [one for one in topic.partitions[number].records if one.offset == offset]
+        return commit._replace(cursors=read_snapshot(commit, partition, found[0].value)) if found else commit
 
 
 def _is_refused(answer: Any) -> bool:

@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
+from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.record import Origin
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.settings.model import Settings
 from tests.simulation.aws.our_identity import OurIdentity
 from tests.simulation.history import History
+from tests.simulation.oracle.commit_cursors import names_cursors
 from tests.simulation.oracle.evidence import UNHEALED, Disturbance, DisturbanceKind, DocumentEdit, Evidence
 from tests.simulation.people.customers import CREDENTIALS, KMS_KEY, OUR_USER, Customer
 from tests.simulation.people.events import Sent
@@ -168,7 +170,7 @@ class World:
         self.office.do("restore documents", patiently, partial(restore_missing, self))
 
     def is_settled(self) -> bool:
-        """Whether no transaction is open, and the groups have committed everything, the markers included."""
+        """Whether no transaction and no cursor is open, and the groups have committed everything, with the markers."""
         topics, group = self.settings.topics, events_consumer(self.settings.kafka).group_id
         retries = retries_consumer(self.settings.kafka).group_id
         return all(
@@ -181,6 +183,8 @@ class World:
         for log in () if topic is None else topic.partitions:
             commit = commits.get((name, log.number))
             if log.end > (log.first if commit is None else commit.offset):
+                return False
+            if commit is not None and names_cursors(Committable(commit.offset, commit.metadata)):
                 return False
         return True
 

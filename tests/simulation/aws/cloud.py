@@ -70,6 +70,8 @@ class Cloud:
         self.kms = KmsService(self.state)
         self.latency_secs = NEAR_SECS
         """Shortest and longest way of a packet at present."""
+        self.delays: dict[str, float] = {}
+        """By account the seconds by which the answers about it come later."""
         self._events = EventBridgeService(self.state)
         self._sts = StsService(self.state)
         directory = cast("Directory", self.accounts)  # the two members that the check of signatures reads
@@ -108,7 +110,9 @@ class Cloud:
             fault = state.faults.draw("after", call.api, call.region, received.account)
             reaction = answered(self._wire(answer, call)) if fault is None else self._spoil(fault, answer, call)
         state.note("call", number=call.number, api=call.api, status=call.status, code=call.code, fault=call.fault)
-        return reaction._replace(call=call)
+        later = self.delays.get(received.account, 0.0)
+        pieces = tuple((secs + later * (place == 0), piece) for place, (secs, piece) in enumerate(reaction.pieces))
+        return reaction._replace(call=call, pieces=pieces)
 
     def _receive(self, request: Request, region: str) -> _Received | None:
         """The request with a record for it; None for an operation that AWS does not have."""

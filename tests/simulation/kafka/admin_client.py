@@ -30,6 +30,7 @@ from confluent_kafka.admin import (
     MemberDescription,
     NewTopic,
     OffsetSpec,
+    ResourceType,
     TopicDescription,
 )
 
@@ -40,7 +41,7 @@ from tests.simulation.kafka.consumed import partition_outcome
 from tests.simulation.kafka.groups import Commit, GroupDescription
 from tests.simulation.kafka.network import Coordinator, Done
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.kafka.topic_config import configuration_of, is_valid
+from tests.simulation.kafka.topic_config import configuration_of, configuration_of_broker, is_valid
 
 _REQUEST_SECS: Final = 60.0
 """Time for an answer where the caller does not say it: librdkafka's ``socket.timeout.ms``."""
@@ -144,15 +145,16 @@ class SimAdminClient(SimClient):
     def describe_configs(
         self, resources: Sequence[ConfigResource], *, request_timeout: float = _REQUEST_SECS
     ) -> dict[ConfigResource, Future[dict[str, ConfigEntry]]]:
-        """As AdminClient's, of topics."""
+        """As AdminClient's, of topics and brokers."""
         futures: dict[ConfigResource, Future[dict[str, ConfigEntry]]] = {resource: Future() for resource in resources}
 
         def read(broker: Broker) -> dict[ConfigResource, Any]:
-            views = broker.metadata([resource.name for resource in resources]).topics
-            return {resource: views[resource.name] for resource in resources}
+            views = broker.metadata([one.name for one in resources if one.restype == ResourceType.TOPIC]).topics
+            return {resource: views.get(resource.name) for resource in resources}
 
-        def describe(_resource: ConfigResource, view: TopicView) -> dict[str, ConfigEntry]:
-            return configuration_of(view.topic)
+        def describe(_resource: ConfigResource, view: TopicView | None) -> dict[str, ConfigEntry]:
+            limit: int = self.cluster.coordinators.max_metadata_bytes
+            return configuration_of_broker(limit) if view is None else configuration_of(view.topic)
 
         self._ask_any("DescribeConfigs", read, futures, describe, request_timeout)
         return futures

@@ -156,6 +156,18 @@ def test_a_configuration_has_kafkas_defaults() -> None:
     stage.run(work)
 
 
+def test_a_broker_tells_the_longest_metadata_of_a_commit() -> None:
+    stage = Stage()
+    stage.cluster.coordinators.max_metadata_bytes = 300
+
+    def work(admin: SimAdminClient) -> None:
+        resource = ConfigResource(ResourceType.BROKER, "1")
+        found = admin.describe_configs([resource], request_timeout=3)[resource].result()
+        assert found["offset.metadata.max.bytes"].value == "300"
+
+    stage.run(work)
+
+
 def test_topics_are_created_once_and_not_on_trial() -> None:
     stage = Stage()
 

@@ -43,6 +43,12 @@ def is_valid(name: str, value: str) -> bool:
     return name in DEFAULTS or name in _OF_CLUSTER
 
 
+def configuration_of_broker(max_metadata_bytes: int) -> dict[str, ConfigEntry]:
+    """The settings of a broker that the product asks for."""
+    name = "offset.metadata.max.bytes"
+    return {name: ConfigEntry(name, str(max_metadata_bytes), ConfigSource.STATIC_BROKER_CONFIG)}
+
+
 def configuration_of(topic: Topic) -> dict[str, ConfigEntry]:
     """Every setting that is in force."""
     own = {name: ConfigEntry(name, value, ConfigSource.DYNAMIC_TOPIC_CONFIG) for name, value in topic.config.items()}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.simulation.mutants import adapters, core, operations, pipeline
+from tests.simulation.mutants import adapters, core, cursors, operations, pipeline
 from tests.simulation.mutants.mutant import Mutant
 
 ROOMS: Final[Mapping[str, tuple[Mutant, ...]]] = {
     "core": core.MUTANTS,
     "pipeline": pipeline.MUTANTS,
+    "cursors": cursors.MUTANTS,
     "kafka": adapters.KAFKA,
     "eventbridge": adapters.EVENTBRIDGE,
     "registry": adapters.REGISTRY,

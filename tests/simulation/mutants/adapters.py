@@ -72,7 +72,7 @@ KAFKA: Final = (
     ),
     mutant(
         "ignore the error in a delivery report",
-        "kafka.producer:KafkaPublisher.publish",
+        "kafka.producer:KafkaPublisher._write",
         "failure = None if error is None else self._failure(topic, error)",
         "failure = None",
         needs=[

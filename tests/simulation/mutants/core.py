@@ -37,15 +37,15 @@ MUTANTS: Final = (
     ),
     mutant(
         "settle a record with its first delivery",
-        "core.offsets:PendingRecord.settle",
+        "core.pending:PendingRecord.settle",
         "self._open == 0",
         "True",
     ),
     mutant(
         "drop a shared record on revoke instead of moving its delivery to a retry topic",
-        "core.offsets:PendingRecord.is_for_next_owner",
-        "tracker.is_revoked and not self._is_shared",
-        "tracker.is_revoked",
+        "core.pending:PendingRecord.is_for_next_owner",
+        "owner.is_revoked and not self._is_shared",
+        "owner.is_revoked",
         needs=[
             "settings?delivery.max_entries=1&delivery.hold_secs=30",
             "limit_destination?per_second=0.5",
@@ -57,8 +57,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "abandon the open records of a recreated topic",
-        "core.offsets:PendingRecord.is_for_next_owner",
-        "if tracker.is_replaced:",
+        "core.pending:PendingRecord.is_for_next_owner",
+        "if owner.is_replaced:",
         "if False:",
         needs=[
             "settings?delivery.hold_secs=30",
@@ -77,7 +77,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "shift the map of settled offsets by one",
-        "core.commit:_unpack",
+        "core.offset_set:unpack",
         "head + i for i",
         "head + i + 1 for i",
         needs=["kill_worker", "trouble_of_one_account", "regional_outage"],
@@ -117,8 +117,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "forget a retry in memory",
-        "core.lane:Lane.retry",
-        "heapq.heappush(self._waiting, (at, self._order, delivery))",
+        "core.queue:Queue.add_retry",
+        "heapq.heappush(self.retries, (at, self._order, delivery))",
         "pass",
         needs=["aws.call:ServiceUnavailable"],
     ),
@@ -131,9 +131,9 @@ MUTANTS: Final = (
     ),
     mutant(
         "send full batches to a suspended destination",
-        "core.lane:Lane._pick",
-        "1 if self.is_suspended else limits.max_entries",
-        "limits.max_entries",
+        "core.lane:Lane.take",
+        "self.call_limits._replace(max_entries=1) if self.is_suspended else self.call_limits",
+        "self.call_limits",
         needs=["deny_by_policy"],
     ),
     mutant(
@@ -159,7 +159,7 @@ MUTANTS: Final = (
     mutant(
         "make as many calls to a destination that is down as before",
         "core.health:Health.max_calls",
-        "or self.outage.is_down",
+        "or self.is_ill",
         "",
         needs=_DOWN,
     ),

@@ -41,7 +41,7 @@ def test_a_mutant_applies_and_is_undone(mutant: Mutant) -> None:
     [
         Change("core.commit:no_such_function", "old", "new"),
         Change("core.no_such_module:name", "old", "new"),
-        Change("core.commit:MAX_MAP_OFFSETS", "old", "new"),
+        Change("core.offset_set:MAX_OFFSETS", "old", "new"),
         Change("core.commit:was_recreated", "text that is not there", "new"),
         Change("core.commit:was_recreated", "None", "new"),
     ],

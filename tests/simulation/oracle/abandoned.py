@@ -1,7 +1,7 @@
 """A worker brings to an end what it had read of a log that Kafka lost: nothing else can.
 
 The log was deleted with its topic, or cut off. The worker notices that by itself, and says that the partition begins
-again.
+again. The events of a cursor that are not in memory go with their log, and the worker says so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CopyFailed, PartitionRestarted, PartitionsAssigned
+from pushrail_stream.core.signals import CopyFailed, CursorTrimmed, PartitionRestarted, PartitionsAssigned
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.evidence import Violation, Written
 from tests.simulation.oracle.nothing_lost import loss
@@ -39,9 +39,20 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
                 continue
             certain = story.documents.certain(seen.owner or ("", ""), one.at, at)
             for destination in certain if wanted is None else certain.keys() & {wanted}:
-                is_refused = destination in refused[seen.event.value]
+                is_refused = destination in refused[seen.event.value] or _is_told(story, host, one, destination, at)
                 if not is_refused and not _went_on(story, seen, destination, one.at):
                     yield loss(seen, destination)
+
+
+def _is_told(story: Deliveries, host: str, one: Written, destination: str, at: float) -> bool:
+    """Whether the worker said, when the partition began again, that a cursor lost the event with its log."""
+    here = Partition(one.record.topic, one.record.partition)
+    return any(
+        seen_at == at and of == host and signal.partition == here and signal.destination_id == destination
+        and signal.start <= one.record.offset < signal.end
+        for seen_at, of, signal in story.evidence.signals
+        if isinstance(signal, CursorTrimmed)
+    )  # fmt: skip
 
 
 def _refused(story: Deliveries, host: str, since: float) -> dict[bytes, set[str | None]]:

@@ -19,6 +19,7 @@ _COLUMNS: Final = {
     "deadLettered": "dead_lettered",
     "movedToRetry": "moved_to_retry",
     "skipped": "skipped",
+    "putBack": "put_back",
     "dropped": "dropped",
 }
 """The ends of deliveries: as a worker's record names them, and as the ledger does."""

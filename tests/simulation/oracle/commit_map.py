@@ -22,10 +22,10 @@ class CommitMap(NamedTuple):
 @lru_cache(maxsize=4096)
 def read_map(commit: Committable) -> CommitMap:
     """The map of a commit; an empty one when the metadata was written for another offset, or is none of ours."""
-    prefix, *parts = commit.metadata.split(":", 4)
-    if prefix != "ps2" or len(parts) != 4 or parts[0] != str(commit.offset):
+    prefix, *parts = commit.metadata.split(":", 5)
+    if prefix != "ps3" or len(parts) != 5 or parts[0] != str(commit.offset):
         return CommitMap()
-    _, topic_id, told, _ = parts
+    _, topic_id, told, _, _ = parts
     epoch, _, packed = told.rpartition("/")
     try:
         bits = zlib.decompress(base64.b85decode(packed)) if packed else b""

@@ -1,82 +1,40 @@
-"""Each offset below a commit, and each that its metadata names as settled, had settled by then.
+"""Each offset below a commit, and each that its metadata names as settled, had settled by then, or a cursor has it.
 
-Settled: the bus took the event, Kafka held the copy, or the skip was recorded. A record of a skip comes a little later
-than the commit, because the attempts log never gates a delivery.
+A cursor of the same commit may still have the event for some destinations. The commits after it keep such a cursor
+until the event has settled.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
-from pushrail_stream.core.event import Undecodable
-from tests.simulation.oracle.covers import first_covers, passes_later
-from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
-from tests.simulation.oracle.evidence import Violation, Written, position_of
+from tests.simulation.oracle.cursor_duties import duties_of
+from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.evidence import Violation, position_of
+from tests.simulation.oracle.openness import open_to
 
 ASSERTION: Final = "every offset below a commit is settled"
+KEPT: Final = "a cursor keeps an event until it is settled"
 
 
 def find_unsettled(story: Deliveries) -> Iterator[Violation]:
     """A violation for each record that a worker's commit covered too early."""
-    for commit, one in first_covers(story.evidence):
-        if not commit.host or passes_later(commit, one) or not (why := _open_to(story, one, commit.at)):
-            continue
-        if all(_open_to(story, other, commit.at) for other in story.places.stand_ins(one, commit.at)):
+    for commit, one, destinations in duties_of(story).uncovered:
+        if all(open_to(story, other, commit.at) for other in story.places.stand_ins(one, commit.at)):
             sentence = (
                 f"{commit.host} committed {commit.partition} at {commit.committable.offset} at {commit.at:.3f}, but "
-                f"the record at {position_of(one.origin)} was not settled: {why}"
+                f"the record at {position_of(one.origin)} was not settled: {', '.join(destinations)}"
             )
             yield Violation(ASSERTION, sentence, commit.at)
 
 
-def _open_to(story: Deliveries, one: Written, at: float) -> str:
-    """The destinations for which a record had not settled, for people; empty when it had."""
-    if not one.is_readable:
-        return ""
-    if one.record.topic == story.evidence.settings.topics.events:
-        return _event_open_to(story, story.event_in(one), at)
-    copy = story.copy_in(one)
-    return "" if copy is None else _copy_open_to(story, copy, at)
-
-
-def _event_open_to(story: Deliveries, seen: EventSeen, at: float) -> str:
-    if seen.owner is None:
-        return "" if _is_copied(story, seen, None, seen.written.at, at) else "the DLQ, as it is no canonical event"
-    certain = story.documents.certain(seen.owner, seen.written.at, at)
-    return ", ".join(one for one in certain if not _is_settled(story, seen, one, seen.written.at, at))
-
-
-def _copy_open_to(story: Deliveries, copy: CopySeen, at: float) -> str:
-    destination, seen = copy.headers.destination, story.event_of_copy(copy)
-    if seen is None or destination is None or copy.written.record.value != seen.written.record.value:
-        return ""  # a forged copy: `copies` tells of it
-    return "" if _is_settled(story, seen, destination, copy.written.at, at) else destination
-
-
-def _is_settled(story: Deliveries, seen: EventSeen, destination: str, since: float, at: float) -> bool:
-    """Whether an end is known from this time on. A skip that is recorded later, or lost with its worker, is one."""
-    value = seen.written.record.value or b""
-    if any(since <= arrival.at <= at for arrival in story.arrivals_of(value, destination)):
-        return True
-    if _is_copied(story, seen, destination, since, at):
-        return True
-    if any(one.get("status") == "skipped" and one.written.at >= since for one in story.said_about(seen, destination)):
-        return True
-    return _may_be_skipped(story, seen, destination, at)
-
-
-def _is_copied(story: Deliveries, seen: EventSeen, destination: str | None, since: float, at: float) -> bool:
-    """Whether Kafka took a copy in this time. The copy that was written at its beginning is the one that waits."""
-    copies = story.copies_of(seen, destination)  # a backlog may be copied thousands of times, so nothing walks them
-    first = bisect_right(copies, since, key=lambda copy: copy.written.at)
-    return first < len(copies) and copies[first].written.at <= at
-
-
-def _may_be_skipped(story: Deliveries, seen: EventSeen, destination: str, at: float) -> bool:
-    """Whether a version that may have been in force did not take the event. `nothing_lost` asks for the record."""
-    if seen.owner is None or isinstance(seen.event, Undecodable):
-        return False
-    versions = story.documents.certain(seen.owner, seen.written.at, at).get(destination)
-    return versions is None or not all(version.takes(seen.event.event_type) for version in versions)
+def find_dropped(story: Deliveries) -> Iterator[Violation]:
+    """A violation for each commit without a cursor that an earlier one had, for an event that was not settled."""
+    for commit, (one, destination) in duties_of(story).dropped:
+        if all(open_to(story, other, commit.at) for other in story.places.stand_ins(one, commit.at)):
+            sentence = (
+                f"{commit.host} committed {commit.partition} at {commit.committable.offset} at {commit.at:.3f} without "
+                f"a cursor for {destination} that has the record at {position_of(one.origin)}, which was not settled"
+            )
+            yield Violation(KEPT, sentence, commit.at)

@@ -84,7 +84,7 @@ def _mistake(story: Deliveries, arrival: Arrival, twins: list[EventSeen]) -> str
 
 
 def _in_force(story: Deliveries, arrival: Arrival, owner: tuple[str, str]) -> list[Version]:
-    """The versions by which a worker may have made a delivery; a retry keeps to an earlier filter."""
+    """The versions by which a worker may have made a delivery; a retry, also in memory, keeps to an earlier filter."""
     value = arrival.entry.detail
     copied = any(
         not copy.is_dead and copy.written.at < arrival.at
@@ -92,7 +92,13 @@ def _in_force(story: Deliveries, arrival: Arrival, owner: tuple[str, str]) -> li
         for destination in story.documents.members(arrival.group)
         for copy in story.copies_of(twin, destination)
     )
-    since = 0.0 if copied else arrival.at - story.stale_secs(arrival.at) + STALE_SECS
+    tried = any(
+        call.at < arrival.at
+        for twin in story.by_value[value]
+        for destination in story.documents.members(arrival.group)
+        for call in story.calls_with(twin, destination)
+    )
+    since = 0.0 if copied or tried else arrival.at - story.stale_secs(arrival.at) + STALE_SECS
     return [one for one in story.documents.possible(owner, since, arrival.at) if one.bus == arrival.call.target]
 
 

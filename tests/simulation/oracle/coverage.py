@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsAssigned, PartitionsRevoked
+from tests.simulation.oracle.commit_cursors import read_cursors
 from tests.simulation.oracle.covers import cover_of, log_of
 from tests.simulation.oracle.evidence import Commit, Disturbance, Evidence, Written
 from tests.simulation.oracle.periods import Periods
@@ -79,13 +80,19 @@ class Coverage:
         if signal.lost:
             self._losses.append(Disturbance(at - _SESSION_SECS, at, "expelled", host))
 
-    def covers(self, one: Written, at: float) -> bool:
-        """Whether a worker that started at this moment would have known that this record was settled."""
+    def covers(self, one: Written, at: float, destinations: Collection[str] = ()) -> bool:
+        """Whether a worker that started at this moment would have known that this record was settled.
+
+        It was not if a cursor of one of the destinations still had the record.
+        """
         log = _partition_of(one), one.record.topic_id
         index = bisect_right(self._times.get(log, []), at) - 1
         if index < 0:
             return False
-        return cover_of(self._commits[log][index])(one)
+        commit = self._commits[log][index]
+        cursors = read_cursors(commit.committable)
+        is_open = any(name in cursors and cursors[name].covers(one.record.offset) for name in destinations)
+        return cover_of(commit)(one) and not is_open
 
     def repetition_of(self, one: Written, at: float, host: str) -> Disturbance | None:
         """The reason for which a record that this host handled at this time was read again; None when there is none.

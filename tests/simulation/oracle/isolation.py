@@ -26,7 +26,7 @@ MARGIN_SECS: Final = 8.0
 def find_waits(story: Deliveries) -> Iterator[Violation]:
     """A violation for each healthy delivery that took too long."""
     evidence, calm = story.evidence, Calm(story.evidence)
-    most, failed_at = longest_wait(evidence), _failures(story)
+    most, failed_at = longest_wait(evidence), failed_attempts(story)
     for seen in story.events:
         if isinstance(seen.event, Undecodable) or not seen.written.is_readable or seen.written.gone_at is not None:
             continue
@@ -49,7 +49,7 @@ def longest_wait(evidence: Evidence) -> float:
     return delivery.hold_secs + delivery.flush_ms / 1000 + calls.call_secs + MARGIN_SECS
 
 
-def _failures(story: Deliveries) -> dict[str, list[float]]:
+def failed_attempts(story: Deliveries) -> dict[str, list[float]]:
     """By destination the times of failed attempts, also of those that reached no server."""
     found: dict[str, list[float]] = {}
     for at, _, signal in story.evidence.signals:

@@ -1,6 +1,7 @@
 """Nothing accepted is lost: each event ended at each destination that it owed.
 
-An event that Kafka itself lost, or that an operator stepped over, owes nothing. A record of a skip may be missing where
+An event that Kafka itself lost, or that an operator stepped over, owes nothing, nor does a delivery whose cursor a tool
+has cleared. A record of a skip may be missing where
 the attempts log lost records: it never gates a delivery.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pushrail_stream.core.event import Undecodable
+from tests.simulation.oracle.cursor_duties import duties_of
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
 from tests.simulation.oracle.evidence import Violation, Written, position_of
@@ -45,9 +47,29 @@ def _is_owed(story: Deliveries, one: Written) -> bool:
 
 
 def _waits_at_limit(story: Deliveries, seen: EventSeen, destination: str) -> bool:
-    """Whether a copy of it still waits, because its destination works at the customer's own limit."""
+    """Whether a copy or a cursor still has it, because its destination works at the customer's own limit."""
     copies = story.copies_of(seen, destination)
-    return any(is_waiting(story, copy) for copy in copies) and is_at_limit(story, destination)
+    is_there = any(is_waiting(story, copy) for copy in copies) or _is_on_cursor(story, seen, destination)
+    return is_there and is_at_limit(story, destination)
+
+
+def _is_on_cursor(story: Deliveries, seen: EventSeen, destination: str) -> bool:
+    """Whether a cursor has the delivery when the story ends."""
+    return duties_of(story).waits(seen.written, destination)
+
+
+def _owes_no_arrival(story: Deliveries, seen: EventSeen, destination: str) -> bool:
+    """Whether a tool gave the delivery up, or a cursor has it and the story ended too early for it.
+
+    `settled` asks for the cursors that stay too long.
+    """
+    if duties_of(story).is_given_up(seen.written, destination):
+        return True
+    return _is_on_cursor(story, seen, destination) and _is_late(story, seen.written)
+
+
+def _is_late(story: Deliveries, one: Written) -> bool:
+    return one.at > story.evidence.ended_at - settle_secs(story.evidence)
 
 
 def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[Version]) -> bool:
@@ -61,6 +83,8 @@ def _ended(story: Deliveries, seen: EventSeen, destination: str, versions: list[
         return True
     if may_skip(seen, versions) and _may_lack_skip(story, seen):
         return True
+    if _owes_no_arrival(story, seen, destination):
+        return True
     arrivals = len(story.arrivals_of(seen.event.value, destination))
     return arrivals >= _needed(story, seen, destination)
 
@@ -73,7 +97,7 @@ def _is_excused(story: Deliveries, copy: Written) -> bool:
 def _goes_on(story: Deliveries, one: Written) -> bool:
     """Whether a retry copy waits when the story ends. `settled` asks for those that wait too long."""
     waits = story.covered_at(one) == float("inf")
-    return waits and one.at > story.evidence.ended_at - settle_secs(story.evidence)
+    return waits and _is_late(story, one)
 
 
 def _kafka_lost(story: Deliveries, one: Written) -> bool:
@@ -95,7 +119,7 @@ def _needed(story: Deliveries, seen: EventSeen, destination: str) -> int:
             copies = story.copies_of(twin, destination)
             ended = any(copy.is_dead or _is_excused(story, copy.written) for copy in copies)
             ended = ended or any(said.get("status") == "skipped" for said in story.said_about(twin, destination))
-            ended = ended or _waits_at_limit(story, twin, destination)
+            ended = ended or _waits_at_limit(story, twin, destination) or _owes_no_arrival(story, twin, destination)
             needed += not (ended or story.is_stepped_over(twin.written))
     return needed
 

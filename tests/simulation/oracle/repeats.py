@@ -6,8 +6,9 @@ A delivery ends in one arrival or one dead letter. It may end once more for each
 * Its worker was stopped by SIGSTOP while it waited, and its time-out was over when it ran again.
 * AWS took the entry for a bus that does not exist, and the worker knew that there is none.
 * The acknowledgement of a copy was lost: Kafka has the copy, and the worker writes it again.
-* It arrived, or was copied, while no commit covered the record that it came from, and then its worker was killed, was
-  dropped by its group, or could not commit. The next owner of the partition reads that record again.
+* It arrived, or was copied, while no commit covered the record that it came from, or while the commit's cursor had it.
+  Then its worker was killed, was dropped by its group, or could not commit. The next owner of the partition reads that
+  record again.
 * A call or a copy was in flight when its worker lost the partition, or a copy that Kafka did not take in time when it
   gave the partition back. The next owner reads that record again.
 * An operator moved the group back, replayed it, or the topic's log was cut off, so that records are read again.
@@ -78,7 +79,7 @@ def _acts(story: Deliveries, coverage: Coverage, value: bytes, twins: list[Event
         yield from _again(coverage, twin.written, len(destinations))
     copies = [copy for twin in twins for one in destinations for copy in story.copies_of(twin, one)]
     sources = Sources(
-        coverage, [*(twin.written for twin in twins), *(one.written for one in copies if not one.is_dead)]
+        coverage, [*(twin.written for twin in twins), *(one.written for one in copies if not one.is_dead)], destinations
     )
     for copy in copies:
         yield from _copy_acts(coverage, sources, copy)

@@ -8,6 +8,7 @@ from typing import Final
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import PartitionsAssigned
 from pushrail_stream.observe.worker_record import WorkerRecord
+from tests.simulation.oracle.commit_cursors import read_cursors
 from tests.simulation.oracle.covers import Log, log_of
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries
 from tests.simulation.oracle.evidence import UNHEALED, Commit, Evidence, Violation, position_of
@@ -64,6 +65,7 @@ def find_unfinished(story: Deliveries) -> Iterator[Violation]:
             )
             yield Violation(ASSERTION, sentence, due)
     yield from _find_lag(story)
+    yield from _find_open_cursors(story)
     yield from _find_suspended(story)
 
 
@@ -79,6 +81,17 @@ def _find_lag(story: Deliveries) -> Iterator[Violation]:
         if log in written and log[0].topic in wanted and committed < end and not _is_behind_limits(story, log):
             sentence = f"{log[0]} is committed at {committed}, and its end is {end}"
             yield Violation(ASSERTION, sentence, story.evidence.ended_at)
+
+
+def _find_open_cursors(story: Deliveries) -> Iterator[Violation]:
+    """Cursors that the last commits name, of destinations that may get more calls."""
+    for log, commit in _last_commits(story).items():
+        if log not in story.evidence.log_ends:
+            continue  # the topic was deleted
+        for destination in read_cursors(commit.committable):
+            if not is_at_limit(story, destination):
+                sentence = f"{destination} still has a cursor on {log[0]} in the commit at {commit.at:.3f}"
+                yield Violation(ASSERTION, sentence, story.evidence.ended_at)
 
 
 def _is_behind_limits(story: Deliveries, log: Log) -> bool:

@@ -7,7 +7,7 @@ partition got another owner, and not once for each record.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import final
 
 from pushrail_stream.core.record import Partition
@@ -19,8 +19,10 @@ from tests.simulation.oracle.evidence import Disturbance, Written
 class Sources:
     """The event's records, and its copies on retry topics."""
 
-    def __init__(self, coverage: Coverage, records: Iterable[Written]) -> None:
+    def __init__(self, coverage: Coverage, records: Iterable[Written], destinations: Collection[str] = ()) -> None:
+        """``destinations``: those whose cursors may have the records."""
         self._coverage = coverage
+        self._destinations = destinations
         self._of: dict[Partition, list[Written]] = defaultdict(list)
         for one in records:
             self._of[Partition(one.record.topic, one.record.partition)].append(one)
@@ -73,7 +75,7 @@ class Sources:
     def _open_since(self, partition: Partition, at: float) -> float:
         known = self._first_open_at.get((partition, at))
         if known is None:
-            times = (one.at for one in self._of[partition] if not self._coverage.covers(one, at))
+            times = (one.at for one in self._of[partition] if not self._coverage.covers(one, at, self._destinations))
             known = self._first_open_at[partition, at] = min(times, default=float("inf"))
         return known
 
@@ -84,6 +86,7 @@ class Sources:
             0
             if following_at is None
             else sum(
-                one.visible_at < left_at and not self._coverage.covers(one, following_at) for one in self._of[partition]
+                one.visible_at < left_at and not self._coverage.covers(one, following_at, self._destinations)
+                for one in self._of[partition]
             )
         )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CopyFailed, PartitionRestarted, PartitionsAssigned, PartitionsRevoked
+from pushrail_stream.core.signals import (
+    CopyFailed,
+    CursorTrimmed,
+    PartitionRestarted,
+    PartitionsAssigned,
+    PartitionsRevoked,
+)
 from tests.simulation.oracle.abandoned import find_abandoned
 from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
 from tests.simulation.oracle.told import EVENTS, ONE, TIER, WORKER, Told, delivered
@@ -34,6 +40,16 @@ def test_a_worker_brings_to_an_end_what_it_had_read() -> None:
     told = restarted()
     assert len(abandoned(told)) == 1
     told.copy(1_990.0, told.evidence.written[-1])
+    assert abandoned(told) == []
+
+
+def test_the_events_of_a_cursor_may_go_with_their_log() -> None:
+    told = restarted()
+    here = Partition(EVENTS, 0)
+    for signal in (CursorTrimmed(here, "dst_two", 1, 2, 1), CursorTrimmed(here, ONE, 2, 3, 0)):
+        told.evidence.signals.append(SignalSeen(1_020.0, WORKER, signal))
+    assert len(abandoned(told)) == 1, "another destination, and later offsets"
+    told.evidence.signals.append(SignalSeen(1_020.0, WORKER, CursorTrimmed(here, ONE, 1, 2, 1)))
     assert abandoned(told) == []
 
 

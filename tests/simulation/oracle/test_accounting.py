@@ -12,9 +12,18 @@ from tests.simulation.oracle.accounting import find_imbalance
 from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
 from tests.simulation.oracle.told import EVENTS, WORKER, Told, delivered
 
-LEDGER = {"begun": 1, "delivered": 1, "dead_lettered": 0, "moved_to_retry": 0, "skipped": 0, "dropped": 0}
+LEDGER = {
+    "begun": 1,
+    "delivered": 1,
+    "dead_lettered": 0,
+    "moved_to_retry": 0,
+    "skipped": 0,
+    "put_back": 0,
+    "dropped": 0,
+}
 COUNTS = {
-    "begun": 5, "delivered": 2, "deadLettered": 0, "movedToRetry": 1, "skipped": 0, "dropped": 0, "inFlight": 2,
+    "begun": 5, "delivered": 2, "deadLettered": 0, "movedToRetry": 1, "skipped": 0, "putBack": 0, "dropped": 0,
+    "inFlight": 2,
 }  # fmt: skip
 
 

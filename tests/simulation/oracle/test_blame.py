@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pushrail_stream.core.event import VENDOR_SETTING
@@ -120,6 +121,19 @@ def test_a_delivery_expires_at_its_age() -> None:
     short.document()
     short.copy(1_060.0, short.event(1_000.0), "expired")
     assert wrong(short) == []
+
+
+def test_a_delivery_that_was_not_tried_has_the_age_of_its_record() -> None:
+    """Its producer made it long before Kafka took it."""
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_040.0)
+    made_early = replace(event, record=event.record._replace(timestamp_ms=event.record.timestamp_ms - 35_000))
+    told.evidence.written[-1] = made_early
+    told.copy(1_060.0, made_early, "expired", error_code="Held")
+    assert wrong(told) == []
+    told.copy(1_060.0, made_early, "expired", error_code="ServiceUnavailable")
+    assert len(wrong(told)) == 1
 
 
 def test_a_delivery_never_expires_because_of_us() -> None:

@@ -151,6 +151,16 @@ def test_a_destination_gets_only_the_types_that_it_asks_for() -> None:
     assert len(arrivals(told)) == 1
 
 
+def test_a_retry_in_memory_keeps_to_an_earlier_filter() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, 7)
+    told.document(1_004.0, eventTypes=["invoice.*"])
+    told.call(2_000.0, event)
+    assert len(arrivals(told)) == 1
+    told.refused(1_003.5, event, fault="aws", code="ThrottlingException")
+    assert arrivals(told) == []
+
+
 def test_a_replay_leaves_out_headers_without_a_name() -> None:
     told, _ = delivered()
     event = told.event(1_004.0, 7, headers=((NOT_UTF8, b"value"),))

@@ -20,13 +20,13 @@ def test_the_map_of_a_commit_is_read(settled: list[int]) -> None:
     assert (found.topic_id, found.settled) == ("topic", frozenset(settled))
 
 
-@pytest.mark.parametrize("metadata", ["", "other", "ps2:8:topic::cluster", "ps2:7:topic"])
+@pytest.mark.parametrize("metadata", ["", "other", "ps3:8:topic:::cluster", "ps3:7:topic"])
 def test_metadata_of_another_offset_has_no_map(metadata: str) -> None:
     assert read_map(Committable(7, metadata)).topic_id is None
 
 
 def test_a_damaged_map_is_empty() -> None:
-    found = read_map(Committable(7, "ps2:7:topic:!!damaged:cluster"))
+    found = read_map(Committable(7, "ps3:7:topic:!!damaged::cluster"))
     assert (found.topic_id, found.settled) == ("topic", frozenset())
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from pushrail_stream.core.commit import Committable, encode_metadata
+from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.headers import DeliveryHeaders, connect_headers, encode_headers
 from pushrail_stream.core.record import Headers, Origin, Partition, Record, TopicIdentity
 from pushrail_stream.core.signals import PartitionsAssigned
@@ -113,13 +114,21 @@ class Told:
         return call
 
     def commit(self, at: float, offset: int, topic: str = EVENTS, settled: tuple[int, ...] = (), **more: Any) -> None:
-        """A worker commits."""
+        """A worker commits. ``cursors``: those that the commit names."""
         topic_id = more.pop("topic_id", _IDS[topic])
-        metadata = encode_metadata(offset, list(settled), TopicIdentity("cluster", topic_id))
+        metadata = encode_metadata(
+            offset, list(settled), TopicIdentity("cluster", topic_id), cursors=encode_cursors(more.pop("cursors", []))
+        )
         group = "pushrail-stream" if topic == EVENTS else "pushrail-stream.retry"
         fields = {"host": WORKER, **more}
         self.evidence.commits.append(
             Commit(at, group, Partition(topic, 0), topic_id, Committable(offset, metadata), **fields)
+        )
+
+    def cursor(self, since: int, following: int, to: int | None = None, *still: int, name: str = ONE) -> CursorState:
+        """A cursor as a commit names it. ``still``: the offsets below ``following`` that it still delivers."""
+        return CursorState(
+            destination_id=name, since=since, next=following, to=to, oldest_ms=EPOCH_MS, opened_ms=EPOCH_MS, open=still
         )
 
     def assign(self, at: float, host: str = "worker-2", topic: str = EVENTS) -> None:

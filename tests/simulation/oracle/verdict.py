@@ -13,7 +13,7 @@ from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blam
 from tests.simulation.oracle.buffers import find_excess
 from tests.simulation.oracle.buses import find_swallowed
 from tests.simulation.oracle.checks import find_wrong_reports
-from tests.simulation.oracle.commits import find_unsettled
+from tests.simulation.oracle.commits import find_dropped, find_unsettled
 from tests.simulation.oracle.copies import find_corrupt_arrivals, find_unmarked_replays, find_untrue_copies
 from tests.simulation.oracle.credentials import find_old_credentials
 from tests.simulation.oracle.deliveries import Deliveries
@@ -30,6 +30,7 @@ from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.secrets import find_secrets
 from tests.simulation.oracle.settled import find_unfinished
 from tests.simulation.oracle.shown import find_untrue_states
+from tests.simulation.oracle.starving import find_starving
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
 from tests.simulation.oracle.versions import find_old_versions
 from tests.simulation.oracle.windows import find_unslowed
@@ -40,7 +41,7 @@ ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_secrets, find_held, find_wrong_probes, find_unmarked_replays, find_wrong_stops, find_swallowed,
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
     find_old_credentials, find_long_calls, find_untrue_states, find_old_versions,
-    find_unbelieved, find_unwatched, find_unslowed, find_crowded_regions,
+    find_unbelieved, find_unwatched, find_unslowed, find_dropped, find_starving, find_crowded_regions,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

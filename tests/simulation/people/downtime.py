@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pushrail_stream.core.commit import encode_metadata
+from pushrail_stream.core.commit import Committable, cursor_field, encode_metadata
 from pushrail_stream.core.record import TopicIdentity
 from tests.simulation.kafka.groups import Commit
 from tests.simulation.kafka.partition_log import NewRecord, PartitionLog
@@ -36,11 +36,15 @@ def shift_offsets(world: World, *, by: int) -> None:
 
 @trouble(0.4, least="hostile")
 def mirror_offsets(world: World) -> None:
-    """Another tool takes the group's commits from another cluster, whose topic has other records."""
+    """Another tool takes the group's commits from another cluster, whose topic has other records.
+
+    The same destinations are behind there.
+    """
 
     def mirror(_log: PartitionLog, commit: Commit) -> Commit:
         settled = list(range(commit.offset, commit.offset + _MAP))
-        return Commit(commit.offset, encode_metadata(commit.offset, settled, _ELSEWHERE))
+        cursors = cursor_field(Committable(commit.offset, commit.metadata))
+        return Commit(commit.offset, encode_metadata(commit.offset, settled, _ELSEWHERE, cursors=cursors))
 
     while_away(world, partial(_change_commits, world, mirror))
 

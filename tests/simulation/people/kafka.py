@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 EVENTS: Final = "pushrail.events"
 _OTHERS: Final = ("pushrail.dlq", "pushrail.attempts", "pushrail.workers", "pushrail.control", "pushrail.replays")
+_SNAPSHOTS: Final = "pushrail.cursors"
+"""A partition whose snapshot is lost stands still until an operator moves its offset, so no story loses this topic."""
 
 
 def _any_topic(dice: Random, plan: Plan) -> str:
     topics: list[str] = [EVENTS, *plan.settings["topics"]["retry"], *_OTHERS, "pushrail.destinations"]
     return dice.choice(topics)
+
+
+def _any_or_snapshots(dice: Random, plan: Plan) -> str:
+    return _SNAPSHOTS if dice.random() < 0.1 else _any_topic(dice, plan)
 
 
 def _worked_topic(dice: Random, plan: Plan) -> str:
@@ -64,7 +70,7 @@ def stop_all_brokers(world: World, *, secs: float) -> None:
         stop_broker(world, broker=broker, secs=secs)
 
 
-@trouble(3.0, topic=_any_topic, partition=number(0, 7), leader=number(1, 3))
+@trouble(3.0, topic=_any_or_snapshots, partition=number(0, 7), leader=number(1, 3))
 def elect_leader(world: World, *, topic: str, partition: int, leader: int) -> None:
     """Another broker leads a partition, and no record is lost."""
     log = _log(world, topic, partition)
@@ -132,7 +138,7 @@ def compact(world: World, *, topic: str, tombstones: bool) -> None:
 _RIGHTS: Final[Draw] = one_of("Read", "Write", "Describe")
 
 
-@trouble(1.5, topic=_any_topic, operation=_RIGHTS, secs=between(2, 90))
+@trouble(1.5, topic=_any_or_snapshots, operation=_RIGHTS, secs=between(2, 90))
 def withdraw_right(world: World, *, topic: str, operation: Any, secs: float) -> None:
     """An administrator withdraws a right on one topic by mistake."""
     acl = world.cluster.acl
@@ -196,3 +202,9 @@ def expire_offsets(world: World) -> None:
     """The fleet is stopped for long, and Kafka deletes the offsets of its empty group."""
     group = world.cluster.coordinator(world.settings.kafka.group_id)
     while_away(world, group.forget_commits)
+
+
+@trouble(0, limit=one_of(220, 400))
+def lower_metadata_limit(world: World, *, limit: int) -> None:
+    """An administrator lets brokers take only short metadata of commits."""
+    world.cluster.coordinators.max_metadata_bytes = limit

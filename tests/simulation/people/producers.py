@@ -50,7 +50,7 @@ def produce_events(
     host = world.new_host("producer")
     dice = world.plan.dice(host.name)
     events = _events(world, dice, host.name, count, hot, odd, repeats)
-    host.start(_send_in_transactions if transactions else _send, world, dice, host.name, events, secs / count)
+    host.start(_send_in_transactions if transactions else send_events, world, dice, host.name, events, secs / count)
 
 
 @trouble(1.0, least="rough", count=number(30, 250))
@@ -63,7 +63,7 @@ def produce_poison(world: World, *, count: int) -> None:
         Sent("poison", dice.choice(customers).encode(), f"poison {host.name}-{n}".encode(), [], f"{host.name}-{n}")
         for n in range(count)
     )
-    host.start(_send, world, dice, host.name, events, 0.05)
+    host.start(send_events, world, dice, host.name, events, 0.05)
 
 
 @trouble(0, count=number(50, 150), customer=_any_customer)
@@ -72,7 +72,7 @@ def produce_large_events(world: World, *, count: int, customer: str) -> None:
     host = world.new_host("producer")
     dice = world.plan.dice(host.name)
     events = (large_event(dice, customer, f"{host.name}-{n}", time.time_ns() // 1_000_000) for n in range(count))
-    host.start(_send, world, dice, host.name, events, 0.02)
+    host.start(send_events, world, dice, host.name, events, 0.02)
 
 
 @trouble(0, least="calm", least_events=number(100, 100))
@@ -87,7 +87,7 @@ def _make_up(world: World, dice: Random, name: str, least_events: int) -> None:
     while (missing := least_events - len(world.acknowledged)) > 0:
         round_ += 1
         events = _events(world, dice, f"{name}-{round_}", missing, None, 0.0, 0.0)
-        _send(world, dice, name, events, _MAKE_UP_SECS / missing)
+        send_events(world, dice, name, events, _MAKE_UP_SECS / missing)
 
 
 def _events(
@@ -146,7 +146,8 @@ class _Client:
             self._world.history.note("producer gave up", producer=name, error=str(error))
 
 
-def _send(world: World, dice: Random, name: str, events: Iterator[Sent], pause: float) -> None:
+def send_events(world: World, dice: Random, name: str, events: Iterator[Sent], pause: float) -> None:
+    """Send events, one after ``pause`` seconds on the average. Blocks."""
     client = _Client(world, {})
     for sent in events:
         time.sleep(dice.expovariate(1 / pause))

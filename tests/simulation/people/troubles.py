@@ -17,7 +17,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from tests.simulation.plan import PROFILES, Draw, Plan, Profile, Trouble
 
-_MODULES: Final = ("aws", "fleet", "kafka", "operators", "producers", "registry", "downtime", "identity", "distance")
+_MODULES: Final = (
+    "aws", "fleet", "kafka", "operators", "producers", "registry", "downtime", "identity", "distance", "lagging",
+)  # fmt: skip
 """The modules with kinds of troubles."""
 _Apply = TypeVar("_Apply", bound=Callable[..., None])
 

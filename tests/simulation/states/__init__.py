@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.scene import Scene
-from tests.simulation.states import deliveries, fleet
+from tests.simulation.states import cursors, deliveries, fleet
 from tests.simulation.states.declaration import STATES, state
 
-__all__ = ["STATES", "count_states", "deliveries", "fleet", "state"]
+__all__ = ["STATES", "count_states", "cursors", "deliveries", "fleet", "state"]
 
 
 def count_states(story: Deliveries) -> dict[str, int]:

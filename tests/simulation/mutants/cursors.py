@@ -1,0 +1,139 @@
+"""Mutants of cursors: the places of destinations that are behind."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.simulation.mutants.mutant import Change, Mutant, mutant
+
+_BEHIND: Final = (
+    "settings?delivery.max_in_flight=1",
+    "fall_behind?at=10&destination=dst_0_0&how=far&count=500&burst_secs=5&secs=40&meanwhile=",
+    "fall_behind?at=30&destination=dst_0_0&how=call:ServiceUnavailable&count=400&burst_secs=5&secs=30&meanwhile=",
+)
+"""Destinations fall behind, and nothing else happens."""
+_KILLS: Final = (*_BEHIND, "kill_worker?at=25", "kill_worker?at=40", "kill_worker?at=50")
+_MOVES: Final = (*_BEHIND, "roll_fleet?at=20&grace_secs=30&pause=3", "roll_fleet?at=45&grace_secs=30&pause=3")
+_SNAPSHOTS: Final = (*_KILLS, "lower_metadata_limit?at=1&limit=220")
+_TOOLS: Final = (*_BEHIND, "mirror_offsets?at=20", "mirror_offsets?at=45")
+
+MUTANTS: Final = (
+    mutant(
+        "commit without cursors",
+        "core.offsets:OffsetTracker.committable",
+        "self.epoch, cursors)",
+        "self.epoch, [])",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "forget the open offsets of a cursor",
+        "core.cursor:Cursor._new_state",
+        "open=tuple(sorted(self._open.keys() - read_on)),",
+        "open=(),",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "begin a cursor one offset late",
+        "pipeline.backlogs:Backlogs._cursor",
+        "next=tracker.read_to,",
+        "next=tracker.read_to + 1,",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "end a cursor one offset before the live reader",
+        "core.cursor:Cursor.hand_over",
+        "self.position >= live_next:",
+        "self.position >= live_next - 1:",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "let the live reader pass over the first offset after a cursor",
+        "core.cursor:Cursor._has_range",
+        "offset >= self.to)",
+        "offset > self.to)",
+        needs=_BEHIND,
+    ),
+    Mutant(
+        "adopt a delivery without keeping its offset",
+        (
+            Change("core.cursor:Cursor.adopt", "self._open[pending.offset] = pending.at_ms", "pass"),
+            Change("core.cursor:Cursor.closed", "del self._open[pending.offset]", "self._open.pop(pending.offset, 0)"),
+        ),
+        needs=_KILLS,
+    ),
+    mutant(
+        "drop a delivery that was taken out of memory",
+        "core.cursor:Cursor.put_back",
+        "self.position = min(self.position, pending.offset)",
+        "self._open.pop(pending.offset)",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "read past the record at which a lane was full",
+        "pipeline.catch_up:CatchUp._deliver",
+        "cursor.pass_to(record.offset, record.timestamp_ms)",
+        "cursor.pass_to(record.offset + 1, record.timestamp_ms)",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "open a cursor again without what it has not read",
+        "core.cursor:Cursor.reopen",
+        "self.live.append((self.to, live_next))",
+        "self.next = self.position = live_next",
+        needs=_TOOLS,
+    ),
+    mutant(
+        "the next owner forgets what a cursor had read",
+        "core.cursor:Cursor.__init__",
+        "dict.fromkeys(state.open, state.oldest_ms)",
+        "dict.fromkeys((), state.oldest_ms)",
+        needs=_KILLS,
+    ),
+    mutant(
+        "the live reader delivers what a cursor has",
+        "pipeline.event_consumer:_without_cursors",
+        "or not cursor.owns(offset)",
+        "or not cursor.owns(offset - 50)",
+        needs=_BEHIND,
+    ),
+    mutant(
+        "lose the newest cursor of a snapshot",
+        "core.snapshot:snapshot_value",
+        "commit.cursors}",
+        "commit.cursors.rpartition('/')[0]}",
+        needs=_SNAPSHOTS,
+    ),
+    mutant(
+        "forget the cursors of a commit that a tool has moved",
+        "core.commit:resumed_cursors",
+        "return [state for old in states if (state := _translated(old, committed.offset, offset_at)) is not None]",
+        "return []",
+        needs=_TOOLS,
+    ),
+    mutant(
+        "name the newest event of a cursor as its oldest",
+        "core.cursor:Cursor._new_state",
+        "oldest_ms=self.oldest_ms,",
+        "oldest_ms=self.oldest_ms + 120_000,",
+        needs=_TOOLS,
+    ),
+    mutant(
+        "forget the newest records of a cursor with the lost end of its log",
+        "core.cursor:Cursor.below",
+        "if offset < end}",
+        "if offset < end - 30}",
+        needs=[
+            *_BEHIND,
+            "elect_unclean?at=20&topic=pushrail.events&lost=5",
+            "elect_unclean?at=42&topic=pushrail.events&lost=5",
+        ],
+    ),
+    mutant(
+        "commit the deliveries of a cursor that were dropped with its partition",
+        "core.cursor:Cursor._new_state",
+        "first = max(self.since, self._highest + 1)",
+        "self._open = {one: at for one, at in self._open.items() if one not in self._held}\n"
+        "    first = max(self.since, self._highest + 1)",
+        needs=_MOVES,
+    ),
+)
