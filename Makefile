@@ -48,7 +48,7 @@ test: $(STAMP) ## All tests with coverage; on a real Apache Kafka where Docker, 
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=100
 
-bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; ARGS="--against PATH" compares two checkouts; the last line is JSON
+bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory, backlogs; ARGS="--against PATH" compares two checkouts; the last line is JSON
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)

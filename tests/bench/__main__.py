@@ -15,6 +15,8 @@ from tests.bench.against import compare
 from tests.bench.checkout import Checkout, open_checkout
 from tests.bench.drain import Backlog, produce_backlog
 from tests.bench.put_events import measure
+from tests.bench.rows import FULL, QUICK, ROWS, measure_rows
+from tests.bench.trial import Stage
 
 RUNS: Final = 3
 EMBEDDED_EVENTS: Final = 50_000
@@ -24,9 +26,51 @@ LATENCY_PER_SECOND: Final = 60.0
 
 
 def main() -> None:
+    options = _options()
+    ours = open_checkout()
+    theirs = None if options.against is None else open_checkout(options.against)
+    with tempfile.TemporaryDirectory() as name, world.broker() as (bootstrap, real):
+        folder = Path(name)
+        (folder / "destinations").mkdir()
+        world.write_documents(folder / "destinations")
+        result: dict[str, Any] = {"broker": "Apache Kafka" if real else "embedded"}
+        with world.bus(folder) as bus:
+            if "drain" in options.rows:
+                result["events"] = options.events if real else min(options.events, EMBEDDED_EVENTS)
+                backlog = produce_backlog(folder, bootstrap, bus, result["events"], real=real)
+                if theirs is not None:
+                    result |= compare(backlog.drain, ours, theirs, options.runs)
+                else:
+                    result |= _drain(backlog, ours, options.runs) | _latency(folder, bootstrap, bus, real=real)
+            rows = [row for row in options.rows if row in ROWS]
+            if rows and real:
+                checkouts = [ours] if theirs is None else [ours, theirs]
+                size = FULL if options.full else QUICK
+                result["rows"] = measure_rows(rows, size, Stage(folder, bootstrap, bus), checkouts)
+            elif rows:
+                say(f"Rows that want a real Kafka are left out: {', '.join(rows)}")
+    if theirs is None and "drain" in options.rows:
+        result |= _put_events_alone(result["cpu_us_per_event"])
+    for key, value in result.items():
+        if key != "rows":
+            say(f"  {key:38} {value}")
+    print(json.dumps(result))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="backlog to drain (default 200,000)")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"drains of each checkout (default {RUNS})")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=["drain", *ROWS],
+        default=["drain", *ROWS],
+        help="the parts to measure (default all)",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="measure the rows about destinations that fall behind for longer"
+    )
     parser.add_argument(
         "--against",
         type=Path,
@@ -34,26 +78,7 @@ def main() -> None:
         help="compare with the worker of the checkout at PATH, in turn on the same broker and bus; "
         "the interpreter is PATH/.venv/bin/python if it exists, else this one",
     )
-    options = parser.parse_args()
-    ours = open_checkout()
-    theirs = None if options.against is None else open_checkout(options.against)
-    with tempfile.TemporaryDirectory() as name, world.broker() as (bootstrap, real):
-        folder = Path(name)
-        (folder / "destinations").mkdir()
-        world.write_documents(folder / "destinations")
-        events = options.events if real else min(options.events, EMBEDDED_EVENTS)
-        with world.bus(folder) as bus:
-            backlog = produce_backlog(folder, bootstrap, bus, events, real=real)
-            if theirs is not None:
-                result = compare(backlog.drain, ours, theirs, options.runs)
-            else:
-                result = _drain(backlog, ours, options.runs) | _latency(folder, bootstrap, bus, real=real)
-    if theirs is None:
-        result |= _put_events_alone(result["cpu_us_per_event"])
-    result |= {"events": events, "broker": "Apache Kafka" if real else "embedded"}
-    for key, value in result.items():
-        say(f"  {key:38} {value}")
-    print(json.dumps(result))
+    return parser.parse_args()
 
 
 def _drain(backlog: Backlog, checkout: Checkout, runs: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -112,18 +112,26 @@ def write_document(folder: Path, number: int) -> None:
     (folder / f"{number}.json").write_text(json.dumps(document))
 
 
-def make_topics(bootstrap: str, *, real: bool, tiers: Sequence[float] = (10,)) -> dict[str, Any]:
-    """Topics of their own; the settings' section that names them. ``tiers``: the retry topics' delays in seconds."""
+def make_topics(
+    bootstrap: str, *, real: bool, tiers: Sequence[float] = (10,), events: str | None = None
+) -> dict[str, Any]:
+    """Topics of their own; the settings' section that names them. ``tiers``: the retry topics' delays in seconds.
+
+    ``events``: the events topic, if it exists already.
+    """
     tag = uuid.uuid4().hex[:8]
     section: dict[str, Any] = {name: f"{tag}.{name}" for name in TopicsSettings.model_fields}
     section["retry"] = {f"{tag}.retry.{secs:g}s": secs for secs in tiers}
+    if events is not None:
+        section["events"] = events
     if real:
         plans = plan_topics(Settings.model_validate({"topics": section}), PARTITIONS)
         create_topics(KafkaSettings(bootstrap_servers=bootstrap), plans, 1, dry_run=False)
     return section
 
 
-def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target: Bus) -> Path:
+def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target: Bus, port: int = 0) -> Path:
+    """``port``: of the worker's own pages; 0 for any."""
     path = folder / f"{uuid.uuid4().hex[:8]}.yaml"
     settings = {
         "vendor": "acme",
@@ -132,19 +140,21 @@ def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target:
         "registry": {"path": str(folder / "destinations")},
         "eventbridge": {"endpoint_url": target.url},
         "sts": {"endpoint_url": target.url},
-        "http": {"port": 0},
+        "http": {"port": port},
     }
     path.write_text(yaml.safe_dump(settings))
     return path
 
 
-def event(number: int, produced_at_ms: int) -> bytes:
+def event(number: int, produced_at_ms: int, customer: int | None = None) -> bytes:
+    """``customer``: the event's; without one, each customer has its turn."""
+    customer = number % CUSTOMERS if customer is None else customer
     return json.dumps(
         {
             "eventType": "order.completed",
             "occurredAt": "2026-05-26T14:21:08.493Z",
             "source": "billing-service",
-            "customerExternalId": f"acct_{number % CUSTOMERS}",
+            "customerExternalId": f"acct_{customer}",
             "idempotencyKey": f"order_{number}-completed",
             "correlationId": f"req_{number}",
             "payload": {"producedAtMs": produced_at_ms, "orderId": f"ord_{number}", "note": _PADDING},
@@ -173,20 +183,34 @@ def produce(bootstrap: str, topic: str, events: int, per_second: float | None = 
     assert producer.flush(60) == 0
 
 
-def produce_for(bootstrap: str, topic: str, customers: Sequence[int]) -> None:
-    """Write one event for each of these customers, in this order."""
+def produce_for(bootstrap: str, topic: str, customers: Iterable[int], *, spread: bool = False) -> None:
+    """Write one event for each of these customers, in this order.
+
+    A customer's events are on one partition or, when they are ``spread``, on all of them.
+    """
     producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "zstd", "linger.ms": 20})
-    for customer in customers:
+    for number, customer in enumerate(customers):
         now_ms = time.time_ns() // 1_000_000
-        value = event(customer, now_ms).replace(f"acct_{customer % CUSTOMERS}".encode(), f"acct_{customer}".encode())
-        producer.produce(topic, value, f"acct_{customer}", timestamp=now_ms)
+        key = {"partition": number % PARTITIONS} if spread else {"key": f"acct_{customer}"}
+        while True:
+            try:
+                producer.produce(topic, event(number, now_ms, customer), timestamp=now_ms, **key)
+                break
+            except BufferError:
+                producer.poll(0.1)
         producer.poll(0)
     assert producer.flush(60) == 0
 
 
 @contextmanager
-def worker(settings: Path, ca: Path, checkout: Path = ROOT, python: str = sys.executable) -> Iterator[psutil.Process]:
-    """A worker process of a checkout, drained and ended with the block."""
+def worker(
+    settings: Path,
+    ca: Path,
+    checkout: Path = ROOT,
+    python: str = sys.executable,
+    last_signal: signal.Signals = signal.SIGTERM,
+) -> Iterator[psutil.Process]:
+    """A worker process of a checkout. It ends with the block: SIGTERM lets it finish its calls, SIGKILL does not."""
     environment = environment_of(checkout) | {
         "AWS_CA_BUNDLE": str(ca),
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -198,5 +222,6 @@ def worker(settings: Path, ca: Path, checkout: Path = ROOT, python: str = sys.ex
         try:
             yield psutil.Process(process.pid)
         finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, "the worker did not end well"
+            process.send_signal(last_signal)
+            expected = 0 if last_signal == signal.SIGTERM else -last_signal
+            assert process.wait(60) == expected, "the worker did not end well"

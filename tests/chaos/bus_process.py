@@ -19,7 +19,8 @@ from pushrail_stream.sandbox.bus.ledger import Arrival, Call
 from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from tests.chaos import arrivals as columns
 from tests.chaos.arrivals import UNANSWERED, Arrivals
-from tests.chaos.faults import DENIED, LATE, MALFORMED, SLOW, always
+from tests.chaos.faults import DENIED, LATE, MALFORMED, always
+from tests.chaos.lags import SLOW
 from tests.chaos.world import (
     SECRET,
     Place,

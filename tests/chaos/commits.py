@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.commit import Committable, decode_settled
+from pushrail_stream.core.commit import Committable, cursors_of, decode_settled
+from pushrail_stream.core.cursor_state import CursorState
 from tests.chaos.records import read_records
 
 KEEP_COMMITS: Final = {"log.cleaner.enable": "false"}
@@ -59,14 +60,44 @@ class Commits:
         found = (_commit(m.key(), m.value(), wanted) for m in read_records(bootstrap, _TOPIC))
         return cls(commit for commit in found if commit is not None)
 
-    def cover(self, position: Position, at: float) -> bool:
-        """Whether a worker that started at this moment would have known that this record was settled."""
-        where = position.topic, position.partition
-        index = bisect_right(self._times.get(where, []), at) - 1
-        if index < 0:
+    def cover(self, position: Position, at: float, destination_id: str) -> bool:
+        """Whether a worker that started at this moment would have known that this delivery of a record was settled.
+
+        It is known of all destinations of a record, except those whose cursor still has the record.
+        """
+        commit = self._at((position.topic, position.partition), at)
+        if commit is None:
             return False
-        commit = self._commits[where][index]
+        cursor = _cursors(commit.offset, commit.metadata).get(destination_id)
+        if cursor is not None and is_left(cursor, position.offset):
+            return False
         return position.offset < commit.offset or position.offset in _settled(commit.offset, commit.metadata)
+
+    def cursors_at(self, at: float) -> int:
+        """The cursors that a worker that started at this moment would have found."""
+        found = (self._at(where, at) for where in self._commits)
+        return sum(len(_cursors(commit.offset, commit.metadata)) for commit in found if commit is not None)
+
+    @property
+    def with_cursors(self) -> int:
+        """The commits that name a cursor."""
+        return sum(
+            bool(_cursors(commit.offset, commit.metadata)) for commits in self._commits.values() for commit in commits
+        )
+
+    def _at(self, where: tuple[str, int], at: float) -> Commit | None:
+        index = bisect_right(self._times.get(where, []), at) - 1
+        return None if index < 0 else self._commits[where][index]
+
+
+def is_left(cursor: CursorState, offset: int) -> bool:
+    """Whether the cursor still delivers this offset."""
+    return offset in cursor.open or (cursor.next <= offset and (cursor.to is None or offset < cursor.to))
+
+
+@lru_cache(maxsize=4096)
+def _cursors(offset: int, metadata: str) -> Mapping[str, CursorState]:
+    return {cursor.destination_id: cursor for cursor in cursors_of(Committable(offset, metadata))}
 
 
 @lru_cache(maxsize=4096)

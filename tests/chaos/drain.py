@@ -1,4 +1,4 @@
-"""Drained: by the committed offsets of both consumer groups every produced event is settled."""
+"""Drained: by the committed offsets of both consumer groups every produced event is settled, and no cursor is left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from pushrail_stream.core.commit import Committable, cursors_of
+from pushrail_stream.core.cursor_state import CursorState
 from tests.chaos.world import GROUP, PARTITIONS, RETRY_GROUP, TIERS, TOPICS
 
 _ANSWER_SECS: Final = 10.0
@@ -22,9 +24,16 @@ class Lag(NamedTuple):
     partition: int
     committed: int
     end: int
+    cursors: tuple[CursorState, ...] = ()
+    """The cursors that the commit names."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything is settled."""
+        return self.committed == self.end and not self.cursors
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}: committed {self.committed} of {self.end}"
+        return f"{self.topic}/{self.partition}: committed {self.committed} of {self.end} {self.cursors or ''}".rstrip()
 
 
 class Drain:
@@ -60,7 +69,7 @@ class Drain:
                 lag
                 for topic, group in ((TOPICS["events"], GROUP), *((tier, RETRY_GROUP) for tier in TIERS))
                 for lag in self._topic(topic, group)
-                if lag.committed != lag.end
+                if not lag.is_over
             ]
         except KafkaException:
             return None
@@ -77,4 +86,13 @@ class Drain:
         )
         ends = {partition.partition: answer.result().offset for partition, answer in answers.items()}
         # Nothing committed yet is a negative number.
-        return [Lag(topic, p.partition, max(p.offset, 0), ends[p.partition]) for p in committed]
+        return [
+            Lag(
+                topic,
+                p.partition,
+                max(p.offset, 0),
+                ends[p.partition],
+                tuple(cursors_of(Committable(p.offset, p.metadata or ""))),
+            )
+            for p in committed
+        ]

@@ -12,7 +12,8 @@ forgotten, and these are all the ways in which it can be:
   machine too busy for heartbeats, which its log tells), or lost the broker. Which commits had been acknowledged is
   Kafka's to say (`commits`), not the worker's. Everything that was not covered may happen once more. (A retry copy
   counts as an arrival does: the copy is there, and the original is read again. A record is covered when the deliveries
-  to *all* destinations of its event have settled.)
+  to *all* destinations of its event have settled, or are on a cursor that the commit names. The delivery of a cursor is
+  covered when the cursor that the commit names has it no more.)
 
 For a rebalance, SIGTERM, a worker that joins, nothing is allowed: workers drain, and commit what has settled.
 
@@ -172,16 +173,21 @@ class Audit:
 
     def _is_covered(self, delivery: Delivery, at: float, moment: float) -> bool:
         """Whether every record that this can have come from was known to be settled at that moment."""
-        commits = self._evidence.commits
-        return commits.cover(self._evidence.position(delivery[0]), moment) and all(
-            commits.cover(copy.position, moment) for copy in self._sources.get(delivery, ()) if copy.at < at
+        commits, destination_id = self._evidence.commits, self._place(delivery).id
+        return commits.cover(self._evidence.position(delivery[0]), moment, destination_id) and all(
+            commits.cover(copy.position, moment, destination_id)
+            for copy in self._sources.get(delivery, ())
+            if copy.at < at
         )
 
-    def _line(self, delivery: Delivery) -> str:
+    def _place(self, delivery: Delivery) -> Place:
         number, slot = delivery
+        return Place(self._world.customer_of[number], slot)
+
+    def _line(self, delivery: Delivery) -> str:
         acts = sorted(self._acts[delivery])
         told = "; ".join(f"{act.told}{' (may be repeated)' if act.repeated else ''}" for act in acts)
-        return f"event {number} to {Place(self._world.customer_of[number], slot).id}: {told}"
+        return f"event {delivery[0]} to {self._place(delivery).id}: {told}"
 
 
 def _is_explained(acts: list[Act]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.pacing import PROBES
@@ -22,6 +22,7 @@ from pushrail_stream.sandbox.bus.faults import (
     Rule,
     Times,
 )
+from tests.chaos.lags import SLOW, Lag, plan_lags
 from tests.chaos.world import (
     CONNECT_SECS,
     LONGEST_STOP_SECS,
@@ -35,8 +36,7 @@ from tests.chaos.world import (
 DENIED: Final = "denied"
 MALFORMED: Final = "malformed"
 LATE: Final = "late"
-SLOW: Final = "slow"
-"""Names of rules, as the bus writes them beside the calls they struck; the slow one goes on with its seconds."""
+"""Names of rules, as the bus writes them beside the calls they struck."""
 
 _PHASE_SECS: Final = (2.0, 6.0)
 _CALM: Final = 0.12
@@ -80,17 +80,18 @@ def always() -> tuple[Rule, ...]:
 def plan_faults(seed: int, world: World, secs: float) -> list[Phase]:
     """The phases of a run of this length."""
     dice = random.Random(f"{seed}/faults")
-    moments = [moment for start, end, _ in DENIALS for moment in (start, end)]
+    lags = plan_lags(seed, secs)
+    moments = [moment for start, end, _ in (*DENIALS, *lags) for moment in (start, end)]
     moment = 1.0
     while moment < secs:
         moments.append(moment)
         moment += dice.uniform(*_PHASE_SECS)
-    return [_phase(dice, world, moment) for moment in sorted(moments)]
+    return [_phase(dice, world, lags, moment) for moment in sorted(moments)]
 
 
-def _phase(dice: random.Random, world: World, moment: float) -> Phase:
-    rules = list(always())
-    names: list[str] = []
+def _phase(dice: random.Random, world: World, lags: Sequence[Lag], moment: float) -> Phase:
+    rules = [*always(), *(rule for lag in lags if lag.start <= moment < lag.end for rule in lag.rules)]
+    names = [rule.label for rule in rules[len(always()) :]]
     if any(start <= moment < end for start, end, _ in DENIALS):
         refusal = CallError(400, "AccessDeniedException", "not authorized to perform events:PutEvents")
         rules[:0] = [Rule(refusal, Match(operation="PutEvents", bus=p.bus_arn), name=DENIED) for p in world.denied]

@@ -58,6 +58,8 @@ class Fleet:
     terminations: int = 0
     stops: int = 0
     failed_starts: int = 0
+    handovers: list[float] = field(default_factory=list)
+    """The moments (epoch seconds) at which a worker was started, killed, stopped or asked to end."""
 
     def start(self) -> Worker:
         """One more worker."""
@@ -74,6 +76,7 @@ class Fleet:
         owned = Owned(command, self.folder / f"worker-{number:03}.log", environment)
         worker = Worker(number, port, owned, now())
         self.workers.append(worker)
+        self.handovers.append(worker.started_at)
         self.logs[number] = owned.log
         return worker
 
@@ -85,6 +88,7 @@ class Fleet:
     def kill(self, worker: Worker) -> None:
         """SIGKILL."""
         at = now()
+        self.handovers.append(at)
         worker.owned.kill()
         self.workers.remove(worker)
         self.disturbances.killed(worker.number, at, now())
@@ -93,12 +97,14 @@ class Fleet:
     def terminate(self, worker: Worker) -> None:
         """SIGTERM: it is to drain, commit and exit 0 by itself."""
         worker.asked_at = now()
+        self.handovers.append(worker.asked_at)
         worker.owned.send(signal.SIGTERM)
         self.terminations += 1
 
     def stop(self, worker: Worker) -> None:
         """SIGSTOP."""
         worker.stopped_at = now()
+        self.handovers.append(worker.stopped_at)
         worker.owned.send(signal.SIGSTOP)
         self.stops += 1
 

@@ -82,6 +82,7 @@ class Run:
         self._deadline = time.monotonic() + options.deadline_secs
         self._lags: list[Lag] | None = None
         self._missed: list[dict[str, Any]] = []
+        self._handovers: tuple[float, ...] = ()
 
     def execute(self) -> Result:
         """Do it all. Everything that was started has ended when this returns or raises."""
@@ -112,6 +113,7 @@ class Run:
         figures |= audit
         figures |= {"terminations": fleet.terminations, "stops": fleet.stops, "workers": fleet.started}
         figures["starved"] = fleet.note_losses()
+        self._handovers = tuple(fleet.handovers)
         self._problems.add("Workers", fleet.problems)
         self._problems.add("Accounts that do not balance", scraper.problems)
         self._check_done(fleet, broker, scraper)
@@ -240,6 +242,8 @@ class Run:
         for tier in TIERS:
             copies += read_copies(address, tier)
         commits = Commits.read(address, (GROUP, RETRY_GROUP))
+        figures["commits_with_cursors"] = commits.with_cursors
+        figures["handovers_with_cursors"] = sum(commits.cursors_at(moment) > 0 for moment in self._handovers)
         audit = Audit(world, Evidence(arrivals, copies, commits, self._disturbances, production.position))
         suspects = audit.suspects()
         history = read_history(address, suspects) if suspects else History([], {})

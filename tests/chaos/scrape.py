@@ -14,7 +14,7 @@ from tests.chaos.fleet import Worker
 
 _EVERY_SECS: Final = 1.0
 _ANSWER_SECS: Final = 2.0
-_STATES: Final = frozenset({"delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped"})
+_STATES: Final = frozenset({"delivered", "dead_lettered", "moved_to_retry", "skipped", "put_back", "dropped"})
 _SERIES: Final = re.compile(
     r"^(pushrail_(?:deliveries|buffered_events)\w*)(?:\{([^}]*)\})? ([0-9.eE+-]+)", re.MULTILINE
 )

@@ -28,6 +28,7 @@ pushrail_deliveries_total{state="delivered"} 5.0
 pushrail_deliveries_total{state="dead_lettered"} 1.0
 pushrail_deliveries_total{state="moved_to_retry"} 2.0
 pushrail_deliveries_total{state="skipped"} 0.0
+pushrail_deliveries_total{state="put_back"} 0.0
 pushrail_deliveries_total{state="dropped"} 1.0
 pushrail_deliveries_in_flight 3.0
 pushrail_buffered_events{of="events"} 1.0
@@ -49,6 +50,7 @@ def test_no_loss_and_explained_duplicates(local_kafka_factory: LocalKafkaFactory
     assert (figures["kills"], figures["broker_restarts"]) == (2, 1)
     assert figures["dead_lettered"] >= len(World(7, 10_000, options.customers).planted)
     assert figures["retried"] > 0, "the faults must have bitten"
+    assert figures["commits_with_cursors"] > 0, "destinations must have fallen behind"
     assert figures["suspended"] > 0
     assert figures["resumed"] == len(World(7, 10_000, options.customers).denied)
     assert figures["duplicates"] <= figures["duplicates_bound"]

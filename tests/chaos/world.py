@@ -29,6 +29,10 @@ SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 MALFORMED_MARK: Final = '"note":"malformed"'
 
 _ACCOUNT: Final = "123456789012"
+_SHARES: Final = (0.3, 0.2)
+"""The parts of all events that the first customers have, so that their destinations fall behind when their buses are
+slow. The others have the rest, each next one less.
+"""
 _DENIED: Final = (5, 6, 7)
 """Customers: busy without being the busiest, reached by a role, the first with a second destination that must not
 notice.
@@ -73,7 +77,7 @@ class World:
         dice = random.Random(f"{seed}/world")
         self.events = events
         self.customers = customers
-        weights = [1 / (rank + 1) for rank in range(customers)]
+        weights = _weights(customers)
         self.customer_of = array("H", dice.choices(range(customers), weights, k=events))
         self.denied = [Place(customer, 0) for customer in _DENIED]
         self.planted: dict[int, Kind] = {}
@@ -130,6 +134,11 @@ class World:
             if place.slot == 1:
                 document["eventTypes"] = ["order.*"]
             (folder / f"{place.id}.json").write_text(json.dumps(document))
+
+
+def _weights(customers: int) -> list[float]:
+    others = [1 / (rank + 1) for rank in range(len(_SHARES), customers)]
+    return [*_SHARES, *((1 - sum(_SHARES)) * weight / sum(others) for weight in others)]
 
 
 def number_in(value: bytes | None) -> int | None:
