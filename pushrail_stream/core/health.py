@@ -184,19 +184,20 @@ class Health:
     @property
     def max_calls(self) -> int:
         """Calls that may be in flight now."""
-        if self.suspension.since is not None or self.is_ill or self.is_curbed:
+        if self.suspension.since is not None or self.is_curbed or self.is_ill:
             return 1
-        return self.window.size if self._calls.has_room else min(self.window.size, self.window.usual)
+        size = self.window.size
+        return size if self._calls.has_room else min(size, self.window.usual)
 
     @property
     def is_slowed(self) -> bool:
         """Whether fewer calls may be in flight than usual, or pauses follow them."""
-        return self.outage.is_down or self.window.size < self.window.usual or self.window.pauses > 0
+        return self._calls_allowed[1]
 
     @property
     def is_ill(self) -> bool:
         """Whether the last calls failed as a whole, for several calls or for a fault of our own."""
-        return self.outage.is_down or self.own_fault is not None
+        return self.own_fault is not None or self.outage.is_down
 
     def is_plain(self, now: float) -> bool:
         """Whether calls are made as to a new destination, so that there is no state to keep."""
@@ -297,8 +298,8 @@ class Health:
     @property
     def _calls_allowed(self) -> tuple[int, bool]:
         """The state whose changes are signals: calls allowed, up to the usual number, and whether these are slowed."""
-        most = 1 if self.outage.is_down else self.window.size
-        return min(most, self.window.usual), self.is_slowed
+        is_down, size, usual = self.outage.is_down, self.window.size, self.window.usual
+        return min(1 if is_down else size, usual), is_down or size < usual or self.window.pauses > 0
 
     def _note_answer(self, attempt: Attempt, result: CallResult, first: Outcome, now: float) -> None:
         """Note whether a call failed as a whole. One alone may be an accident, except for a time-out.

@@ -81,7 +81,7 @@ class Outage:
     @property
     def is_down(self) -> bool:
         """Whether one call may be in flight at a time."""
-        return self.failures >= (1 if self._endpoint.is_down else DOWN_AFTER)
+        return self.failures > 0 and (self.failures >= DOWN_AFTER or self._endpoint.is_down)
 
     @property
     def is_of_endpoint(self) -> bool:

@@ -255,7 +255,7 @@ class Assignment:
             partition = Partition(record.topic, record.partition)
             tracker = trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
-                if tracker.doubts(record.offset, record.leader_epoch):
+                if record.offset > tracker.read_to and tracker.doubts(record.offset, record.leader_epoch):
                     self._seeks[partition] = tracker.read_to
                     continue
                 if record.offset < tracker.read_to:
