@@ -83,6 +83,8 @@ class RetryState(NamedTuple):
     """Seconds that it may still wait in memory; infinity while it holds back no commit."""
     tier: int
     """The tier it came back from, from 1; 0 for a new delivery."""
+    makes_progress: bool = False
+    """Whether its destination takes deliveries at present, so that waiting for a turn is no failure."""
     is_refused: bool = False
     """Whether its destination was suspended while it was in flight, so that no retry waits for it."""
 
@@ -115,8 +117,13 @@ def decide(outcome: Outcome, state: RetryState, delay_secs: float, policy: Retry
 
 
 def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held") -> RetryOnTopic:
-    """The tier for a delivery that may not wait in memory any longer: the one above its own, up to the last."""
-    return RetryOnTopic(policy.tiers[min(state.tier, len(policy.tiers) - 1)], reason)
+    """The tier for a delivery that may not wait in memory any longer: the one above its own, up to the last.
+
+    A delivery that only waits for its turn climbs no tier. It comes back after the shortest delay, because its
+    destination may soon have room.
+    """
+    tier = 0 if state.makes_progress and reason != "retryable" else min(state.tier, len(policy.tiers) - 1)
+    return RetryOnTopic(policy.tiers[tier], reason)
 
 
 def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:

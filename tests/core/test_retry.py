@@ -18,6 +18,7 @@ from pushrail_stream.core.retry import (
     RetryInMemory,
     RetryOnTopic,
     RetryPolicy,
+    RetryReason,
     RetryState,
     Settled,
     decide,
@@ -100,6 +101,13 @@ def test_out_of_time_means_the_first_tier() -> None:
     assert after(FAILED, delay_secs=2.0, left_secs=2.1) == RetryInMemory(2.0, "retryable")
     assert after(FAILED, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "retryable")
     assert after(SLOW, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "throttled")
+
+
+@pytest.mark.parametrize("reason", ["held", "throttled"])
+def test_a_delivery_that_waits_for_its_turn_climbs_no_tier(reason: RetryReason) -> None:
+    state = RetryState(0, 0, 2, makes_progress=True)
+    assert move_on(state, POLICY, reason) == RetryOnTopic(POLICY.tiers[0], reason)
+    assert move_on(state, POLICY, "retryable") == RetryOnTopic(POLICY.tiers[2], "retryable")
 
 
 def test_a_delivery_climbs_tier_by_tier() -> None:
