@@ -272,8 +272,8 @@ MUTANTS: Final = (
     mutant(
         "give each retry the first retry topic",
         "core.retry:move_on",
-        "policy.tiers[min(state.tier, len(policy.tiers) - 1)]",
-        "policy.tiers[0]",
+        "RetryOnTopic(policy.tiers[tier], reason)",
+        "RetryOnTopic(policy.tiers[0], reason)",
         needs=["trouble_of_one_account"],
     ),
     mutant(
