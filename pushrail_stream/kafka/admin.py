@@ -38,8 +38,13 @@ def partitions_of(consumer: Consumer, topic: str) -> list[int]:
 
 
 def bounds_of(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """The first offset of a partition and its end. Raises KafkaException."""
+    """The first offset of a partition and its end. Raises KafkaException, also while the cluster is settling."""
     return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECS)
+
+
+def settled_bounds_of(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """As `bounds_of`, and requested again while the cluster is settling. Raises KafkaException."""
+    return retry_while_settling(lambda: bounds_of(consumer, topic, partition))
 
 
 def positions_of(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:

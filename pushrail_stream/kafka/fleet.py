@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.admin import bounds_of, retry_while_settling
+from pushrail_stream.kafka.admin import settled_bounds_of
 from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.kafka.records import take_messages
@@ -128,7 +128,7 @@ class FleetTopics:
     def _end_of(self, topic: str) -> TopicPartition:
         self._check(topic)
         with as_operator_error(f"topic {topic} cannot be read"):
-            _, end = retry_while_settling(lambda: bounds_of(self._consumer, topic, _PARTITION))
+            _, end = settled_bounds_of(self._consumer, topic, _PARTITION)
         return TopicPartition(topic, _PARTITION, end)
 
     def _read(self) -> list[bytes]:

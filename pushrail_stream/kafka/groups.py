@@ -15,7 +15,7 @@ from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
+from pushrail_stream.kafka.admin import offsets_for_time, partitions_of, retry_while_settling, settled_bounds_of
 from pushrail_stream.kafka.committed_cursors import resume
 from pushrail_stream.kafka.errors import as_operator_error
 from pushrail_stream.kafka.snapshots import restored
@@ -97,7 +97,7 @@ def open_cursors(kafka: KafkaSettings, group_id: str, topics: TopicsSettings) ->
         _, cursors, unreadable = resume(consumer, commits, identities, partial(restored, kafka, topics.cursors))
         if unreadable:
             raise UnreadableCursorsError(unreadable)
-        ends = retry_while_settling(lambda: {p: bounds_of(consumer, topic, p.number)[1] for p in cursors})
+        ends = {p: settled_bounds_of(consumer, topic, p.number)[1] for p in cursors}
         return {partition.number: OpenCursors(states, ends[partition]) for partition, states in cursors.items()}
 
 
@@ -130,7 +130,7 @@ def plan_shift(
     """The shifts that would move the group to ``target``, in all partitions or in one. Raises `OperatorError`."""
     with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
         numbers = [n for n in partitions_of(consumer, topic) if partition in {None, n}]
-        bounds = {n: bounds_of(consumer, topic, n) for n in numbers}
+        bounds = {n: settled_bounds_of(consumer, topic, n) for n in numbers}
         wanted = [TopicPartition(topic, n) for n in numbers]
         found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
         old = {p.partition: p.offset if p.offset >= 0 else None for p in found}
@@ -153,7 +153,7 @@ def plan_first_start(kafka: KafkaSettings, group_id: str, topics: Collection[str
             return {}
         shifts: dict[str, list[Shift]] = {topic: [] for topic in topics}
         for place in wanted:
-            low, high = bounds_of(consumer, place.topic, place.partition)
+            low, high = settled_bounds_of(consumer, place.topic, place.partition)
             shifts[place.topic].append(Shift(place.partition, None, high, low, high))
         return shifts
 

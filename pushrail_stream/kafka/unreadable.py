@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pushrail_stream.core.record import Partition
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.admin import bounds_of, retry_while_settling
+from pushrail_stream.kafka.admin import settled_bounds_of
 from pushrail_stream.kafka.errors import END_OF_PARTITION, UNREADABLE, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.librdkafka import parse_number
 from pushrail_stream.settings.model import KafkaSettings
@@ -101,7 +101,7 @@ def _probe(kafka: KafkaSettings, partition: Partition, limits: Mapping[str, int]
     quick = {"fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10, "queued.max.messages.kbytes": 1_024}
     properties = client_properties.reader(kafka, f"{kafka.group_id}.skip", quick)
     with Consumer({**properties, "enable.partition.eof": True, **limits}) as consumer:
-        _, end = retry_while_settling(lambda: bounds_of(consumer, *partition))
+        _, end = settled_bounds_of(consumer, *partition)
         yield _Probe(consumer, partition, end)
 
 

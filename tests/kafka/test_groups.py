@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer, TopicPartition
@@ -92,6 +93,29 @@ def test_a_group_with_a_member_is_not_moved(real_kafka: str) -> None:
 def test_an_unmoved_partition_keeps_its_map() -> None:
     nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     move_group(nowhere, "group", "topic", [Shift(0, 5, 5, 0, 9)])  # it asks no broker
+
+
+class SettlingConsumer(Consumer):
+    """A client whose first question about each partition's bounds comes before the partition has a leader."""
+
+    asked: ClassVar[set[int]] = set()
+
+    def get_watermark_offsets(self, partition: TopicPartition, **options: Any) -> tuple[int, int]:
+        if partition.partition not in self.asked:
+            self.asked.add(partition.partition)
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return super().get_watermark_offsets(partition, **options)
+
+
+def test_a_move_is_planned_while_leaders_are_elected(
+    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = unique_name("moved")
+    embedded_broker.create_topic(topic, 2)
+    monkeypatch.setattr(groups, "Consumer", SettlingConsumer)
+    shifts = plan_shift(KafkaSettings(bootstrap_servers=embedded_broker.bootstrap_servers), "group", topic, "latest")
+    assert [(shift.partition, shift.end) for shift in shifts] == [(0, 0), (1, 0)]
+    assert SettlingConsumer.asked == {0, 1}
 
 
 class SettlingAdmin:
