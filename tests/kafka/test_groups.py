@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer, TopicPartition
 
 from pushrail_stream.core.commit import Committable
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka import groups
+from pushrail_stream.kafka import admin, groups
 from pushrail_stream.kafka.groups import Shift, committed_by, members_of, move_group, plan_shift
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
@@ -95,27 +94,23 @@ def test_an_unmoved_partition_keeps_its_map() -> None:
     move_group(nowhere, "group", "topic", [Shift(0, 5, 5, 0, 9)])  # it asks no broker
 
 
-class SettlingConsumer(Consumer):
-    """A client whose first question about each partition's bounds comes before the partition has a leader."""
-
-    asked: ClassVar[set[int]] = set()
-
-    def get_watermark_offsets(self, partition: TopicPartition, **options: Any) -> tuple[int, int]:
-        if partition.partition not in self.asked:
-            self.asked.add(partition.partition)
-            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
-        return super().get_watermark_offsets(partition, **options)
-
-
 def test_a_move_is_planned_while_leaders_are_elected(
     embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: set[int] = set()
+
+    def ask(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+        if partition not in asked:
+            asked.add(partition)
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+
     topic = unique_name("moved")
     embedded_broker.create_topic(topic, 2)
-    monkeypatch.setattr(groups, "Consumer", SettlingConsumer)
+    monkeypatch.setattr(admin, "bounds_of", ask)
     shifts = plan_shift(KafkaSettings(bootstrap_servers=embedded_broker.bootstrap_servers), "group", topic, "latest")
     assert [(shift.partition, shift.end) for shift in shifts] == [(0, 0), (1, 0)]
-    assert SettlingConsumer.asked == {0, 1}
+    assert asked == {0, 1}
 
 
 class SettlingAdmin:
@@ -135,10 +130,10 @@ class SettlingAdmin:
 
 
 def test_the_first_group_of_a_cluster_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    admin = SettlingAdmin()
-    monkeypatch.setattr(groups, "AdminClient", lambda _: admin)
+    client = SettlingAdmin()
+    monkeypatch.setattr(groups, "AdminClient", lambda _: client)
     assert members_of(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "group") == []
-    assert admin.requests == 3
+    assert client.requests == 3
 
 
 @pytest.mark.kafka
