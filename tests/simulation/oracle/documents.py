@@ -168,13 +168,14 @@ class Documents:
         found = (one.max_in_flight or default for one in self.versions() if one.destination == destination)
         return max(found, default=default)
 
-    def rate_limit(self, group: str) -> float | None:
-        """The most calls a second that documents ever allowed a group; None when one version had no limit."""
-        rates = {one.destination: 0.0 for one in self._of_group(group)}
-        for one in self._of_group(group):
+    def rate_limit(self, group: str, since: float = float("-inf")) -> float | None:
+        """The most calls a second that documents may have allowed a group from a time on; None: one had no limit."""
+        versions = [one for name in self._states for one in self._versions(name, since - STALE_SECS, float("inf"))]
+        rates: dict[str, float] = {}
+        for one in (one for one in versions if one is not None and self.group(one.destination) == group):
             if one.per_second is None:
                 return None
-            rates[one.destination] = max(rates[one.destination], one.per_second)
+            rates[one.destination] = max(rates.get(one.destination, 0.0), one.per_second)
         return sum(rates.values()) if rates else None
 
     def _of_group(self, group: str) -> list[Version]:

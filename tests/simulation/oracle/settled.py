@@ -32,11 +32,13 @@ def settle_secs(evidence: Evidence) -> float:
 def is_at_limit(story: Deliveries, destination: str) -> bool:
     """Whether a destination got nearly all calls that its documents allow, long after the world had healed.
 
-    A customer may allow two calls a second. A backlog, and the repeats after a kill, then need more time than a story
-    has.
+    The rule: a destination settles within the stated time, or it works at its own limit until the story ends. A
+    customer may allow two calls a second. A backlog, and the repeats after a kill, then need more time than a story
+    has. The limit is that of the documents in force in the stated time: an operator may have lowered it before.
     """
     evidence, group, secs = story.evidence, story.documents.group(destination), settle_secs(story.evidence)
-    rate, since = story.documents.rate_limit(group), evidence.ended_at - secs
+    since = evidence.ended_at - secs
+    rate = story.documents.rate_limit(group, since)
     if rate is None or since < evidence.healed_at:
         return False
     calls = (call for call in story.calls_of.get(group, ()) if call.api == "PutEvents" and call.at >= since)

@@ -92,6 +92,18 @@ def test_limits_of_calls_are_told() -> None:
     assert documents(limited).rate_limit("dst_none") is None
 
 
+def test_a_lower_limit_counts_once_no_worker_has_the_former_one() -> None:
+    told = Told()
+    told.document(0.0, limits={"maxRequestsPerSecond": 5})
+    told.document(1_000.0, limits={"maxRequestsPerSecond": 0.5})
+    assert documents(told).rate_limit(ONE) == 5
+    assert documents(told).rate_limit(ONE, 1_299.0) == 5
+    assert documents(told).rate_limit(ONE, 1_301.0) == 0.5
+    assert documents(told).rate_limit("dst_none", 1_301.0) is None
+    told.document(2_000.0)
+    assert documents(told).rate_limit(ONE, 1_301.0) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"id": 1}'])
 def test_a_document_that_names_no_destination_cannot_be_read(content: bytes) -> None:
     assert read_version(content) is None

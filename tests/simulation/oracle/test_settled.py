@@ -55,7 +55,7 @@ def test_copies_settle_too() -> None:
 
 @pytest.mark.parametrize(("calls", "expected"), [(60, 1), (320, 0)])
 def test_a_log_may_end_with_copies_for_a_destination_that_works_at_its_own_limit(calls: int, expected: int) -> None:
-    """The document allows one call a second, and the last 320 seconds count."""
+    """The document allows one call a second, and the last 270 seconds count."""
     told = healed()
     told.evidence.edits.clear()
     told.document(limits={"maxRequestsPerSecond": 1})
@@ -64,6 +64,21 @@ def test_a_log_may_end_with_copies_for_a_destination_that_works_at_its_own_limit
     told.evidence.ended_at = 3_000.0
     for number in range(calls):
         told.call(3_000.0 - number, told.evidence.written[0])
+    assert len(unfinished(told)) == expected
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(100, 1), (135, 0)])
+def test_a_limit_that_an_operator_lowered_is_the_limit(calls: int, expected: int) -> None:
+    """The document allowed two calls a second, and allows one in two seconds: 108 in the last 270 seconds are 80 %."""
+    told = healed()
+    told.evidence.edits.clear()
+    told.document(limits={"maxRequestsPerSecond": 2})
+    told.document(1_500.0, limits={"maxRequestsPerSecond": 0.5})
+    told.copy(2_990.0, told.evidence.written[0])
+    told.evidence.log_ends[Partition(TIER, 0), told.evidence.written[-1].record.topic_id] = 1
+    told.evidence.ended_at = 3_000.0
+    for number in range(calls):
+        told.call(3_000.0 - 2 * number, told.evidence.written[0])
     assert len(unfinished(told)) == expected
 
 
