@@ -206,11 +206,17 @@ class Deliveries:
         return written.host in self.workers
 
     def is_overslept(self, call: Call) -> bool:
-        """Whether the time-out of a call was over when its paused worker could read the answer."""
-        longest = self.evidence.settings.eventbridge.read_timeout_secs
+        """Whether the time of a call was over when its paused worker could read the answer.
+
+        The read time-out ends a call, or the end of its first delivery's hold. No hold begins before its event exists.
+        """
+        settings = self.evidence.settings
+        written = [seen.written.at for one in call.entries for seen in self.by_value.get(one.detail, ())]
+        held_until = min(written, default=float("inf")) + settings.delivery.hold_secs
+        cut_off_at = min(call.at + settings.eventbridge.read_timeout_secs, max(call.at, held_until))
         answered_at = call.at if call.answered_at is None else call.answered_at
         return any(
-            call.at <= one.until and one.at <= answered_at and one.until - call.at >= longest
+            call.at <= one.until and one.at <= answered_at and one.until >= cut_off_at
             for one in self._pauses.get(call.host, ())
         )
 

@@ -3,7 +3,7 @@
 A delivery ends in one arrival or one dead letter. It may end once more for each of these:
 
 * Its answer was lost: the bus took the entry, and the worker never heard.
-* Its worker was stopped by SIGSTOP while it waited, and its time-out was over when it ran again.
+* Its worker was stopped by SIGSTOP while it waited, and its time-out or its hold was over when it ran again.
 * AWS took the entry for a bus that does not exist, and the worker knew that there is none.
 * The acknowledgement of a copy was lost: Kafka has the copy, and the worker writes it again.
 * It arrived, or was copied, while no commit covered the record that it came from, or while the commit's cursor had it.

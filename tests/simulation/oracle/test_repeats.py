@@ -329,3 +329,13 @@ def test_a_worker_that_was_stopped_beyond_its_time_out_sends_again() -> None:
     assert repeats(told) == []
     told.call(1_041.0, event)
     assert len(repeats(told)) == 1
+
+
+@pytest.mark.parametrize(("paused_until", "expected"), [(1_001.9, 1), (1_002.1, 0)])
+def test_a_worker_that_was_stopped_beyond_its_hold_sends_again(paused_until: float, expected: int) -> None:
+    """Its event was written at 1,000, and the hold is 2 seconds."""
+    told, event = delivered(delivery={"hold_secs": 2})
+    told.evidence.commits[0] = told.evidence.commits[0]._replace(at=1_001.04)
+    told.call(1_011.0, event)
+    disturb(told, "paused", 1_001.05, paused_until)
+    assert len(repeats(told)) == expected
