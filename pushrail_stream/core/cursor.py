@@ -9,7 +9,7 @@ every cursor of its partition, so the next owner continues with the same ones.
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.pending import PendingRecord, RecordOwner
@@ -17,6 +17,16 @@ from pushrail_stream.core.pending import PendingRecord, RecordOwner
 _MAX_LIVE: Final = 4
 """Most parts of the live reader that a cursor remembers, so that its text stays short. It forgets an older part when it
 has read everything before that: after a crash, the live reader may deliver events from before that part again."""
+
+
+class LostEvents(NamedTuple):
+    """Events of a cursor that Kafka has lost before they were read again."""
+
+    start: int
+    end: int
+    """The offset after the last one that can be among them."""
+    known: int
+    """Those that the cursor had named. The number of the others is not known."""
 
 
 @final
@@ -100,11 +110,14 @@ class Cursor:
         """Events that were read and are not delivered, in memory or not."""
         return len(self._open)
 
-    def unread(self, live_next: int) -> int:
-        """Offsets not read yet, up to the live reader's next one. Other destinations' events are among them."""
-        end = live_next if self.to is None else self.to
-        live = sum(max(0, last - max(first, self.next)) for first, last in self.live)
-        return max(0, end - self.next - live)
+    def unread(self, live_next: int, since: int = 0) -> int:
+        """Offsets not read yet, up to the live reader's next one. Other destinations' events are among them.
+
+        Those below ``since`` do not count.
+        """
+        start, end = max(self.next, since), live_next if self.to is None else self.to
+        live = sum(max(0, last - max(first, start)) for first, last in self.live)
+        return max(0, end - start - live)
 
     @property
     def begins_at(self) -> int:
@@ -234,6 +247,17 @@ class Cursor:
             new.held_bytes += pending.size
         self._is_replaced = True
         return new
+
+    def lost_from(self, first: int, live_next: int) -> LostEvents | None:
+        """The events that are lost with the records from ``first`` on; None when no event can be among them.
+
+        Those in memory are not lost. ``live_next``: the live reader's next offset.
+        """
+        known = sum(offset >= first and offset not in self._held for offset in self._open)
+        if known == 0 and self.unread(live_next, first) == 0:
+            return None
+        end = max(live_next if self.to is None else self.to, self.reread_to)
+        return LostEvents(max(self.position, first), end, known)
 
     def trim(self, first: int) -> int:
         """Give up the offsets below ``first`` that are not in memory. Returns the number of open ones among them."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final, final
 
@@ -139,25 +139,26 @@ class OffsetTracker:
         self.open_bytes += size
         return pending
 
-    def meet_epoch(self, epoch: int | None, offset: int) -> None:
+    def meet_epoch(self, epoch: int | None, offset: int) -> Sequence[Cursor]:
         """Meet the record at this offset, the first one or of another leader epoch than `epoch`.
 
         An earlier owner has not settled the records of an epoch that it did not know: Kafka has lost those that had
-        their offsets.
+        their offsets. Returns the cursors that were replaced, because they had read such records.
         """
         if epoch is None or (self.epoch is not None and epoch <= self.epoch):
             if epoch is not None and epoch == self.epoch:
                 self.epoch_start = min(self.epoch_start, offset)
-            return
+            return ()
         known = self._known
         while self.epoch is not None and known and known[-1] >= offset:
             known.pop()
         self.replaced_cursors = [cursor for cursor in self.replaced_cursors if cursor.held]
-        for name, cursor in self.cursors.items() if self.epoch is not None else ():
-            if cursor.has_read(offset):
-                self.cursors[name] = cursor.below(offset, self)
-                self.replaced_cursors.append(cursor)
+        is_known = self.epoch is not None
+        replaced = [cursor for cursor in self.cursors.values() if is_known and cursor.has_read(offset)]
+        self.cursors |= {cursor.destination_id: cursor.below(offset, self) for cursor in replaced}
+        self.replaced_cursors += replaced
         self.epoch, self.epoch_start = epoch, offset
+        return replaced
 
     def is_of_old_log(self, record: Record) -> bool:
         """Whether the record was read from a log, or from an end of one, that Kafka has lost since."""

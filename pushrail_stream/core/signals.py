@@ -343,7 +343,7 @@ class CursorTrimmed(NamedTuple):
     destination_id: str
     start: int
     end: int
-    """The first offset that can be read again."""
+    """The offset after the last one that cannot be read again."""
     known: int
     """Events among them that the cursor had named. The number of the others is not known."""
 

@@ -41,8 +41,9 @@ _TRIMMED: Final = (
 )
 _BACKLOG_TRIMMED: Final = (
     "the destination was behind, and Kafka removed its events from `start` to below `end` before they were read again, "
-    "by the topic's retention or by hand; at least `known` events are lost. `replay` cannot send them: have their "
-    "producers send them again, and see that the topic's retention.ms outlasts delivery.max_age_secs"
+    "by the topic's retention, by hand, or with the end of a log that was cut off; at least `known` events are lost. "
+    "`replay` cannot send them: have their producers send them again, and see that the topic's retention.ms outlasts "
+    "delivery.max_age_secs"
 )
 _BACKLOG_ENDANGERED: Final = (
     "the destination is far behind, and Kafka may soon remove its events: they move to the last retry topic. Where "

@@ -111,7 +111,9 @@ class Assignment:
             if start is not None and was_recreated(topic_of(start), topic):
                 self._observe(PartitionRestarted(partition, "recreated", start.offset))
                 recreated.add(partition)
-                self._close(partition, (Cursor(state, OffsetTracker()) for state in states), start.offset, "recreated")
+                for state in states:
+                    self._tell_lost(partition, Cursor(state, OffsetTracker()), 0, start.offset)
+                    self._observe(CursorClosed(partition, state.destination_id, "recreated"))
                 start, states = None, ()
             self.trackers[partition] = OffsetTracker(start, topic, states)
             if start is not None:
@@ -261,7 +263,8 @@ class Assignment:
                 if record.offset < tracker.read_to:
                     tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
                 if record.leader_epoch != tracker.epoch or tracker.epoch_start == math.inf:
-                    tracker.meet_epoch(record.leader_epoch, record.offset)
+                    for cursor in tracker.meet_epoch(record.leader_epoch, record.offset):
+                        self._tell_lost(partition, cursor, record.offset, tracker.read_to)
                 tracker.read_to = record.offset + 1
                 self._take(record, tracker)
         return self.flow_control()
@@ -313,18 +316,19 @@ class Assignment:
         self._replaced.append((partition, old))
         self.trackers[partition] = new
         self._observe(PartitionRestarted(partition, why, old.read_to or None))
-        if not new.cursors:
-            self._close(partition, old.cursors.values(), old.read_to, why)
+        for cursor in old.cursors.values():
+            self._tell_lost(partition, cursor, kept_below, old.read_to)
+            if cursor.destination_id not in new.cursors:
+                self._observe(CursorClosed(partition, cursor.destination_id, why))
         self._committed.pop(partition, None)
         self._forget_progress(partition)
         return new
 
-    def _close(self, partition: Partition, cursors: Iterable[Cursor], end: int, why: RestartReason) -> None:
-        """Report cursors that end, and the events that were lost with the records below ``end``."""
-        for cursor in cursors:
-            name, known = cursor.destination_id, cursor.waiting - cursor.held
-            self._observe(CursorTrimmed(partition, name, cursor.position, end, known))
-            self._observe(CursorClosed(partition, name, why))
+    def _tell_lost(self, partition: Partition, cursor: Cursor, first: int, live_next: int) -> None:
+        """Report the cursor's events that are lost with the records from ``first`` on. Those in memory are not lost."""
+        lost = cursor.lost_from(first, live_next)
+        if lost is not None:
+            self._observe(CursorTrimmed(partition, cursor.destination_id, *lost))
 
     def _revoke(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
         revoked = {p: tracker for p in partitions if (tracker := self.trackers.pop(p, None)) is not None}

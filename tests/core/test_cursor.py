@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pushrail_stream.core.commit import Committable, cursors_of
-from pushrail_stream.core.cursor import Cursor
+from pushrail_stream.core.cursor import Cursor, LostEvents
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.pending import PendingRecord
@@ -78,6 +78,18 @@ def test_a_copy_of_a_record_that_kafka_has_lost_is_never_left_to_the_next_owner(
     cursor.below(11, tracker)
     tracker.revoke()
     assert (pending.is_revoked, pending.is_for_next_owner, pending.has_next_owner) == (True, False, False)
+
+
+def test_the_loss_of_the_end_of_a_log_is_counted() -> None:
+    _, cursor = opened(open=(4, 8), next=20)
+    begin(cursor, 4)
+    assert cursor.lost_from(0, 30) == LostEvents(5, 30, 1), "one is in memory, and the unread ones are not counted"
+    assert cursor.lost_from(9, 30) == LostEvents(9, 30, 0)
+    assert cursor.lost_from(25, 30) == LostEvents(25, 30, 0)
+    assert cursor.lost_from(30, 30) is None
+    assert opened(open=(4, 8), next=20, to=20)[1].lost_from(5, 30) == LostEvents(5, 20, 1)
+    _, again = opened(next=12, to=None, live=((14, 40),))
+    assert (again.lost_from(13, 40), again.lost_from(14, 40)) == (LostEvents(13, 40, 0), None)
 
 
 def test_a_closed_cursor_ends_where_the_live_reader_is() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
-from pushrail_stream.core.cursor_state import encode_cursors
+from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorTrimmed
 from pushrail_stream.pipeline.read_progress import ReadPosition
@@ -151,6 +151,37 @@ async def test_what_was_lost_with_a_recreated_topic_is_told() -> None:
         await worker.feed_until(30, *records(range(50)))
         assert set(arrived(world)) >= set(range(50)), "all of the new topic, from its beginning"
         assert worker.commit() == {P0: 50}
+
+
+@in_virtual_time
+async def test_what_was_lost_with_the_end_of_a_log_is_told_once() -> None:
+    """After an unclean election, other records take the offsets from 350 on."""
+    world = World(destination(), answer=DOWN)
+    behind(world, head=400, next=380, open=(7, 360, 370))
+    async with world.worker() as worker:
+        for offset in range(350, 400):
+            del world.log[P0][offset]
+        await worker.feed_until(2, *records(range(350, 360)))
+        assert worker.reported(CursorTrimmed) == [CursorTrimmed(P0, "dst_acme", 350, 400, 2)]
+        world.bus.answer(take_all)
+        await worker.at(30)
+        assert arrived(world) == [7, *range(350, 360)]
+        assert len(worker.reported(CursorTrimmed)) == 1
+
+
+@in_virtual_time
+async def test_what_a_log_lost_while_no_worker_ran_is_told() -> None:
+    """The next owner begins at the cut, and meets records of a later leader."""
+    world = World(destination())
+    state = CursorState(destination_id="dst_acme", since=0, next=30, oldest_ms=1, opened_ms=START_MS, open=(5, 25, 27))
+    world.log[P0] = {old.offset: old._replace(leader_epoch=1) for old in records(range(20))}
+    world.group[P0] = Committable(20, encode_metadata(20, [], TOPIC, 1, encode_cursors([state])))
+    world.topic_ids[EVENTS] = TOPIC
+    async with world.worker() as worker:
+        assert worker.reported(CursorTrimmed) == []
+        await worker.feed_until(10, *(one._replace(leader_epoch=2) for one in records(range(20, 40))))
+        assert worker.reported(CursorTrimmed) == [CursorTrimmed(P0, "dst_acme", 20, 28, 2)]
+        assert arrived(world) == [5, *range(20, 40)]
 
 
 @in_virtual_time
