@@ -46,8 +46,13 @@ def document_parser(
     """
     keyring = open_keyring(settings, environ) if decrypt else None
     unseal = leave_sealed if not decrypt else unseal_without_keyring if keyring is None else keyring.unseal
+    delivery = settings.delivery
     return partial(
-        parse_document, environ=environ, default_max_in_flight=settings.delivery.max_in_flight, unseal=unseal
+        parse_document,
+        environ=environ,
+        default_max_in_flight=delivery.max_in_flight,
+        default_flush_ms=delivery.flush_ms,
+        unseal=unseal,
     )
 
 

@@ -35,19 +35,18 @@ class CallLimits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """Our own limits on a batch, on the wait of its first entry for others, and on the wait of any delivery."""
+    """Our own limits on a batch, and on the time for which any delivery may hold back a commit."""
 
     max_entries: int
     max_bytes: int
     """A bus that takes less gets less."""
-    flush_secs: float
     hold_secs: float
 
     def __post_init__(self) -> None:
         if self.max_entries < 1 or self.max_bytes < 1:
             raise ValueError("a batch has at least one entry, and an entry at least one byte")
-        if not 0 <= self.flush_secs <= self.hold_secs:
-            raise ValueError(f"the first entry of a batch cannot wait {self.flush_secs} seconds")
+        if not self.hold_secs > 0:
+            raise ValueError(f"no batch can leave within {self.hold_secs} seconds")
 
     @property
     def call(self) -> CallLimits:

@@ -7,6 +7,8 @@ from typing import Final, final
 
 DEFAULT_MAX_IN_FLIGHT: Final = 64
 """The most calls in flight at once, unless document or settings set another number."""
+DEFAULT_FLUSH_MS: Final = 100
+"""Milliseconds that the first entry of a batch waits for others, unless document or settings set another number."""
 
 
 @final
@@ -41,6 +43,8 @@ class Limits:
 
     max_requests_per_second: float | None = None
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+    flush_ms: int = DEFAULT_FLUSH_MS
+    """Longest wait of a batch's first entry for others. With 0 it waits only while a call is in flight."""
 
 
 @dataclass(frozen=True, slots=True)

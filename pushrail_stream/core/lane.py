@@ -1,9 +1,10 @@
 """The lane: one destination's queue and its batching. A state machine with time as an argument.
 
-Rules for calls. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or
-when a retry is due. The window bounds the batches in flight, and the destination's rate spaces the calls. A suspended
-lane sends one delivery at a time, its probe, while the others wait for the answer. A shut lane sends nothing until it
-is known whether its bus exists.
+Rules for calls. A batch leaves when it is full (entries or bytes), when its first entry has waited for the
+destination's ``flushMs``, or when a retry is due. With a ``flushMs`` of 0 it leaves at once while no call is in flight,
+and else behind the calls. The window bounds the batches in flight, and the destination's rate spaces the calls. A
+suspended lane sends one delivery at a time, its probe, while the others wait for the answer. A shut lane sends nothing
+until it is known whether its bus exists.
 
 Rules for waiting. A destination is stuck when it is down or suspended, when calls bring no delivery for two seconds, or
 when they fail for a fault of our own. It falls behind when more than 200 deliveries wait and it is stuck, or when full
@@ -42,6 +43,9 @@ ROOM: Final = 200
 so copies are cheaper below this number (README.md, "Cursors")."""
 PRESSED_ROOM: Final = 50
 """The same while the worker needs room. Cursors leave as many in a stuck lane, so fewer would free nothing."""
+_BEHIND_CALL_SECS: Final = 0.1
+"""Seconds that a first entry waits at most for the end of a call in flight, with a ``flushMs`` of 0. A call that hangs
+then makes it no later than the default of ``flushMs`` would."""
 _GRACE_SECS: Final = 2.0
 """Seconds of calls without a delivery after which a destination is silent. A call may take a second."""
 _MOVE_SECS: Final = 0.3
@@ -319,7 +323,7 @@ class Lane:
             return max(retry_at, self.health.next_call_at)
         if self._is_full:
             return self.health.next_call_at
-        flush_at = fresh[0].offered_at + self._limits.flush_secs if fresh else float("inf")
+        flush_at = fresh[0].offered_at + self._flush_secs if fresh else float("inf")
         return max(min(flush_at, retry_at), self.health.next_call_at)
 
     @property
@@ -332,6 +336,14 @@ class Lane:
         limits, queue = self.call_limits, self.deliveries
         return len(queue.fresh) >= limits.max_entries or queue.fresh_bytes >= limits.max_bytes
 
+    @property
+    def _flush_secs(self) -> float:
+        """Seconds that a first entry waits for others. It must not wait until its hold is over."""
+        flush_ms = self.destination.limits.flush_ms
+        if flush_ms == 0:
+            return _BEHIND_CALL_SECS if self.in_flight else 0.0
+        return min(flush_ms / 1000, self._limits.hold_secs / 2)
+
     def _ripe(self, now: float) -> Flush | None:
         """The reason for a batch to leave now; None when there is none."""
         fresh, retries = self.deliveries.fresh, self.deliveries.retries
@@ -343,7 +355,7 @@ class Lane:
             return "bytes"
         if retries and retries[0][0] <= now:
             return "retry"
-        is_time = bool(fresh) and fresh[0].offered_at + self._limits.flush_secs <= now
+        is_time = bool(fresh) and fresh[0].offered_at + self._flush_secs <= now
         return "time" if is_time else None
 
     def _note_asked(self, now: float) -> None:

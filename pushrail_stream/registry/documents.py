@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
+from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, CustomerBus, Destination, Limits, Secret
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
@@ -61,6 +61,7 @@ class _AccessKey(_Part):
 class _Limits(_Part):
     max_requests_per_second: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=256)] | None = None
+    flush_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
 
 
 _PARTS: Final[Mapping[str, type[_Part]]] = {"ASSUME_ROLE": _AssumeRole, "ACCESS_KEY": _AccessKey, "limits": _Limits}
@@ -99,7 +100,12 @@ class _Known(_Part):
 
 
 def parse_document(
-    content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = unseal_without_keyring
+    content: bytes,
+    *,
+    environ: Mapping[str, str],
+    default_max_in_flight: int,
+    default_flush_ms: int = DEFAULT_FLUSH_MS,
+    unseal: Unseal = unseal_without_keyring,
 ) -> Parsed | tuple[Problem, ...]:
     """The destination of a document, or all its problems. Raises nothing.
 
@@ -115,7 +121,12 @@ def parse_document(
         return tuple(_problem(details) for details in error.errors())
     if problem := _disagreement(document):
         return (problem,)
-    return _build(document, environ, default_max_in_flight, unseal)
+    limits = Limits(
+        max_requests_per_second=document.limits.max_requests_per_second,
+        max_in_flight=document.limits.max_in_flight or default_max_in_flight,
+        flush_ms=default_flush_ms if document.limits.flush_ms is None else document.limits.flush_ms,
+    )
+    return _build(document, limits, environ, unseal)
 
 
 def stand_in(content: bytes) -> Destination | None:
@@ -174,7 +185,11 @@ def to_document(destination: Destination) -> dict[str, Any]:
         "auth": auth_of(destination).document(),
         "eventTypes": list(destination.event_types) or ["*"],
         "enabled": destination.enabled,
-        "limits": {"maxRequestsPerSecond": limits.max_requests_per_second, "maxInFlight": limits.max_in_flight},
+        "limits": {
+            "maxRequestsPerSecond": limits.max_requests_per_second,
+            "maxInFlight": limits.max_in_flight,
+            "flushMs": limits.flush_ms,
+        },
     }
 
 
@@ -211,7 +226,7 @@ def _disagreement(document: DocumentModel) -> Problem | None:
     return None
 
 
-def _build(document: DocumentModel, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal) -> Parsed:
+def _build(document: DocumentModel, limits: Limits, environ: Mapping[str, str], unseal: Unseal) -> Parsed:
     place = Place(document.vendor, document.id, SECRET_FIELD)
     auth, caveats, locked = _sign_in(document.auth, place, environ, unseal)
     destination = Destination(
@@ -223,10 +238,7 @@ def _build(document: DocumentModel, environ: Mapping[str, str], default_max_in_f
         source=document.source_namespace or f"pushrail.{document.vendor}",
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
-        limits=Limits(
-            max_requests_per_second=document.limits.max_requests_per_second,
-            max_in_flight=document.limits.max_in_flight or default_max_in_flight,
-        ),
+        limits=limits,
     )
     return Parsed(destination, caveats, locked)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from pushrail_stream.core.destination import DEFAULT_MAX_IN_FLIGHT
+from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, DEFAULT_MAX_IN_FLIGHT
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR, whole
@@ -152,7 +152,7 @@ class DeliverySettings(_Section):
     """Batching, retries, and the age at which a delivery is given up."""
 
     max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = 10
-    flush_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
+    flush_ms: Annotated[int, Field(ge=0, le=60_000)] = DEFAULT_FLUSH_MS
     max_request_bytes: Annotated[int, Field(ge=1, le=MAX_REQUEST_BYTES)] = 1_000_000
     max_in_flight: Annotated[int, Field(ge=1, le=256)] = DEFAULT_MAX_IN_FLIGHT
     hold_secs: Seconds = 10.0

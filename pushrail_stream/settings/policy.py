@@ -26,9 +26,7 @@ def policy_of(settings: Settings) -> Policy:
         vendor=settings.vendor,
         dead_letter_unrouted=delivery.unrouted == "dlq",
         dlq=settings.topics.dlq,
-        lanes=LaneLimits(
-            delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
-        ),
+        lanes=LaneLimits(delivery.max_entries, delivery.max_request_bytes, delivery.hold_secs),
         retry=RetryPolicy(Backoff(delivery.backoff_base_secs, delivery.backoff_cap_secs), delivery.max_age_secs, tiers),
         event_buffer=buffer.part(1 - _RETRY_SHARE),
         retry_buffer=buffer.part(_RETRY_SHARE),

@@ -24,7 +24,8 @@ from tests.support.samples import DESTINATION, delivery
 NEVER = math.inf
 FATES = ["settled", "again", "again"]
 spans = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1.0, 7.5])
-paces = st.builds(Limits, st.sampled_from([None, None, 0.5, 4.0, 100.0]), st.integers(1, 3))
+flushes = st.sampled_from([0, 100, 1_000, 20_000])
+paces = st.builds(Limits, st.sampled_from([None, None, 0.5, 4.0, 100.0]), st.integers(1, 3), flushes)
 
 BUS_LIMITS = CallLimits(10, 1_048_576)
 
@@ -46,11 +47,10 @@ class Queueing(RuleBasedStateMachine):
     @initialize(
         entries=st.integers(1, 10),
         size=st.sampled_from([50, 300, 1000]),
-        flush_secs=st.sampled_from([0.0, 0.1, 1.0]),
         pace=paces,
     )
-    def open_lane(self, entries: int, size: int, flush_secs: float, pace: Limits) -> None:
-        self.limits = lane_limits(max_entries=entries, max_bytes=size, flush_secs=flush_secs)
+    def open_lane(self, entries: int, size: int, pace: Limits) -> None:
+        self.limits = lane_limits(max_entries=entries, max_bytes=size)
         self.lane = Lane(destination(limits=pace), self.limits, BUS_LIMITS, retry_policy(), WorkerCalls())
 
     @property
@@ -65,9 +65,11 @@ class Queueing(RuleBasedStateMachine):
         """When time alone brings the next batch; infinity when it never does."""
         if len(self.in_flight) >= self.pace.max_in_flight:
             return NEVER
-        moments = [at for at, _ in self.waiting] + [
-            self.fresh[0].offered_at + self.limits.flush_secs for _ in self.fresh[:1]
-        ]
+        if self.pace.flush_ms:
+            flush_secs = min(self.pace.flush_ms / 1000, self.limits.hold_secs / 2)
+        else:
+            flush_secs = 0.1 if self.in_flight else 0.0
+        moments = [at for at, _ in self.waiting] + [self.fresh[0].offered_at + flush_secs for _ in self.fresh[:1]]
         if self.is_full():
             moments.append(-math.inf)
         return max(min(moments, default=NEVER), self.not_before)
@@ -237,13 +239,62 @@ def offered(queue: Lane, now: float, *sizes: int) -> list[Delivery]:
 
 
 def test_a_first_delivery_waits_for_the_flush_time() -> None:
-    queue = lane(lane_limits(flush_secs=0.5))
+    queue = lane(flush_ms=500)
     first = offered(queue, 10.0, 100)
     assert queue.send_at() == 10.5
     assert taken(queue, 10.4) == []
     second = offered(queue, 10.4, 100)
     assert queue.send_at() == 10.5
     assert taken(queue, 10.5) == first + second
+
+
+def test_without_a_flush_time_a_delivery_leaves_at_once() -> None:
+    queue = lane(flush_ms=0)
+    assert queue.offer(delivery(offset=0), 10.0)
+    assert queue.send_at() == 10.0
+    assert len(taken(queue, 10.0)) == 1
+
+
+def test_without_a_flush_time_deliveries_wait_behind_a_call() -> None:
+    queue = lane(flush_ms=0)
+    offered(queue, 10.0, 100)
+    assert len(taken(queue, 10.0)) == 1
+    behind = offered(queue, 10.01, 100, 100)
+    assert taken(queue, 10.02) == []
+    queue.finish()
+    assert queue.send_at() == 10.01
+    assert taken(queue, 10.02) == behind
+
+
+def test_a_call_that_hangs_delays_no_delivery_for_longer_than_the_default() -> None:
+    queue = lane(flush_ms=0)
+    offered(queue, 10.0, 100)
+    assert len(taken(queue, 10.0)) == 1
+    behind = offered(queue, 10.01, 100)
+    assert queue.send_at() == 10.01 + 0.1
+    assert taken(queue, 10.1) == []
+    assert taken(queue, 10.01 + 0.1) == behind
+
+
+def test_full_batches_wait_behind_no_call() -> None:
+    queue = lane(flush_ms=0)
+    offered(queue, 10.0, *[1] * 25)
+    assert [len(taken(queue, 10.0)) for _ in range(3)] == [10, 10, 0]
+
+
+def test_the_newest_document_has_the_flush_time() -> None:
+    queue = lane(flush_ms=1_000)
+    first = offered(queue, 10.0, 100)
+    queue.adopt(destination(limits=Limits(flush_ms=200)))
+    assert queue.send_at() == 10.2
+    assert taken(queue, 10.2) == first
+
+
+def test_a_first_delivery_leaves_before_its_hold_is_over() -> None:
+    queue = lane(lane_limits(hold_secs=4), flush_ms=60_000)
+    first = offered(queue, 10.0, 100)
+    assert queue.send_at() == 12.0
+    assert taken(queue, 12.0) == first
 
 
 def test_ten_entries_or_a_megabyte_leave_at_once() -> None:
@@ -321,7 +372,7 @@ def test_calls_are_spaced_by_the_rate() -> None:
 
 
 def test_a_dropped_delivery_makes_room() -> None:
-    queue = lane(lane_limits(max_bytes=1000, flush_secs=1.0))
+    queue = lane(lane_limits(max_bytes=1000), flush_ms=1_000)
     gone, kept = offered(queue, 0.0, 999, 1)
     assert queue.send_at() == -math.inf
     assert queue.deliveries.drop(lambda one: one is gone) == [gone]
@@ -355,8 +406,8 @@ def test_finishing_too_many_batches_raises() -> None:
     [
         {"max_entries": 0},
         {"max_bytes": 0},
-        {"flush_secs": -0.1},
-        {"flush_secs": math.nan},
+        {"hold_secs": 0},
+        {"hold_secs": math.nan},
     ],
 )
 def test_impossible_limits_cannot_be_made(wrong: dict[str, Any]) -> None:
@@ -365,7 +416,7 @@ def test_impossible_limits_cannot_be_made(wrong: dict[str, Any]) -> None:
 
 
 def test_the_smallest_limits_are_allowed() -> None:
-    assert lane_limits(max_entries=1, max_bytes=1, flush_secs=0.0).max_entries == 1
+    assert lane_limits(max_entries=1, max_bytes=1).max_entries == 1
 
 
 def test_the_smaller_limit_bounds_a_batch() -> None:
@@ -376,11 +427,11 @@ def test_the_smaller_limit_bounds_a_batch() -> None:
 
 
 def test_an_entry_over_new_limits_goes_alone() -> None:
-    queue = lane(lane_limits(flush_secs=0.0), CallLimits(10, 1_000))
+    queue = lane(None, CallLimits(10, 1_000), flush_ms=1)
     queue.offer(delivery(900, offset=1), 0.0)
     queue.offer(delivery(50, offset=2), 0.0)
     queue.adapt(CallLimits(10, 500))
-    assert [[each.size for each in taken(queue, 0.0)] for _ in range(2)] == [[900], [50]]
+    assert [[each.size for each in taken(queue, 0.1)] for _ in range(2)] == [[900], [50]]
 
 
 def test_it_is_silent_after_two_idle_seconds() -> None:

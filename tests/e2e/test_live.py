@@ -42,6 +42,7 @@ from tests.support.workers import (
     read_all,
     running,
     settings_for,
+    until,
 )
 
 pytestmark = pytest.mark.kafka
@@ -231,6 +232,19 @@ async def test_limits_hold_from_the_next_batch(open_live: Callable[[], Any]) -> 
         live.bus.clear()
         await live.send(100)
         assert max_in_flight(live.bus) == 1
+
+
+async def test_the_newest_flush_time_holds(open_live: Callable[[], Any]) -> None:
+    async with open_live() as live:
+        await live.put(document(0, limits={"flushMs": 60_000}))
+        async with asyncio.TaskGroup() as tasks:
+            waits = tasks.create_task(live.send(9))
+            await until(lambda: live.worker.worker.ledger.begun == 9)
+            assert not live.bus.calls
+            await live.put(document(0, limits={"flushMs": 0}))
+            await waits
+        await live.send(1)
+        assert [call.entries for call in live.bus.calls] == [9, 1]
 
 
 async def test_a_missing_bus_loses_no_event(

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pushrail_stream.core.destination import Secret
+from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination, modified, narrow
@@ -67,10 +67,34 @@ async def test_a_batch_leaves_when_it_has_the_bytes(flavour: type[Flavour]) -> N
 @every_flavour
 @in_virtual_time
 async def test_the_settings_limit_batches(flavour: type[Flavour]) -> None:
-    world = World(destination(), flavour=flavour)
-    async with world.worker(batches=lane_limits(max_entries=2, flush_secs=0.5)) as worker:
+    world = World(destination(limits=Limits(flush_ms=500)), flavour=flavour)
+    async with world.worker(batches=lane_limits(max_entries=2)) as worker:
         await worker.feed_until(1, *records(range(3)))
         assert world.bus.made() == [(0.0, ["0", "1"]), (0.5, ["2"])]
+
+
+@every_flavour
+@in_virtual_time
+async def test_without_a_flush_time_events_leave_at_once_or_behind_a_call(flavour: type[Flavour]) -> None:
+    quick = destination(limits=Limits(flush_ms=0))
+    world = World(quick, destination("other"), flavour=flavour, latency=0.03)
+    async with world.worker() as worker:
+        await worker.feed_until(0.01, record(0), record(1, "other"))
+        await worker.feed_until(0.02, record(2))
+        await worker.feed_until(1, record(3))
+        made = [(round(call.at, 2), call.destination.id, call.keys) for call in world.bus.calls]
+        assert made == [
+            (0.0, "dst_acme", ["0"]), (0.03, "dst_acme", ["2", "3"]), (0.1, "dst_other", ["1"]),
+        ]  # fmt: skip
+
+
+@in_virtual_time
+async def test_a_hanging_call_delays_events_without_a_flush_time_little() -> None:
+    world = World(destination(limits=Limits(flush_ms=0)), latency=1.0)
+    async with world.worker() as worker:
+        await worker.feed_until(0.01, record(0))
+        await worker.feed_until(5, record(1))
+        assert [(round(at, 2), entries) for at, entries in world.bus.made()] == [(0.0, ["0"]), (0.11, ["1"])]
 
 
 @every_flavour
@@ -229,13 +253,13 @@ async def test_batches_may_end_in_any_order(slow: str) -> None:
 
 
 @in_virtual_time
-async def test_a_batch_due_in_half_a_millisecond_waits() -> None:
-    world = World(destination())
-    async with world.worker(batches=lane_limits(flush_secs=0.0003)) as worker:
+async def test_a_batch_due_in_a_millisecond_waits() -> None:
+    world = World(destination(limits=Limits(flush_ms=1)))
+    async with world.worker() as worker:
         worker.feed(record(0))
         worker.dispatcher.shed_load()  # a second look at the lane before the first wake-up
         await worker.feed_until(1, record(1))
-        assert world.bus.made() == [(0.0, ["0", "1"])]
+        assert world.bus.made() == [(0.001, ["0", "1"])]
 
 
 @in_virtual_time

@@ -36,7 +36,7 @@ def test_the_example_is_the_destination_it_describes() -> None:
         source="pushrail.acme",
         event_types=("order.*",),
         enabled=True,
-        limits=Limits(max_requests_per_second=50, max_in_flight=8),
+        limits=Limits(max_requests_per_second=50, max_in_flight=8, flush_ms=100),
     )
 
 
@@ -51,6 +51,14 @@ def test_optional_fields_have_defaults() -> None:
     assert destination.event_types == ()
     assert destination.enabled
     assert destination.limits == Limits(max_requests_per_second=None, max_in_flight=5)
+
+
+@pytest.mark.parametrize(("limits", "flush_ms"), [({}, 250), ({"flushMs": 0}, 0), ({"flushMs": 60_000}, 60_000)])
+def test_a_document_has_a_flush_time_or_the_settings_one(limits: dict[str, int], flush_ms: int) -> None:
+    content = json.dumps(document(limits=limits)).encode()
+    parsed = parse_document(content, environ={}, default_max_in_flight=5, default_flush_ms=250)
+    assert isinstance(parsed, Parsed)
+    assert parsed.destination.limits.flush_ms == flush_ms
 
 
 def test_a_secret_may_be_in_the_environment() -> None:
@@ -93,7 +101,7 @@ def test_output_masks_the_secret() -> None:
     shown = to_document(accepted(auth=ACCESS_KEY, eventTypes=..., limits=...))
     assert shown["auth"] == {"mode": "ACCESS_KEY", "accessKeyId": "AKIDEXAMPLE123456", "secretAccessKey": "***"}
     assert shown["eventTypes"] == ["*"]
-    assert shown["limits"] == {"maxRequestsPerSecond": None, "maxInFlight": 5}
+    assert shown["limits"] == {"maxRequestsPerSecond": None, "maxInFlight": 5, "flushMs": 100}
     parsed = parse_document(json.dumps(document(auth=ACCESS_KEY)).encode(), environ={}, default_max_in_flight=1)
     assert isinstance(parsed, Parsed)
     assert to_document(parsed.destination)["auth"]["secretAccessKey"] is None

@@ -14,9 +14,8 @@ def policy(**sections: Any) -> Policy:
     return policy_of(Settings.model_validate(sections))
 
 
-def test_milliseconds_become_seconds_and_mib_bytes() -> None:
-    made = policy(delivery={"flush_ms": 250}, limits={"max_buffered_mib": 64})
-    assert made.lanes.flush_secs == 0.25
+def test_mib_become_bytes() -> None:
+    made = policy(limits={"max_buffered_mib": 64})
     assert made.event_buffer.max_bytes + made.retry_buffer.max_bytes == 64 * 2**20
 
 

@@ -29,7 +29,7 @@ EXAMPLE: dict[str, Any] = {
     },
     "eventTypes": ["order.*"],
     "enabled": True,
-    "limits": {"maxRequestsPerSecond": 50, "maxInFlight": 8},
+    "limits": {"maxRequestsPerSecond": 50, "maxInFlight": 8, "flushMs": 100},
 }
 ACCESS_KEY: dict[str, Any] = {
     "mode": "ACCESS_KEY",

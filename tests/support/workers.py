@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -27,7 +27,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
-from tests.support.builders import KEY_ID, SECRET, bus_arn
+from tests.support.builders import KEY_ID, SECRET, bus_arn, modified
 from tests.support.kafka.topics import wait_until_there
 from tests.support.patience import PATIENCE_SECS
 
@@ -145,7 +145,9 @@ async def running(
     At every signal, until it has ended, its ledger has to balance.
     """
     if isinstance(destinations, Sequence):
-        directory: Directory = DestinationIndex((f"{d.id}.json", d) for d in destinations)
+        flush_ms = settings.delivery.flush_ms
+        flushed = (modified(one, limits=replace(one.limits, flush_ms=flush_ms)) for one in destinations)
+        directory: Directory = DestinationIndex((f"{one.id}.json", one) for one in flushed)
     else:
         directory = destinations
     loop = asyncio.get_running_loop()
