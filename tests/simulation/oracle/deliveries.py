@@ -67,19 +67,12 @@ class Said(NamedTuple):
 
     written: Written
     fields: dict[str, Any]
+    origin: Origin | None
+    """The event's position."""
 
     def get(self, name: str) -> Any:
         """A field; None when it is absent."""
         return self.fields.get(name)
-
-    @property
-    def origin(self) -> Origin | None:
-        """The event's position."""
-        match self.fields.get("origin"):
-            case {"topic": str(topic), "partition": int(partition), "offset": int(offset), **more}:
-                return Origin(topic, partition, offset, cast("str | None", more.get("topicId")))
-            case _:
-                return None
 
 
 @final
@@ -97,7 +90,9 @@ class Deliveries:
         self.alien: list[tuple[Written, str]] = []
         """Records of retry topics and DLQ whose headers cannot be read, with the reason."""
         self._copy_at: dict[int, CopySeen] = {}
+        self._event_of_copy: dict[int, EventSeen | None] = {}
         self.attempts: list[Said] = []
+        self._event_of_said: dict[int, EventSeen | None] = {}
         self.by_value: dict[bytes, list[EventSeen]] = defaultdict(list)
         for one in evidence.written:
             record = one.record
@@ -109,7 +104,7 @@ class Deliveries:
             elif record.topic == topics.dlq or record.topic in topics.retry:
                 self._take_copy(one, is_dead=record.topic == topics.dlq)
             elif record.topic == topics.attempts and (fields := _read(record.value)) is not None:
-                self.attempts.append(Said(one, fields))
+                self.attempts.append(Said(one, fields, _origin_of(fields)))
         self._index()
 
     def event_in(self, written: Written) -> EventSeen:
@@ -135,13 +130,22 @@ class Deliveries:
 
     def event_of_copy(self, copy: CopySeen) -> EventSeen | None:
         """The event that this is a copy of."""
-        value = copy.written.record.value
-        return self.event_of(copy.headers.origin, copy.written.at, lambda seen: seen.written.record.value == value)
+        number, value = id(copy.written), copy.written.record.value
+        if number not in self._event_of_copy:
+            self._event_of_copy[number] = self.event_of(
+                copy.headers.origin, copy.written.at, lambda seen: seen.written.record.value == value
+            )
+        return self._event_of_copy[number]
 
     def event_of_said(self, said: Said) -> EventSeen | None:
         """The event that an attempts record is about."""
-        key = said.get("idempotencyKey")
+        number = id(said.written)
+        if number not in self._event_of_said:
+            self._event_of_said[number] = self._find_event_of(said)
+        return self._event_of_said[number]
 
+    def _find_event_of(self, said: Said) -> EventSeen | None:
+        key = said.get("idempotencyKey")
         is_event = said.get("vendor") is not None
 
         def looks_right(seen: EventSeen) -> bool:
@@ -174,7 +178,10 @@ class Deliveries:
 
     def may_lack_attempts(self, at: float, host: str | None = None) -> bool:
         """Whether the attempts log may lack records that this worker, or any, had to write at this time."""
-        return any(since <= at <= until and (host is None or not of or host == of) for since, until, of in self._lossy)
+        if host not in self._lossy_of:
+            lossy = (one for one in self._lossy if host is None or one.host in {"", host})
+            self._lossy_of[host] = Periods((one.since, one.until) for one in lossy)
+        return at in self._lossy_of[host]
 
     def stale_secs(self, at: float, until: float | None = None) -> float:
         """The longest time for which a worker may have acted on an older version of a document by then."""
@@ -338,6 +345,14 @@ class Deliveries:
 
 def _is_undecodable(seen: EventSeen) -> bool:
     return isinstance(seen.event, Undecodable)
+
+
+def _origin_of(fields: dict[str, Any]) -> Origin | None:
+    match fields.get("origin"):
+        case {"topic": str(topic), "partition": int(partition), "offset": int(offset), **more}:
+            return Origin(topic, partition, offset, cast("str | None", more.get("topicId")))
+        case _:
+            return None
 
 
 def _read(value: bytes | None) -> dict[str, Any] | None:

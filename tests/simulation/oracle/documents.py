@@ -71,6 +71,8 @@ class _State(NamedTuple):
     """The versions that may be in force; None: no document."""
     is_bad: bool = False
     """Whether the document cannot be read, so that a worker keeps the version that it had before."""
+    until: float = float("inf")
+    """The time from which the next state is in force."""
 
 
 @final
@@ -91,6 +93,9 @@ class Documents:
             while len(states) > 1 and states[1].since <= begun_at:
                 del states[0]
             states[0] = states[0]._replace(since=float("-inf"))
+            states[:-1] = [before._replace(until=after.since) for before, after in pairwise(states)]
+        self._names_of = self._by_owner()
+        """By owner the documents of which a version is the owner's."""
         self._groups = self._group_by_bus()
         self._of_bus = {version.bus: self.group(version.destination) for version in self.versions()}
         self._behind: dict[str, set[str]] = {}
@@ -105,7 +110,7 @@ class Documents:
         """Every version that a worker may have used for this owner's events in a period."""
         return [
             version
-            for name in self._states
+            for name in self._names_of.get(owner, ())
             for version in self._versions(name, since - reader.stale_secs, until)
             if version is not None and version.owner == owner
         ]
@@ -113,7 +118,7 @@ class Documents:
     def certain(self, owner: Owner, since: float, until: float, reader: Reader = _ANY) -> dict[str, list[Version]]:
         """The destinations that this worker, or every one, knew in this period, with their versions."""
         found: dict[str, list[Version]] = {}
-        for name in self._states:
+        for name in self._names_of.get(owner, ()):
             versions = self._versions(name, since - reader.stale_secs, until, reader)
             good = [version for version in versions if version is not None and version.owner == owner]
             if good and len(good) == len(versions) and len({version.destination for version in good}) == 1:
@@ -216,10 +221,12 @@ class Documents:
         found: list[Version | None] = []
         states = self._states[name]
         for index, state in enumerate(states):
-            after = states[index + 1].since if index + 1 < len(states) else float("inf")
-            if state.since <= until and after > since:
-                is_kept = state.is_bad and self._has_read(states[:index], state.since, reader)
-                found.extend(one for one in state.versions if one is not None or not is_kept)
+            if state.since > until or state.until <= since:
+                continue
+            if state.is_bad and self._has_read(states[:index], state.since, reader):
+                found += [one for one in state.versions if one is not None]
+            else:
+                found += state.versions
         return found
 
     def _has_read(self, earlier: list[_State], at: float, reader: Reader) -> bool:
@@ -227,6 +234,13 @@ class Documents:
         last = next((state for state in reversed(earlier) if not state.is_bad), None)
         is_good = last is not None and None not in last.versions
         return is_good and last is not None and max(last.since, reader.begun_at) + reader.stale_secs < at
+
+    def _by_owner(self) -> dict[Owner, list[str]]:
+        found: dict[Owner, list[str]] = {}
+        for name, states in self._states.items():
+            for owner in dict.fromkeys(one.owner for state in states for one in state.versions if one is not None):
+                found.setdefault(owner, []).append(name)
+        return found
 
     def _group_by_bus(self) -> dict[str, str]:
         groups: dict[str, str] = {}
