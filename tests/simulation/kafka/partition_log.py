@@ -72,6 +72,8 @@ class Fetched(NamedTuple):
     """Those to hand over: in order, with gaps, without markers, aborted records and what an open transaction hides."""
     next_offset: int = 0
     """The offset to fetch next: after the last record, marker or gap that was read."""
+    epoch: int = -1
+    """Leader epoch of the last record or marker that was read; -1 when there was none."""
     unreadable: LogRecord | None = None
     """The batch after ``records`` that the client cannot read. Fetching stands there."""
     high_watermark: int = -1
@@ -207,27 +209,28 @@ class PartitionLog:
             return self._answer((), offset, error=KafkaError.OFFSET_OUT_OF_RANGE)
         limit = self.last_stable if committed_only else self.end
         found: list[LogRecord] = []
-        size, position = 0, offset
+        size, position, newest = 0, offset, -1
         for index in range(self._index(offset), len(self.records)):
             record = self.records[index]
             if record.offset >= limit or len(found) >= max_records or size >= max_bytes:
-                return self._answer(found, position)
+                return self._answer(found, position, newest)
             if record.unreadable is not None:
-                return self._answer(found, position, record)
-            position = record.offset + 1
+                return self._answer(found, position, newest, record)
+            position, newest = record.offset + 1, record.epoch
             if not record.is_marker and not (committed_only and record.is_aborted):
                 found.append(record)
                 size += record.size
-        return self._answer(found, max(position, limit))
+        return self._answer(found, max(position, limit), newest)
 
     def _answer(
         self,
         records: Sequence[LogRecord],
         next_offset: int,
+        epoch: int = -1,
         unreadable: LogRecord | None = None,
         error: ErrorCode | None = None,
     ) -> Fetched:
-        return Fetched(records, next_offset, unreadable, self.end, self.last_stable, self.first, error)
+        return Fetched(records, next_offset, epoch, unreadable, self.end, self.last_stable, self.first, error)
 
     def fence(self, epoch: int) -> ErrorCode | None:
         """The error for a client that believes in another leader epoch."""

@@ -214,7 +214,7 @@ class Readers:
     def _take_records(self, reader: Reader, fetched: Fetched) -> None:
         start = reader.next
         if fetched.next_offset > start.offset:
-            epoch = fetched.records[-1].epoch if fetched.records else start.epoch
+            epoch = fetched.epoch if fetched.epoch >= 0 else start.epoch
             reader.next = Position(fetched.next_offset, epoch)
             size = sum(record.size for record in fetched.records)
             self._queued_bytes += size

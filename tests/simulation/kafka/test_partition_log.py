@@ -43,6 +43,17 @@ def test_offsets_outside_of_the_log_are_out_of_range() -> None:
     assert partition.read(0, committed_only=True).first == 1
 
 
+def test_an_answer_names_the_epoch_of_what_was_read_last() -> None:
+    partition = log()
+    partition.append([new("a")])
+    partition.elect(2)
+    assert partition.read(0, committed_only=True).epoch == 0
+    partition.end_transaction((7, 0), is_committed=False)
+    assert (partition.read(0, committed_only=True).epoch, partition.read(1, committed_only=True).epoch) == (1, 1)
+    assert partition.read(0, max_records=1, committed_only=True).epoch == 0
+    assert partition.read(2, committed_only=True).epoch == -1
+
+
 def test_a_client_with_another_leader_epoch_is_fenced() -> None:
     partition = log()
     partition.elect(2)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EVENTS: Final = "pushrail.events"
 _OTHERS: Final = ("pushrail.dlq", "pushrail.attempts", "pushrail.workers", "pushrail.control", "pushrail.replays")
+_PRODUCER: Final = 1_000_000
+"""The id of a producer whose records went with the end of a log: higher than those of a story's producers."""
 _SNAPSHOTS: Final = "pushrail.cursors"
 """A partition whose snapshot is lost stands still until an operator moves its offset, so no story loses this topic."""
 
@@ -86,6 +88,15 @@ def elect_unclean(world: World, *, topic: str, partition: int, lost: int, leader
     if log is not None and world.cluster.is_up(leader) and leader in log.replicas:
         world.disturb("log")
         world.cluster.elect(topic, log.number, leader, max(log.first, log.end - lost))
+
+
+@trouble(0, least="hostile", topic=_worked_topic, partition=number(0, 7), lost=number(1, 30), leader=number(1, 3))
+def elect_unclean_amid_transaction(world: World, *, topic: str, partition: int, lost: int, leader: int) -> None:
+    """After an unclean election, the first record of the new leader is the marker of an aborted transaction."""
+    elect_unclean(world, topic=topic, partition=partition, lost=lost, leader=leader)
+    log = _log(world, topic, partition)
+    if log is not None:
+        log.end_transaction((_PRODUCER, 0), is_committed=False)
 
 
 @trouble(0.5, least="hostile", topic=_any_topic, secs=between(0.1, 60))

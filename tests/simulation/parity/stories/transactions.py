@@ -8,7 +8,7 @@ from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from tests.simulation.parity.clients import Reader, Writer, write
-from tests.simulation.parity.kit import Kit, attempt, error_of
+from tests.simulation.parity.kit import Kit, attempt, error_of, on
 from tests.simulation.parity.stories.registry import story
 
 
@@ -42,6 +42,29 @@ def aborted_records_are_not_read(kit: Kit) -> None:
     kit.note("position behind the last marker", reader.position(topic))
     kit.note("bounds", reader.consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10))
     dirty.close()
+    reader.close()
+
+
+@story(exclusive=True)
+def a_new_leaders_marker_is_passed(kit: Kit) -> None:
+    """A marker alone takes the position to the epoch of its leader."""
+    topic = kit.new_topic()
+    writer = _transactional(kit, kit.unique("transactions"))
+    producer = writer.producer
+    producer.init_transactions(30)
+    write(kit, topic, "plain")
+    producer.begin_transaction()
+    writer.write(topic, "aborted")
+    reader = Reader(kit)
+    kit.note("read", reader.read(topic, 1))
+    [before] = reader.consumer.position(on(topic, [0]))
+    kit.stop_brokers()
+    kit.start_brokers()
+    producer.abort_transaction(30)
+    kit.until(lambda: reader.position(topic) == 3, reader)
+    [after] = reader.consumer.position(on(topic, [0]))
+    kit.note("position", [before.offset, after.offset, after.leader_epoch > before.leader_epoch])
+    kit.note("read", [reader.got, reader.errors])
     reader.close()
 
 
