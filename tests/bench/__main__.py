@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import world
+from tests.bench import scale, world
 from tests.bench.against import compare
 from tests.bench.checkout import Checkout, open_checkout
 from tests.bench.drain import Backlog, produce_backlog
@@ -21,6 +21,7 @@ from tests.bench.trial import Stage
 RUNS: Final = 3
 EMBEDDED_EVENTS: Final = 50_000
 """The embedded broker keeps 5 MiB a partition."""
+_ROWS: Final = ("drain", *ROWS, *scale.ROWS)
 LATENCY_EVENTS: Final = 600
 LATENCY_PER_SECOND: Final = 60.0
 
@@ -42,11 +43,9 @@ def main() -> None:
                     result |= compare(backlog.drain, ours, theirs, options.runs)
                 else:
                     result |= _drain(backlog, ours, options.runs) | _latency(folder, bootstrap, bus, real=real)
-            rows = [row for row in options.rows if row in ROWS]
-            if rows and real:
+            if (rows := [row for row in options.rows if row != "drain"]) and real:
                 checkouts = [ours] if theirs is None else [ours, theirs]
-                size = FULL if options.full else QUICK
-                result["rows"] = measure_rows(rows, size, Stage(folder, bootstrap, bus), checkouts)
+                result["rows"] = _rows(rows, Stage(folder, bootstrap, bus), checkouts, is_full=options.full)
             elif rows:
                 say(f"Rows that want a real Kafka are left out: {', '.join(rows)}")
     if theirs is None and "drain" in options.rows:
@@ -57,20 +56,27 @@ def main() -> None:
     print(json.dumps(result))
 
 
+def _rows(names: list[str], stage: Stage, checkouts: list[Checkout], *, is_full: bool) -> dict[str, Any]:
+    """The figures of these rows. Only those about destinations that fall behind compare two checkouts."""
+    say(f"Python: {checkouts[0].build}")
+    behind, of_scale = [name for name in names if name in ROWS], [name for name in names if name in scale.ROWS]
+    found = measure_rows(behind, FULL if is_full else QUICK, stage, checkouts)
+    return found | scale.measure_rows(of_scale, scale.FULL if is_full else scale.QUICK, stage, checkouts[0])
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="backlog to drain (default 200,000)")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"drains of each checkout (default {RUNS})")
     parser.add_argument(
-        "--rows",
-        nargs="+",
-        choices=["drain", *ROWS],
-        default=["drain", *ROWS],
-        help="the parts to measure (default all)",
+        "--only",
+        dest="rows",
+        type=_names,
+        default=list(_ROWS),
+        metavar="ROW,ROW",
+        help=f"the parts to measure (default all): {', '.join(_ROWS)}",
     )
-    parser.add_argument(
-        "--full", action="store_true", help="measure the rows about destinations that fall behind for longer"
-    )
+    parser.add_argument("--full", action="store_true", help="measure all rows but drain at full size")
     parser.add_argument(
         "--against",
         type=Path,
@@ -79,6 +85,13 @@ def _options() -> argparse.Namespace:
         "the interpreter is PATH/.venv/bin/python if it exists, else this one",
     )
     return parser.parse_args()
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(_ROWS):
+        raise argparse.ArgumentTypeError(f"there is no row {', '.join(sorted(unknown))}")
+    return names
 
 
 def _drain(backlog: Backlog, checkout: Checkout, runs: int) -> dict[str, Any]:

@@ -14,11 +14,14 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 """This checkout."""
 _ASK: Final = """
-import json, platform, sys
+import json, platform, sys, sysconfig
 import pushrail_stream
+options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+kinds = {"PGO": "--enable-optimizations", "LTO": "--with-lto"}
+made = ", ".join(kind if option in options else f"no {kind}" for kind, option in kinds.items())
 print(json.dumps({
     "package": pushrail_stream.__file__,
-    "build": f"{platform.python_implementation()} {sys.version}",
+    "build": f"{platform.python_implementation()} {sys.version} ({made})",
 }))
 """
 
@@ -31,7 +34,8 @@ class Checkout:
     python: str
     """The interpreter."""
     build: str
-    """The interpreter's name, version and build."""
+    """The interpreter's name, version and build. Without optimization by profile (PGO) or at linking (LTO), a worker
+    costs 7 to 16 % more."""
     topics: frozenset[str]
     """Keys of the settings' section ``topics``: another checkout may know fewer."""
 

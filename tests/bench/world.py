@@ -10,9 +10,10 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import psutil
@@ -130,10 +131,18 @@ def make_topics(
     return section
 
 
-def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target: Bus, port: int = 0) -> Path:
-    """``port``: of the worker's own pages; 0 for any."""
+def write_settings(
+    folder: Path,
+    bootstrap: str,
+    topics: dict[str, Any],
+    target: Bus,
+    port: int = 0,
+    *,
+    sections: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Path:
+    """``port``: of the worker's own pages; 0 for any. ``sections``: further settings, which win."""
     path = folder / f"{uuid.uuid4().hex[:8]}.yaml"
-    settings = {
+    settings: dict[str, Any] = {
         "vendor": "acme",
         "kafka": {"bootstrap_servers": bootstrap, "group_id": f"bench-{path.stem}"},
         "topics": topics,
@@ -142,6 +151,8 @@ def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target:
         "sts": {"endpoint_url": target.url},
         "http": {"port": port},
     }
+    for name, section in sections.items():
+        settings[name] = settings.get(name, {}) | dict(section)
     path.write_text(yaml.safe_dump(settings))
     return path
 
@@ -209,15 +220,20 @@ def worker(
     checkout: Path = ROOT,
     python: str = sys.executable,
     last_signal: signal.Signals = signal.SIGTERM,
+    *,
+    options: Sequence[str] = (),
 ) -> Iterator[psutil.Process]:
-    """A worker process of a checkout. It ends with the block: SIGTERM lets it finish its calls, SIGKILL does not."""
+    """A worker process of a checkout. It ends with the block: SIGTERM lets it finish its calls, SIGKILL does not.
+
+    ``options``: further ones of the command ``run``.
+    """
     environment = environment_of(checkout) | {
         "AWS_CA_BUNDLE": str(ca),
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    command = [python, "-m", "pushrail_stream", "run", "--config", str(settings), "--log-level", "warning"]
+    command = [python, "-m", "pushrail_stream", "run", "--config", str(settings), "--log-level", "warning", *options]
     with subprocess.Popen(command, env=environment, cwd=checkout) as process:
         try:
             yield psutil.Process(process.pid)
