@@ -20,7 +20,7 @@ class Problem(NamedTuple):
     message: str
     request_id: str | None = None
     ours: bool = False
-    """Our own side was at fault (`core.outcome.Retryable`)."""
+    """The delivery waits because of us (`core.outcome.waits_for_us`)."""
 
 
 @dataclass(frozen=True, slots=True)

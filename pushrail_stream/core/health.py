@@ -14,6 +14,7 @@ from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outage import PAUSES, Outage
 from pushrail_stream.core.outcome import (
+    SIGN_INS_QUEUED,
     Blocked,
     CallResult,
     Delivered,
@@ -317,7 +318,12 @@ class Health:
             self.window.failed(attempt.cuts, now)
 
     def _note_own_fault(self, first: Outcome, now: float) -> None:
-        """Note whether a call failed for a fault of our own. After each such call there is a pause, as in an outage."""
+        """Note whether a call failed for a fault of our own. After each such call there is a pause, as in an outage.
+
+        A sign-in that waits for its turn tells nothing about a fault that is known.
+        """
+        if isinstance(first, Retryable) and first.code == SIGN_INS_QUEUED:
+            return
         self.own_fault = _own_fault(first)
         self._own_faults = 0 if self.own_fault is None else self._own_faults + 1
         self._own_pause_until = now + PAUSES.pause_secs(self._own_faults) if self._own_faults else float("-inf")

@@ -116,6 +116,14 @@ SIGN_INS_QUEUED: Final = "SignInsQueued"
 _SILENCE: Final = frozenset({CONNECT_TIMEOUT, READ_TIMEOUT, HOLD_EXCEEDED})
 
 
+def waits_for_us(outcome: Outcome) -> bool:
+    """Whether a delivery waits because of us: for a fault of our own, or for its turn to sign in.
+
+    Such a wait does not count for its age.
+    """
+    return isinstance(outcome, Retryable) and (outcome.ours or outcome.code == SIGN_INS_QUEUED)
+
+
 def is_silence(outcome: Outcome) -> bool:
     """Whether the bus gave no answer in time."""
     return isinstance(outcome, Retryable) and outcome.code in _SILENCE

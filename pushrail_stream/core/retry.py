@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
 from pushrail_stream.core.event import VENDOR_SETTING
-from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
+from pushrail_stream.core.outcome import (
+    SIGN_INS_QUEUED,
+    Blocked,
+    Delivered,
+    Outcome,
+    Rejected,
+    Retryable,
+    Throttled,
+    waits_for_us,
+)
 from pushrail_stream.core.pacing import Backoff
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
@@ -128,7 +137,7 @@ def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held"
 
 def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
     reason: RetryReason = "throttled" if isinstance(outcome, Throttled) else "retryable"
-    is_ours = isinstance(outcome, Retryable) and outcome.ours
+    is_ours = waits_for_us(outcome)
     if state.age_secs >= policy.max_age_secs and not is_ours:
         return DeadLetter("expired", outcome.code, outcome.message)
     if state.is_refused:

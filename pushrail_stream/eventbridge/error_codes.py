@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.outcome import (
+    SIGN_INS_QUEUED,
     Blocked,
     BusStatus,
     CallResult,
@@ -145,6 +146,11 @@ def is_ours(code: str) -> bool:
     The same codes are the destination's fault when they concern its own key pair. Then nothing waits for a retry.
     """
     return _name_of(code) in _ROLE_OURS
+
+
+def waits_for_us(code: str) -> bool:
+    """Whether a delivery with this code waits because of us, so that the wait does not count for its age."""
+    return code == SIGN_INS_QUEUED or is_ours(code)
 
 
 def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:

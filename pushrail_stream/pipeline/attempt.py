@@ -26,6 +26,7 @@ from pushrail_stream.core.outcome import (
     Retryable,
     Split,
     TooLarge,
+    waits_for_us,
 )
 from pushrail_stream.core.retry import DeadLetter, Decision, RetryInMemory, Settled, decide
 from pushrail_stream.core.signals import Attempted, EntryAttempted, Suspended
@@ -179,7 +180,7 @@ class AttemptRunner:
                         call.batch, call.reply.result, outcomes, now, self._jitter()
                     )
                 decision = self._decide(attempt, delivery, outcome, delay_secs, now)
-                ours = isinstance(outcome, Retryable) and outcome.ours
+                ours = waits_for_us(outcome)
                 delivery.problem = Problem(outcome.code, outcome.message, call.reply.request_id, ours)
                 self._settlement.carry_out(lane, delivery, decision, now)
             entries.append(_entry(delivery, outcome, decision))

@@ -79,7 +79,7 @@ class RetryConsumer:
             delivery.replay = Replay(headers.replay, headers.replay_count or 1)
         if headers.error_code is not None:
             code, message = headers.error_code, headers.error_message or ""
-            delivery.problem = Problem(code, message, headers.request_id, self._bus.is_own_fault(code))
+            delivery.problem = Problem(code, message, headers.request_id, self._bus.waits_for_us(code))
         self._admission.admit(delivery, destination)
 
     def _destination(self, destination_id: str, event: Event) -> Destination | None:
@@ -95,7 +95,7 @@ class RetryConsumer:
         first_ms, code, now_ms = headers.first_attempt_at_ms, headers.error_code, self._clock.now_ms()
         if first_ms is None:
             return None
-        waited_ms = max(0, now_ms - headers.failed_at_ms) if code is not None and self._bus.is_own_fault(code) else 0
+        waited_ms = max(0, now_ms - headers.failed_at_ms) if code is not None and self._bus.waits_for_us(code) else 0
         return min(first_ms + waited_ms, now_ms)
 
 

@@ -30,8 +30,8 @@ class Bus(Protocol):
         ``refreshed``: the call is made again because the one before was refused for stale credentials.
         """
 
-    def is_own_fault(self, code: str) -> bool:
-        """Whether a delivery that waits for a retry with this code does so for our own fault."""
+    def waits_for_us(self, code: str) -> bool:
+        """Whether a delivery that waits for a retry with this code does so because of us."""
 
     async def sign_in(self, destination: Destination) -> bool:
         """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`."""

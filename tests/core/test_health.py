@@ -94,6 +94,15 @@ def test_the_last_call_tells_whether_our_own_side_is_at_fault() -> None:
         assert one.lane.health.own_fault is None
 
 
+def test_a_sign_in_that_waits_for_its_turn_ends_no_fault_of_ours() -> None:
+    one, queued = Destination(), Retryable("SignInsQueued", "more than 2 a second are due")
+    one.call(queued, result="not_made")
+    assert one.lane.health.own_fault is None
+    one.call(Retryable("ExpiredToken", "our session", ours=True), result="not_made")
+    one.call(queued, result="not_made")
+    assert one.lane.health.own_fault == Problem("ExpiredToken", "our session", ours=True)
+
+
 def test_a_one_call_window_is_followed_by_pauses() -> None:
     one = Destination()
     for _ in range(4):

@@ -45,7 +45,13 @@ def test_a_queued_sign_in_stays_on_its_tier() -> None:
     tiers = POLICY.tiers
     for tier, stays in ((0, tiers[0]), (1, tiers[0]), (2, tiers[1]), (3, tiers[2])):
         assert after(queued, tier=tier, left_secs=0.0) == RetryOnTopic(stays, "held")
-    assert after(queued, age_secs=DAY) == DeadLetter("expired", SIGN_INS_QUEUED, "more than 100 a second are due")
+
+
+def test_a_queued_sign_in_expires_no_delivery() -> None:
+    """The limit of sign-ins is ours. While our own credentials fail, each destination signs in again and again."""
+    queued = Retryable(SIGN_INS_QUEUED, "more than 100 a second are due")
+    assert after(queued, age_secs=DAY) == RetryInMemory(0.1, "held")
+    assert after(queued, age_secs=DAY, left_secs=0.0) == RetryOnTopic(POLICY.tiers[0], "held")
 
 
 @pytest.mark.parametrize(

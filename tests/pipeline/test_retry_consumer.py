@@ -383,6 +383,30 @@ async def test_time_of_our_own_fault_does_not_count() -> None:
 
 
 @in_virtual_time
+async def test_time_in_the_queue_to_sign_in_does_not_count() -> None:
+    queued = failed("SignInsQueued", operation="AssumeRole")
+    world = World(destination(), answer=always(queued))
+    async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=600)) as worker:
+        await worker.feed_until(3600, record(0))
+        assert world.topics.dead() == []
+        world.bus.answer(in_turn(DOWN, take_all))
+        await worker.at(4200)
+        assert world.topics.dead() == []
+        assert world.bus.arrived == {"dst_acme": ["0"]}
+
+
+@in_virtual_time
+async def test_an_old_delivery_that_waits_to_sign_in_is_kept() -> None:
+    """Two have not been called since they came back: the one call that their destination may have takes its time."""
+    world = World(narrow("acme", 1), latency=HANGS)
+    async with world.worker(owns=[RETRY], policy=retry_policy(max_age_secs=20)) as worker:
+        worker.feed_retries(*(retry_record(n, event=n, error_code="SignInsQueued") for n in range(12)))
+        await worker.at(11)
+        assert world.topics.dead() == []
+        assert sorted(int(origin) for _, origin, _, _ in world.topics.moved()) == list(range(12))
+
+
+@in_virtual_time
 async def test_the_time_before_our_own_fault_still_counts() -> None:
     world = World(destination(), answer=always(DOWN))
     async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=7200)) as worker:

@@ -25,7 +25,7 @@ from pushrail_stream.core.outcome import (
     Throttled,
 )
 from pushrail_stream.eventbridge.entry import RegionLimits, entry_size
-from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult, interpret, is_ours
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult, interpret, waits_for_us
 from pushrail_stream.settings.eventbridge import AssumeRole
 
 
@@ -41,7 +41,7 @@ class Flavour(Protocol):
 
     def size(self, event: Event, destination: Destination) -> int: ...
 
-    def is_own_fault(self, code: str) -> bool: ...
+    def waits_for_us(self, code: str) -> bool: ...
 
     def reply(self, native: CallReply, batch: Batch, *, refreshed: bool, renew: Callable[[], bool]) -> Reply: ...
 
@@ -65,8 +65,8 @@ class EventBridgeFlavour:
     def size(self, event: Event, destination: Destination) -> int:
         return entry_size(event, destination)
 
-    def is_own_fault(self, code: str) -> bool:
-        return is_ours(code)
+    def waits_for_us(self, code: str) -> bool:
+        return waits_for_us(code)
 
     def reply(self, native: CallReply, batch: Batch, *, refreshed: bool, renew: Callable[[], bool]) -> Reply:
         assumed_role = isinstance(batch.destination.bus.auth, AssumeRole)
@@ -111,7 +111,7 @@ class SmallFlavour:
         del destination
         return self.BYTES_PER_BYTE * len(event.value)
 
-    def is_own_fault(self, code: str) -> bool:
+    def waits_for_us(self, code: str) -> bool:
         return code == "YOUR-CLOCK"
 
     def code(self, eventbridge: str) -> str:

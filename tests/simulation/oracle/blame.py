@@ -7,6 +7,7 @@ from typing import Final
 
 from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable, decode
 from pushrail_stream.core.headers import producer_headers
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.retry import fault_of
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, is_ours
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
@@ -194,16 +195,37 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
         for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
         if seen.written.at <= call.at <= copy.written.at and not call.is_good
     ]
+    if copy.headers.error_code == SIGN_INS_QUEUED:
+        return "it waited for its turn to sign in, which is a limit of ours"
     copies = story.copies_of(seen, copy.headers.destination)
     tellers = {one.written.host for one in copies if one.headers.error_code == copy.headers.error_code}
-    if failures and all(
-        call.fault == "ours" and call.is_clear and not (call.host in tellers and _is_open(story, call, copies))
-        for call in failures
+    if (
+        failures
+        and all(
+            call.fault == "ours" and call.is_clear and not (call.host in tellers and _is_open(story, call, copies))
+            for call in failures
+        )
+        and age - _our_secs(story, failures, copy) < delivery.max_age_secs
     ):
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
     return ""
+
+
+def _our_secs(story: Deliveries, failures: Sequence[Call], letter: CopySeen) -> float:
+    """The seconds in which a destination got nothing because of us: from each failure until its bus takes a call.
+
+    Afterwards its deliveries wait for their turn, at a destination that takes two calls a second for example.
+    """
+    calls = story.calls_of.get(story.documents.group(letter.headers.destination or ""), ())
+    good = [call.at for call in calls if call.api == "PutEvents" and call.is_good]
+    found, until = 0.0, 0.0
+    for failure in failures:
+        since = max(failure.at, until)
+        until = min((at for at in good if at > since), default=letter.written.at)
+        found += max(0.0, min(until, letter.written.at) - since)
+    return found
 
 
 def _counts_our_wait(story: Deliveries, letter: CopySeen, seen: EventSeen) -> bool:

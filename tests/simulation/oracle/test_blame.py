@@ -148,6 +148,31 @@ def test_a_delivery_never_expires_because_of_us() -> None:
     assert wrong(told) == [], "no answer told the cause of the last failure"
 
 
+def test_a_delivery_that_waits_for_its_turn_at_a_busy_destination_may_expire() -> None:
+    """Our fault ended at 1,010. From then on the destination takes other events."""
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event, other = told.event(1_000.0), told.event(1_000.0, 7)
+    told.refused(1_001.0, event, fault="ours", code="ExpiredToken")
+    told.call(1_010.0, other)
+    told.copy(1_056.0, event, "expired", error_code="Held")
+    (found,) = wrong(told)
+    assert found.endswith("each of its calls failed for a cause of ours"), "it has waited for 47 s of its own"
+    told.evidence.written.pop()
+    told.copy(1_060.0, event, "expired", error_code="Held")
+    assert wrong(told) == []
+    told.refused(1_055.0, event, fault="ours", code="ExpiredToken")
+    assert len(wrong(told)) == 1
+
+
+def test_a_delivery_never_expires_in_the_queue_to_sign_in() -> None:
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    told.copy(1_060.0, told.event(1_000.0), "expired", error_code="SignInsQueued")
+    (found,) = wrong(told)
+    assert found.endswith("it waited for its turn to sign in, which is a limit of ours")
+
+
 def test_a_denial_is_open_while_no_other_role_gives_a_clear_answer() -> None:
     told = Told(delivery={"max_age_secs": 50})
     told.document()
