@@ -84,7 +84,7 @@ class Backlogs:
 
     def trim(self, lane: Lane) -> None:
         """Take the cursors' deliveries that the lane cannot send soon out of memory."""
-        for delivery in lane.deliveries.trim(self._room.of(lane.destination.id)):
+        for delivery in lane.deliveries.trim(self._room.along(lane.destination.id)):
             cast("Cursor", delivery.pending.owner).put_back(delivery.pending)  # nothing else reads a record again
             self._ledger.put_back += 1
 

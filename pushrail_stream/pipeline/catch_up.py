@@ -7,7 +7,7 @@ stand, and a cursor whose lane is full is left behind. A cursor that has reached
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.cursor_state import owner_mark
@@ -24,6 +24,10 @@ from pushrail_stream.pipeline.cursor_care import CursorCare
 from pushrail_stream.pipeline.cursor_room import CursorRoom
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.stats import CatchUpStats
+
+_NEAR: Final = 500
+"""Records below the first wanted cursor of a partition from which reading may begin, so that cursors there come along.
+It is a fetch. Reading them delays the wanted cursor by a turn."""
 
 
 class Reading(NamedTuple):
@@ -93,7 +97,7 @@ class CatchUp:
                     if cursor.is_behind:
                         places[partition] = min(cursor.position, places.get(partition, cursor.position))
         self._is_idle = not places
-        return places
+        return {partition: self._start(partition, place) for partition, place in places.items()}
 
     def wake(self, lane: Lane) -> None:
         """Read on, because this lane may take more."""
@@ -108,6 +112,18 @@ class CatchUp:
             for cursor in tracker.cursors.values():
                 if start <= cursor.position < end:
                     self._trim(partition, cursor, end)
+
+    def _start(self, partition: Partition, place: int) -> int:
+        """The offset from which to read. Cursors just below a wanted one come along, if they have room."""
+        cursors = self._trackers[partition].cursors.values()
+        near = [one for one in cursors if place - _NEAR <= one.position < place and one.is_behind]
+        return min((one.position for one in near if self._may_join(one)), default=place)
+
+    def _may_join(self, cursor: Cursor) -> bool:
+        """Whether reading begins at this cursor because a wanted one is near."""
+        if cursor.is_urgent or cursor.is_near_start:
+            return self._room.takes(cursor)
+        return not self._room.is_filled(cursor)
 
     def _is_wanted(self, cursor: Cursor) -> bool:
         """Whether records are read for the cursor: its lane is half empty, or its next deliveries need no lane."""
@@ -139,7 +155,12 @@ class CatchUp:
             for cursor in tracker.cursors.values()
             if cursor.is_behind and reading.start <= cursor.position < reading.end and self._may_travel(cursor)
         )
-        travellers.wanted = {one.destination_id for one in travellers.all if self._is_wanted(one)}
+        end = max(reading.end, reading.start + _NEAR + 1)
+        travellers.wanted = {
+            cursor.destination_id
+            for cursor in tracker.cursors.values()
+            if cursor.is_behind and reading.start <= cursor.position < end and self._is_wanted(cursor)
+        }
         travellers.gone = [one for one in travellers.all if self._care.ends(reading.partition, tracker, one)]
         self._read(reading.records, tracker, travellers)
         self._arrive(reading, tracker, travellers)
@@ -210,6 +231,8 @@ class CatchUp:
                 self._admission.admit_late(delivery, destination, is_expired=is_expired, stays=not cursor.is_near_start)
                 if cursor.position <= record.offset:  # its lane takes less now, and has put some back: they come first
                     travellers.leave(destination.id)
+                elif not leaves and destination.id in travellers.wanted and self._room.is_filled(cursor):
+                    travellers.wanted.discard(destination.id)
 
     def _begin(self, record: Record, event: Event, destination: Destination, cursor: Cursor) -> Delivery | None:
         """Begin one delivery; None when it is in memory, settled, or not the cursor's."""
