@@ -175,6 +175,13 @@ class EventBridge:
             return True
         return access.source.renew(access.signed_by, self._clock.read()[0])
 
+    def must_sign_in(self, destination: Destination) -> bool:
+        """Whether a call now would sign in first, or renew the session."""
+        access = self._accesses.get(destination.id)
+        if access is None or access.destination is not destination:
+            return True
+        return access.source.at_hand(self._clock.read()[0]) is None
+
     async def sign_in(self, destination: Destination) -> bool:
         """Return whether there are credentials to call with; sign in when there are none."""
         access = self._access(destination)

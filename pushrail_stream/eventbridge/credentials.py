@@ -58,9 +58,13 @@ class FixedKeys:
             message = "the secret of the destination's access key cannot be read, or its document is refused"
             self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message)
 
-    async def keys(self, now: float) -> Keys | CallFailed:  # noqa: ARG002 - they do not age
+    def at_hand(self, now: float) -> Keys | CallFailed:  # noqa: ARG002 - they do not age
         """The pair, or the reason why it is missing."""
         return self._keys
+
+    async def keys(self, now: float) -> Keys | CallFailed:
+        """The same."""
+        return self.at_hand(now)
 
     def renew(self, refused: Keys, now: float) -> bool:  # noqa: ARG002 - only a changed document brings other keys
         """Return False: there are no newer keys."""
@@ -89,8 +93,8 @@ class RoleKeys:
         """Seconds after ``_answered_at`` for which the answer of STS holds."""
         self._renewed_at = -math.inf
 
-    async def keys(self, now: float) -> Keys | CallFailed:
-        """The session's keys at ``now`` (epoch seconds), or the reason why there are none.
+    def at_hand(self, now: float) -> Keys | CallFailed | None:
+        """What `keys` returns without a sign-in; None when it signs in.
 
         Before a session ends, one caller renews it while the others go on using it.
         """
@@ -101,7 +105,12 @@ class RoleKeys:
                 return known
         if self._sign_in.busy and self._keys is not None and now < self._expires_at:
             return self._keys
-        return await self._sign_in.run(self._renew)
+        return None
+
+    async def keys(self, now: float) -> Keys | CallFailed:
+        """The session's keys at ``now`` (epoch seconds), or the reason why there are none."""
+        known = self.at_hand(now)
+        return await self._sign_in.run(self._renew) if known is None else known
 
     def renew(self, refused: Keys, now: float) -> bool:
         """Drop the session of these keys; return whether the next call has a newer one.

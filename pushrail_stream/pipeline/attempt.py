@@ -17,6 +17,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import (
     HOLD_EXCEEDED,
+    SIGN_INS_QUEUED,
     Blocked,
     Delivered,
     Outcome,
@@ -35,7 +36,8 @@ from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
 
 _MIN_SECS_LEFT: Final = 1.0
-"""Seconds that must be left of an attempt for another call to begin."""
+"""Seconds that must be left of an attempt for another call to begin, or for the first one after a sign-in."""
+_SIGNED_IN_LATE: Final = Retryable(SIGN_INS_QUEUED, "the sign-in left no time for a call")
 
 
 class _Call(NamedTuple):
@@ -132,11 +134,19 @@ class AttemptRunner:
         secs = attempt.deadline - started
         try:
             async with asyncio.timeout(secs):
-                reply = await self._bus.put(batch, refreshed=attempt.refreshed)
+                reply = await self._put(attempt, batch)
         except TimeoutError:
             outcome = Retryable(HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
             reply = Reply((outcome,) * len(batch.deliveries), "failed")
         return _Call(batch, at_ms, self._loop.time() - started, reply)
+
+    async def _put(self, attempt: Attempt, batch: Batch) -> Reply:
+        """Sign in if needed, and make one call if there is time for it: one that is cut off may arrive all the same."""
+        if self._bus.must_sign_in(batch.destination):
+            await self._bus.sign_in(batch.destination)
+            if attempt.deadline - self._loop.time() < _MIN_SECS_LEFT:
+                return Reply((_SIGNED_IN_LATE,) * len(batch.deliveries), "not_made")
+        return await self._bus.put(batch, refreshed=attempt.refreshed)
 
     async def _wait_for_turn(self, attempt: Attempt) -> bool:
         """Wait until the destination's rate allows another call. Returns whether there is time for one."""

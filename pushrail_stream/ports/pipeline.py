@@ -33,6 +33,9 @@ class Bus(Protocol):
     def waits_for_us(self, code: str) -> bool:
         """Whether a delivery that waits for a retry with this code does so because of us."""
 
+    def must_sign_in(self, destination: Destination) -> bool:
+        """Whether a call now would sign in first. Asked per call: the answer must cost nothing."""
+
     async def sign_in(self, destination: Destination) -> bool:
         """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`."""
 

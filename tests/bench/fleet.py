@@ -21,6 +21,7 @@ _LOOK_SECS: Final = 0.2
 """Time between two looks at the bus: a look is a TLS connection, for which the bus pays."""
 _LATE_SECS: Final = 1.0
 """Time for which a second copy of an event may still arrive after the last event."""
+_FIRST_ACCOUNT: Final = 200_000_000_000
 
 
 class Progress(NamedTuple):
@@ -108,12 +109,15 @@ def cost(first: Progress, last: Progress) -> dict[str, float]:
 
 
 def write_documents(folder: Path, customers: int) -> Path:
-    """A folder with the documents of this number of customers."""
+    """A folder with the documents of this number of customers, each with an account of its own.
+
+    An account has a quota of checks whether buses exist: in one account, 1,000 destinations would wait 40 s for them.
+    """
     documents = folder / f"destinations-{customers}"
     if not documents.exists():
         documents.mkdir()
         for customer in range(customers):
-            world.write_document(documents, customer)
+            world.write_document(documents, customer, _FIRST_ACCOUNT + customer)
     return documents
 
 

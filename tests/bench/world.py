@@ -95,18 +95,18 @@ def write_documents(folder: Path) -> None:
         write_document(folder, number)
 
 
-def write_document(folder: Path, number: int) -> None:
+def write_document(folder: Path, number: int, account: int = 123456789012) -> None:
     """The document of one customer, with a bus and a role of its own."""
     document = {
         "id": f"dst_{number}",
         "vendor": "acme",
         "customerExternalId": f"acct_{number}",
         "type": "EVENTBRIDGE",
-        "busArn": f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{number}",
+        "busArn": f"arn:aws:events:us-east-1:{account}:event-bus/bus-{number}",
         "region": "us-east-1",
         "auth": {
             "mode": "ASSUME_ROLE",
-            "roleArn": f"arn:aws:iam::123456789012:role/Writer{number}",
+            "roleArn": f"arn:aws:iam::{account}:role/Writer{number}",
             "externalId": f"ext-{number}",
         },
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, CursorOpened, MovedToRetry
 from pushrail_stream.pipeline.assignment import FlowControl
 from tests.support.builders import destination, narrow
@@ -132,6 +132,33 @@ async def test_a_late_hanging_call_is_cut_off() -> None:
         assert {at for at, _, _, _ in world.topics.moved()} == {11.502}
         outcome = worker.reported(Attempted)[1].entries[0].outcome
         assert outcome == Retryable("HoldExceeded", "no reply in the 2.0 s that were left")
+
+
+@in_virtual_time
+async def test_a_sign_in_that_takes_the_time_leaves_no_call_to_be_cut_off() -> None:
+    world = World(destination(), latency=0.7)
+    async with world.worker() as worker:
+        await worker.feed_until(1, record(0))
+        world.bus.is_signed_out, world.bus.sign_in_secs = True, 9.3
+        await worker.feed_until(13, record(1))
+        late, made = (signal.entries[0].outcome for signal in worker.reported(Attempted)[1:])
+        assert late == Retryable("SignInsQueued", "the sign-in left no time for a call")
+        assert isinstance(made, Delivered)
+        assert [keys for _, keys in world.bus.made()] == [["0"], ["1"]]
+        assert world.bus.arrived["dst_acme"] == ["0", "1"]
+        assert worker.commit() == {P0: 2}
+
+
+@in_virtual_time
+async def test_a_sign_in_leaves_the_rest_of_the_time_to_the_call() -> None:
+    world = World(destination(), latency=0.5)
+    async with world.worker() as worker:
+        await worker.feed_until(1, record(0))
+        world.bus.is_signed_out, world.bus.sign_in_secs = True, 8.0
+        await worker.feed_until(13, record(1))
+        assert world.bus.made()[1:] == [(9.1, ["1"])]
+        assert world.bus.arrived["dst_acme"] == ["0", "1"]
+        assert world.topics.moved() == []
 
 
 @in_virtual_time

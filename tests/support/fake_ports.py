@@ -69,6 +69,8 @@ class ScriptedBus:
         self.sign_in_secs = 0.0
         self.signs_in = True
         """Whether there are credentials to look with. Calls answer as they are told to all the same."""
+        self.is_signed_out = False
+        """Whether the next call signs in first."""
         self.max_in_flight: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
 
@@ -118,10 +120,15 @@ class ScriptedBus:
                     self._settled.append((name, delivery.record.origin))
         return reply
 
+    def must_sign_in(self, destination: Destination) -> bool:
+        del destination
+        return self.is_signed_out
+
     async def sign_in(self, destination: Destination) -> bool:
         del destination
         signs_in = self.signs_in
         await _pass(self.sign_in_secs)
+        self.is_signed_out = False
         return signs_in
 
     async def check(self, destination: Destination) -> BusStatus:
