@@ -94,7 +94,7 @@ class RoleKeys:
         self._renewed_at = -math.inf
 
     def at_hand(self, now: float) -> Keys | CallFailed | None:
-        """What `keys` returns without a sign-in; None when it signs in.
+        """The answer of `keys` that needs no sign-in; None when it signs in.
 
         Before a session ends, one caller renews it while the others go on using it.
         """
