@@ -75,8 +75,8 @@ class OffsetTracker:
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
         self._started = False
         self._gaps: list[tuple[int, int]] = []
-        self._doubted: tuple[int, int] | None = None
-        """The last doubtful gap: its first offset, and the offset after it."""
+        self._doubted: tuple[int, int, int | None] | None = None
+        """The last doubtful record: `read_to` when it came, its offset and its leader epoch."""
         self.read_to = 0 if committed is None else committed.offset
         """The offset after the last record that was read, or the offset to resume at."""
         self.open_records = 0
@@ -176,26 +176,22 @@ class OffsetTracker:
             known.popleft()
 
     def doubts(self, offset: int, epoch: int | None) -> bool:
-        """Whether to read again at `read_to`, because the record at ``offset`` comes too early.
+        """Whether to read again at `read_to`, because the record at ``offset`` is not the next one.
 
         That is doubtful when its leader was elected after the last record came. When a log has lost its end, librdkafka
-        throws away the records that it has fetched, and goes on at the new end: those between were not lost. A gap that
-        comes twice is the log's.
+        throws away the records that it has fetched, and goes on at the new end: those between were not lost. When a log
+        loses its end twice, the client may also go on above the first cut, and below `read_to`. A record that comes
+        twice is the next one of the log.
         """
-        gap = self.read_to, offset
-        if offset <= self.read_to or not self.awaits(epoch) or gap == self._doubted:
+        doubted = self.read_to, offset, epoch
+        if offset == self.read_to or not self.awaits(epoch) or doubted == self._doubted:
             return False
-        self._doubted = gap
+        self._doubted = doubted
         return True
 
     def awaits(self, epoch: int | None) -> bool:
         """Whether no record of this leader epoch has come yet. The first one tells whether others are missing."""
         return epoch is not None and self.epoch is not None and epoch > self.epoch
-
-    @property
-    def is_rereading(self) -> bool:
-        """Whether reading begins again at `read_to`, and no record has come since."""
-        return self._doubted is not None and self._doubted[0] == self.read_to
 
     def reaches(self, offset: int) -> bool:
         """Whether a record at this offset may begin ahead of its turn."""

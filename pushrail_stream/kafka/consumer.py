@@ -8,7 +8,7 @@ it is the wish to stop. While the thread waits for an answer the partitions cann
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -34,7 +34,7 @@ from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.snapshots import Snapshots
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.pipeline.assignment import Assignment, FlowControl
+from pushrail_stream.pipeline.assignment import Assignment, FlowControl, ReadingPlace
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 
@@ -50,6 +50,9 @@ _SAY_SECS: Final = 30.0
 """Seconds between two reports of partitions whose cursors cannot be read."""
 LAST_COMMIT_SECS: Final = 15.0
 """Longest time that the last commit is tried. A member that leaves amid a rebalance stops it for a session time-out."""
+
+_NO_EPOCH: Final = -1
+"""librdkafka's leader epoch where none is known."""
 
 _T = TypeVar("_T")
 
@@ -159,8 +162,8 @@ class KafkaConsumer:
         return [message for message in messages if message.error() is None] if failed else messages
 
     def _apply(self, consumer: Consumer, flow_control: FlowControl) -> None:
-        for partition, offset in flow_control.seeks.items():
-            self._seek(consumer, TopicPartition(*partition, offset))
+        if flow_control.seeks:
+            self._ask(self._assignment.sought, self._seek_all(consumer, flow_control.seeks))  # the others come again
         if not flow_control.hold:
             self._held_since = None
         elif self._held_since is None:
@@ -171,6 +174,14 @@ class KafkaConsumer:
             consumer.pause([TopicPartition(*p) for p in wanted - self._paused])
             consumer.resume([TopicPartition(*p) for p in self._paused - wanted])
             self._paused = set(wanted)
+
+    def _seek_all(self, consumer: Consumer, seeks: Mapping[Partition, ReadingPlace]) -> dict[Partition, ReadingPlace]:
+        """Go on reading the partitions at these places; those for which that worked."""
+        places = {
+            p: TopicPartition(*p, place.offset, "", _NO_EPOCH if place.epoch is None else place.epoch)
+            for p, place in seeks.items()
+        }
+        return {p: seeks[p] for p, place in places.items() if self._seek(consumer, place)}
 
     def _seek(self, consumer: Consumer, place: TopicPartition) -> bool:
         """Go on reading the partition there; True if that worked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast, final
+from typing import Final, NamedTuple, cast, final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -34,6 +34,14 @@ _STOP_PAUSE_SECS: Final = 0.001
 
 class StuckConsumerError(Exception):
     """A consumer does not end the reading of a partition, so what it says of the partition cannot be trusted."""
+
+
+class _Gap(NamedTuple):
+    """Offsets without a record, before a record or a marker of this leader epoch."""
+
+    start: int
+    end: int
+    epoch: int | None
 
 
 @final
@@ -69,7 +77,7 @@ class _Stretch:
         first = min(self.first, self.records[0].offset) if self.records else self.first
         return Reading(partition, self.start, self.end, tuple(self.records), first)
 
-    def add(self, records: Iterable[Record], known_gap: tuple[int, int] | None) -> tuple[int, int] | None:
+    def add(self, records: Iterable[Record], known_gap: _Gap | None) -> _Gap | None:
         """Add records that came, without those of a reset to an earlier offset, up to a doubtful gap. Returns this one.
 
         A gap is doubtful when the next record's leader was elected after the last record came. When a log has lost its
@@ -77,7 +85,7 @@ class _Stretch:
         lost. ``known_gap`` was read twice, so the log has it.
         """
         for record in records:
-            gap = self.end, record.offset
+            gap = _Gap(self.end, record.offset, record.leader_epoch)
             if (
                 record.offset > self.end
                 and gap != known_gap
@@ -90,15 +98,15 @@ class _Stretch:
                 self.end, self.epoch = record.offset + 1, record.leader_epoch
         return None
 
-    def passes_to(self, position: int, epoch: int | None, known_gap: tuple[int, int] | None) -> bool:
-        """Pass markers, to the client's position. Returns False for a doubtful gap, as `add` has them."""
-        is_new = None not in {epoch, self.epoch} and epoch != self.epoch
+    def pass_to(self, position: int, epoch: int | None, known_gap: _Gap | None) -> _Gap | None:
+        """Pass markers, to the client's position, or return a doubtful gap before it, as `add` does."""
         if position > self.end:
-            if is_new and (self.end, position) != known_gap:
-                return False
+            gap = _Gap(self.end, position, epoch)
+            if None not in {epoch, self.epoch} and epoch != self.epoch and gap != known_gap:
+                return gap
             self.end = position
             self.epoch = self.epoch if epoch is None else epoch
-        return True
+        return None
 
 
 @final
@@ -110,8 +118,8 @@ class Stretches:
         self._stretches: dict[Partition, _Stretch] = {}
         self._offered: dict[Partition, int] = {}
         """The places from which the last readings had records."""
-        self._gaps: dict[Partition, tuple[int, int]] = {}
-        """The last doubtful gap of each partition: its first offset, and the offset after it."""
+        self._gaps: dict[Partition, _Gap] = {}
+        """The last doubtful gap of each partition."""
         self.failed: list[tuple[Partition, int, KafkaError]] = []
         """Errors that came in the place of records since the last `read`, with the offset to read on from."""
 
@@ -204,8 +212,9 @@ class Stretches:
         for partition, (position, first, epoch) in read_positions_of(self._consumer, read).items():
             stretch = self._stretches[partition]
             stretch.first = max(stretch.first, first or 0)
-            if not stretch.passes_to(position or 0, epoch, self._gaps.get(partition)):
-                self._gaps[partition] = stretch.end, position or 0
+            gap = stretch.pass_to(position or 0, epoch, self._gaps.get(partition))
+            if gap is not None:
+                self._gaps[partition] = gap
                 self._end([partition])
                 continue
             if is_silent:  # the client has nothing below the first offset, and a log that is empty brings nothing

@@ -46,13 +46,21 @@ _BLOCKING_OFFSETS: Final = 1_000
 """Oldest offsets of a partition that are searched for open records when its span is full of settled ones."""
 
 
+class ReadingPlace(NamedTuple):
+    """A place to read on at."""
+
+    offset: int
+    epoch: int | None = None
+    """The newest leader epoch of the records before it. If the log was cut off below, reading goes on at the cut."""
+
+
 class FlowControl(NamedTuple):
     """Instructions to the consumer: pause everything (``hold``), or only the partitions in ``full``."""
 
     hold: bool
     full: frozenset[Partition]
-    seeks: Mapping[Partition, int] = MappingProxyType({})
-    """Partitions to read on at another offset."""
+    seeks: Mapping[Partition, ReadingPlace] = MappingProxyType({})
+    """Partitions to read on at another place, again and again until `Assignment.sought` tells of it."""
     have_gaps: bool = False
     """Whether offsets are missing among the records. `Assignment.note_positions` finds the cause."""
 
@@ -89,7 +97,8 @@ class Assignment:
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
         self._progress = ReadProgress(observe)
-        self._seeks: dict[Partition, int] = {}
+        self._seeks: dict[Partition, ReadingPlace] = {}
+        """Until the consumer reads on there, the records that come are of another place."""
         self._holding = False
         self._full = frozenset[Partition]()
         self._shed_at = float("-inf")
@@ -197,7 +206,7 @@ class Assignment:
         is_held = self._holding or self._guard.tripped
         for partition, reading in readings.items():
             tracker = self.trackers.get(partition)
-            if tracker is not None and not tracker.is_rereading:
+            if tracker is not None and partition not in self._seeks:
                 tracker.log_start = max(tracker.log_start, reading.first or 0)
                 is_wanted = not is_held and partition not in kept_back
                 ahead, _ = self._early.size(partition)
@@ -207,8 +216,14 @@ class Assignment:
         """Read a partition of ours on at ``offset``, because nothing below it can be read."""
         tracker = self.trackers.get(partition)
         if tracker is not None:
-            self._seeks[partition] = offset
+            self._seeks[partition] = ReadingPlace(offset)
             tracker.pass_over(offset)
+
+    def sought(self, places: Mapping[Partition, ReadingPlace]) -> None:
+        """Note that the consumer reads on there."""
+        for partition, place in places.items():
+            if self._seeks.get(partition) == place:
+                del self._seeks[partition]
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """The commits that have moved since the last ones."""
@@ -257,11 +272,12 @@ class Assignment:
             partition = Partition(record.topic, record.partition)
             tracker = trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
-                if record.offset > tracker.read_to and tracker.doubts(record.offset, record.leader_epoch):
-                    self._seeks[partition] = tracker.read_to
-                    continue
-                if record.offset < tracker.read_to:
-                    tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
+                if record.offset != tracker.read_to:
+                    if tracker.doubts(record.offset, record.leader_epoch):
+                        self._seeks[partition] = ReadingPlace(tracker.read_to, tracker.epoch)
+                        continue
+                    if record.offset < tracker.read_to:
+                        tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
                 if record.leader_epoch != tracker.epoch or tracker.epoch_start == math.inf:
                     for cursor in tracker.meet_epoch(record.leader_epoch, record.offset):
                         self._tell_lost(partition, cursor, record.offset, tracker.read_to)
@@ -291,8 +307,8 @@ class Assignment:
         if is_pressed or self._full:
             self._shed_load(is_pressed=is_pressed)
         have_gaps = any(tracker.has_gaps for tracker in trackers.values())
-        seeks, self._seeks = self._seeks, {}
-        return FlowControl(holding or self._guard.tripped, self._full | self._early.paused(now), seeks, have_gaps)
+        wanted = self._full | self._early.paused(now)
+        return FlowControl(holding or self._guard.tripped, wanted, dict(self._seeks), have_gaps)
 
     def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
         share = self._limits.resume_share if partition in self._full else 1.0

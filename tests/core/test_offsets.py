@@ -311,20 +311,27 @@ def test_a_gap_before_a_new_leaders_record_is_doubted_once() -> None:
     tracker.meet_epoch(4, 0)
     tracker.read_to = 10
     assert tracker.doubts(20, 5)
-    assert tracker.is_rereading
     assert not tracker.doubts(20, 5), "a gap that comes twice is the log's"
-    assert tracker.doubts(21, 6)
-    tracker.read_to = 11
-    assert not tracker.is_rereading
+    assert tracker.doubts(20, 6), "the log has lost its end again"
 
 
-@pytest.mark.parametrize(("known", "offset", "epoch"), [(4, 10, 5), (4, 20, 4), (None, 20, 5), (4, 20, None)], ids=str)
+def test_a_new_leaders_record_below_the_last_one_is_doubted_once() -> None:
+    tracker = OffsetTracker()
+    tracker.meet_epoch(4, 0)
+    tracker.read_to = 10
+    assert tracker.doubts(8, 6)
+    assert tracker.doubts(5, 5), "the log was cut there before"
+    assert not tracker.doubts(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("known", "offset", "epoch"), [(4, 10, 5), (4, 20, 4), (4, 5, 3), (None, 20, 5), (4, 20, None)], ids=str
+)
 def test_other_gaps_are_the_logs(known: int | None, offset: int, epoch: int | None) -> None:
     tracker = OffsetTracker()
     tracker.meet_epoch(known, 0)
     tracker.read_to = 10
     assert not tracker.doubts(offset, epoch)
-    assert not tracker.is_rereading
 
 
 def test_settling_too_often_raises() -> None:

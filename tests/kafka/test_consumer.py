@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from pushrail_stream.core.commit import Committable, encode_metadata, topic_of, was_recreated
 from pushrail_stream.core.record import NO_TOPIC_ID, Partition, TopicIdentity
@@ -31,7 +31,7 @@ from pushrail_stream.kafka import consumer as consumer_module
 from pushrail_stream.kafka import met_topics
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.pipeline.assignment import FlowControl
+from pushrail_stream.pipeline.assignment import FlowControl, ReadingPlace
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
@@ -396,3 +396,51 @@ async def test_a_client_that_began_amid_a_recreation_is_replaced_once_more(monke
     assert len(clients) == 3, "one for the new topic, and one for what the second may have met"
     assert seen == {1: old, 2: old._replace(topic_id=NO_TOPIC_ID), 3: new}
     assert [client.begun_at for client in clients] == [9, OFFSET_BEGINNING, OFFSET_BEGINNING]
+
+
+class SeekingClient(IdleClient):
+    """A client that cannot seek at first."""
+
+    def seek(self, place: TopicPartition) -> None:
+        self.sought.append((place.offset, place.leader_epoch))
+        if len(self.sought) < 3:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+
+    sought: list[tuple[int, int | None]]
+
+
+class ReadAgain(OnePartition):
+    """An assignment that wants to read on at another place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeks = {Partition("events", 0): ReadingPlace(3, 1)}
+
+    def accept(self, _records: object) -> FlowControl:
+        return FlowControl(hold=False, full=frozenset(), seeks=dict(self.seeks))
+
+    def sought(self, places: Mapping[Partition, ReadingPlace]) -> None:
+        for partition in places:
+            del self.seeks[partition]
+
+
+async def test_a_seek_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_when_done() -> None:
+        if not assignment.seeks:
+            member.stop()
+
+    sought: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(SeekingClient, "sought", sought, raising=False)
+    monkeypatch.setattr(IdleClient, "made", [], raising=False)
+    monkeypatch.setattr(IdleClient, "on_poll", stop_when_done, raising=False)
+    monkeypatch.setattr(consumer_module, "Consumer", SeekingClient)
+    signals: list[Signal] = []
+    known = {"events": TopicIdentity("cluster", "old")}
+    identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
+    assignment: Any = ReadAgain()
+    profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")
+    member = KafkaConsumer(profile, ["events"], assignment, signals.append, identities=identities, drain_secs=1.0)
+    async with asyncio.timeout(PATIENCE_SECS):
+        await member.run()
+    assert sought == [(3, 1)] * 3
+    assert sum(isinstance(signal, KafkaTrouble) for signal in signals) == 2

@@ -238,6 +238,16 @@ def test_a_gap_that_comes_twice_is_the_logs() -> None:
     assert consumer.begun == [3, 4]
 
 
+def test_a_gap_that_comes_again_from_another_leader_is_read_once_more() -> None:
+    """The log is cut off at the same offset twice, and the client throws away what it had fetched both times."""
+    newest, partition = NEW + 1, Partition("events", 0)
+    consumer = Scripted([(3, OLD), (8, NEW)], [(8, newest)], [*((n, OLD) for n in range(4, 8)), (8, newest)])
+    reading = Stretches(consumer)  # type: ignore[arg-type]
+    assert numbers(reading.read({partition: 3}, {})[0]) == [3]
+    assert reading.read({partition: 4}, {}) == []
+    assert numbers(reading.read({partition: 4}, {})[0]) == [4, 5, 6, 7, 8]
+
+
 def test_a_gap_between_records_of_one_leader_is_the_logs() -> None:
     consumer, partition = Scripted([(3, OLD), (8, OLD)]), Partition("events", 0)
     assert numbers(Stretches(consumer).read({partition: 3}, {})[0]) == [3, 8]  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ import pytest
 from pushrail_stream.core.commit import Committable, encode_metadata
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.offsets import OffsetTracker
-from pushrail_stream.core.signals import PartitionsRevoked
+from pushrail_stream.core.signals import PartitionRestarted, PartitionsRevoked
+from pushrail_stream.pipeline.assignment import ReadingPlace
 from pushrail_stream.pipeline.read_progress import ReadPosition
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
@@ -263,10 +264,11 @@ async def test_records_that_the_client_threw_away_are_read_again() -> None:
         old, new = ([one._replace(leader_epoch=epoch) for one in records(range(8))] for epoch in (1, 2))
         worker.feed(*old[:3])
         flow = worker.event_consumer.accept([*new[6:7], *new[7:]])
-        assert flow.seeks == {P0: 3}
+        assert flow.seeks == {P0: ReadingPlace(3, 1)}
         worker.event_consumer.note_positions({P0: ReadPosition(8, 0)})
         await worker.feed_until(1)
         assert worker.commit() == {P0: 3}, "the records between are still to be read"
+        worker.event_consumer.sought(flow.seeks)
         await worker.feed_until(2, *old[3:6], *new[6:])
         assert world.bus.arrived["dst_acme"] == [str(number) for number in range(8)]
 
@@ -277,9 +279,46 @@ async def test_a_gap_that_comes_twice_is_passed() -> None:
     async with world.worker() as worker:
         old, new = ([one._replace(leader_epoch=epoch) for one in records(range(8))] for epoch in (1, 2))
         worker.feed(*old[:3])
-        assert worker.event_consumer.accept(new[6:]).seeks == {P0: 3}
+        worker.event_consumer.sought(worker.event_consumer.accept(new[6:]).seeks)
         await worker.feed_until(1, *new[6:])
         assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "6", "7"]
+
+
+@in_virtual_time
+async def test_a_log_that_loses_its_end_twice_is_read_on_from_its_first_cut() -> None:
+    """The client forgets the records of 5 and 6 of the first new leader, and goes on at the second cut."""
+    world = World(destination())
+    async with world.worker() as worker:
+        first, second, third = ([one._replace(leader_epoch=at) for one in records(range(12))] for at in (1, 2, 3))
+        worker.feed(*first[:10])
+        flow = worker.event_consumer.accept(third[7:9])
+        assert flow.seeks == {P0: ReadingPlace(10, 1)}, "the client asks where the first leader's records end"
+        worker.event_consumer.sought(flow.seeks)
+        flow = worker.event_consumer.accept([*second[5:7], *third[7:9]])
+        assert flow.seeks == {P0: ReadingPlace(10, 1)}, "another record than before"
+        worker.event_consumer.sought(flow.seeks)
+        await worker.feed_until(1, *second[5:7], *third[7:9])
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 10)]
+        assert world.bus.arrived["dst_acme"] == [*map(str, range(10)), "5", "6", "7", "8"]
+
+
+@in_virtual_time
+async def test_no_record_counts_before_the_consumer_reads_where_it_was_told() -> None:
+    """A seek may fail, and is repeated."""
+    world = World(destination())
+    async with world.worker() as worker:
+        old, new = ([one._replace(leader_epoch=epoch) for one in records(range(9))] for epoch in (1, 2))
+        worker.feed(*old[:3])
+        place = {P0: ReadingPlace(3, 1)}
+        assert worker.event_consumer.accept(new[6:7]).seeks == place
+        assert worker.event_consumer.accept(new[6:8]).seeks == place
+        worker.event_consumer.note_positions({P0: ReadPosition(8, 0)})
+        worker.event_consumer.sought({P0: ReadingPlace(2)})
+        assert worker.event_consumer.flow_control().seeks == place, "that was another place"
+        await worker.at(1)
+        assert worker.commit() == {P0: 3}
+        worker.event_consumer.sought(place)
+        assert worker.event_consumer.flow_control().seeks == {}
 
 
 @in_virtual_time

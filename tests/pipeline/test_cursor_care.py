@@ -215,6 +215,7 @@ async def test_a_cursor_keeps_its_place_when_the_log_lost_its_end() -> None:
             record._replace(offset=offset, leader_epoch=2)
             for offset, record in enumerate(records(range(1_000, 1_200)), 300)
         ]
+        worker.event_consumer.sought(worker.feed(*new).seeks)
         await worker.feed_until(5, *new)
         world.bus.answer(take_all)
         await worker.at(30)

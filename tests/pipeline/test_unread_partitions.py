@@ -8,6 +8,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, Signal
 from pushrail_stream.core.skips import Skip
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.pipeline.assignment import ReadingPlace
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from tests.support.builders import destination
@@ -161,7 +162,9 @@ async def test_a_skipped_batch_is_committed_past() -> None:
         await worker.feed_until(1, *records(range(3)))
         worker.engine.step_over(P0, 40)
         worker.engine.step_over(P0._replace(number=99), 7)
-        assert worker.event_consumer.flow_control().seeks == {P0: 40}
+        flow = worker.event_consumer.flow_control()
+        assert flow.seeks == {P0: ReadingPlace(40)}
+        worker.event_consumer.sought(flow.seeks)
         assert worker.event_consumer.flow_control().seeks == {}
         assert worker.commit() == {P0: 40}
         await worker.feed_until(2, record(40))

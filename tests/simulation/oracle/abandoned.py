@@ -31,10 +31,10 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
         if host not in ends or ends[host].how != "stopped":
             continue
         begun = _begun_at(story, host, signal.partition, at)
-        log = _log_read(story, signal.partition, begun[0], at)
+        read = _read_first(story, signal.partition, begun[0], at)
         refused = _refused(story, host, ends[host].at - _TRIED_SECS)
         for one, seen, wanted in _deliveries(story):
-            is_held = one.record.topic_id == log and _was_held(story, one, signal, begun, at)
+            is_held = read.get(one.record.offset) is one and _was_held(story, one, signal, begun, at)
             if not is_held or not isinstance(seen.event, Event):
                 continue
             certain = story.documents.certain(seen.owner or ("", ""), one.at, at)
@@ -86,14 +86,20 @@ def _begun_at(story: Deliveries, host: str, partition: Partition, at: float) -> 
     return begun
 
 
-def _log_read(story: Deliveries, partition: Partition, since: float, at: float) -> str | None:
-    """The id of the topic that the worker had read: the first that was lost, when there were several in this time."""
-    lost = (
-        (one.gone_at, one.record.topic_id)
+def _read_first(story: Deliveries, partition: Partition, since: float, at: float) -> dict[int, Written]:
+    """By offset the lost record that the worker may have read.
+
+    A topic may be recreated several times, and a log may be cut off several times, before the worker notices: it had
+    read the first of the topics, and the first of the records that had one offset.
+    """
+    lost = [
+        one
         for one in story.evidence.on(partition.topic)
         if one.record.partition == partition.number and one.gone_at is not None and since < one.gone_at <= at
-    )
-    return min(lost, default=(at, None), key=lambda found: found[0])[1]
+    ]
+    lost.sort(key=lambda one: one.gone_at or 0.0)
+    log = lost[0].record.topic_id if lost else None
+    return {one.record.offset: one for one in reversed(lost) if one.record.topic_id == log}
 
 
 def _was_held(story: Deliveries, one: Written, signal: PartitionRestarted, begun: tuple[float, int], at: float) -> bool:

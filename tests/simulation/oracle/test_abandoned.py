@@ -81,6 +81,17 @@ def test_a_restart_before_had_the_earlier_records() -> None:
     assert len(abandoned(told)) == 1
 
 
+def test_a_record_that_took_the_offset_of_a_lost_one_and_was_lost_unread_is_no_duty() -> None:
+    """The log was cut off twice before the worker noticed: it had read the first record of this offset."""
+    told = restarted()
+    first = told.evidence.written[-1]
+    second = told.event(1_011.0, 8, gone_at=1_015.0)
+    second.record = second.record._replace(offset=first.record.offset)
+    assert len(abandoned(told)) == 1
+    told.copy(1_990.0, first)
+    assert abandoned(told) == []
+
+
 def test_a_topic_that_came_and_went_unread_is_no_duty() -> None:
     told = restarted()
     told.copy(1_990.0, told.evidence.written[-1])
