@@ -75,8 +75,8 @@ class OffsetTracker:
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
         self._started = False
         self._gaps: list[tuple[int, int]] = []
-        self._doubted: tuple[int, int, int | None] | None = None
-        """The last doubtful record: `read_to` when it came, its offset and its leader epoch."""
+        self._doubted: tuple[int, int | None] | None = None
+        """`read_to` at the last doubt, and the leader epoch of what came then."""
         self.read_to = 0 if committed is None else committed.offset
         """The offset after the last record that was read, or the offset to resume at."""
         self.open_records = 0
@@ -176,21 +176,21 @@ class OffsetTracker:
             known.popleft()
 
     def doubts(self, offset: int, epoch: int | None) -> bool:
-        """Whether to read again at `read_to`, because the record at ``offset`` is not the next one.
+        """Whether to read again at `read_to`, because reading went on at another ``offset``, with this leader epoch.
 
         That is doubtful when its leader was elected after the last record came. When a log has lost its end, librdkafka
         throws away the records that it has fetched, and goes on at the new end: those between were not lost. When a log
-        loses its end twice, the client may also go on above the first cut, and below `read_to`. A record that comes
-        twice is the next one of the log.
+        loses its end twice, the client may also go on above the first cut, and below `read_to`. Whatever comes of the
+        same leader after reading again is the next one of the log.
         """
-        doubted = self.read_to, offset, epoch
+        doubted = self.read_to, epoch
         if offset == self.read_to or not self.awaits(epoch) or doubted == self._doubted:
             return False
         self._doubted = doubted
         return True
 
     def awaits(self, epoch: int | None) -> bool:
-        """Whether no record of this leader epoch has come yet. The first one tells whether others are missing."""
+        """Whether nothing of this leader epoch has come yet."""
         return epoch is not None and self.epoch is not None and epoch > self.epoch
 
     def reaches(self, offset: int) -> bool:

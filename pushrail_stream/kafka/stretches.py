@@ -40,7 +40,6 @@ class _Gap(NamedTuple):
     """Offsets without a record, before a record or a marker of this leader epoch."""
 
     start: int
-    end: int
     epoch: int | None
 
 
@@ -85,7 +84,7 @@ class _Stretch:
         lost. ``known_gap`` was read twice, so the log has it.
         """
         for record in records:
-            gap = _Gap(self.end, record.offset, record.leader_epoch)
+            gap = _Gap(self.end, record.leader_epoch)
             if (
                 record.offset > self.end
                 and gap != known_gap
@@ -101,7 +100,7 @@ class _Stretch:
     def pass_to(self, position: int, epoch: int | None, known_gap: _Gap | None) -> _Gap | None:
         """Pass markers, to the client's position, or return a doubtful gap before it, as `add` does."""
         if position > self.end:
-            gap = _Gap(self.end, position, epoch)
+            gap = _Gap(self.end, epoch)
             if None not in {epoch, self.epoch} and epoch != self.epoch and gap != known_gap:
                 return gap
             self.end = position

@@ -207,6 +207,12 @@ class Assignment:
         for partition, reading in readings.items():
             tracker = self.trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
+                if reading.position not in {None, tracker.read_to} and tracker.awaits(reading.epoch):
+                    # A new leader's marker came before any record of it.
+                    tracker = self._jump(partition, tracker, reading.position, reading.epoch)
+                    if tracker is None:
+                        continue
+                    self._meet_epoch(partition, tracker, reading.position, reading.epoch)
                 tracker.log_start = max(tracker.log_start, reading.first or 0)
                 is_wanted = not is_held and partition not in kept_back
                 ahead, _ = self._early.size(partition)
@@ -273,14 +279,11 @@ class Assignment:
             tracker = trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
                 if record.offset != tracker.read_to:
-                    if tracker.doubts(record.offset, record.leader_epoch):
-                        self._seeks[partition] = ReadingPlace(tracker.read_to, tracker.epoch)
+                    tracker = self._jump(partition, tracker, record.offset, record.leader_epoch)
+                    if tracker is None:
                         continue
-                    if record.offset < tracker.read_to:
-                        tracker = self._replace(partition, tracker.topic, "went_back", kept_below=record.offset)
                 if record.leader_epoch != tracker.epoch or tracker.epoch_start == math.inf:
-                    for cursor in tracker.meet_epoch(record.leader_epoch, record.offset):
-                        self._tell_lost(partition, cursor, record.offset, tracker.read_to)
+                    self._meet_epoch(partition, tracker, record.offset, record.leader_epoch)
                 tracker.read_to = record.offset + 1
                 self._take(record, tracker)
         return self.flow_control()
@@ -316,6 +319,21 @@ class Assignment:
             tracker.span >= self._limits.partition_max_offsets * share
             or tracker.open_bytes >= self._limits.partition_max_bytes * share
         )
+
+    def _jump(
+        self, partition: Partition, tracker: OffsetTracker, offset: int, epoch: int | None
+    ) -> OffsetTracker | None:
+        """Go on reading at another offset than the next one. Returns its tracker, or None to read again first."""
+        if tracker.doubts(offset, epoch):
+            self._seeks[partition] = ReadingPlace(tracker.read_to, tracker.epoch)
+            return None
+        if offset < tracker.read_to:
+            return self._replace(partition, tracker.topic, "went_back", kept_below=offset)
+        return tracker
+
+    def _meet_epoch(self, partition: Partition, tracker: OffsetTracker, offset: int, epoch: int | None) -> None:
+        for cursor in tracker.meet_epoch(epoch, offset):
+            self._tell_lost(partition, cursor, offset, tracker.read_to)
 
     def _replace(
         self, partition: Partition, topic: TopicIdentity | None, why: RestartReason, kept_below: int = 0

@@ -56,8 +56,7 @@ class ReadProgress:
         """Note a position.
 
         ``is_wanted``: whether the partition is being read and not paused. ``ahead``: records that were read and have
-        not begun. While there are some, the tracker must not pass over any offset. It must not either when a marker
-        of a newly elected leader comes before any record of it: records between may have been thrown away.
+        not begun. While there are some, the tracker must not pass over any offset.
         """
         position, first = reading.position, reading.first
         if tracker.next_offset is not None:
@@ -69,7 +68,7 @@ class ReadProgress:
         for start, end in tracker.take_gaps():
             if first is not None and start < first:
                 self._observe(RecordsTrimmed(partition, start, min(end, first)))
-        if position is None or ahead or tracker.awaits(reading.epoch):
+        if position is None or ahead:
             return
         if first is not None and position < first and now - last.since >= _SILENT_SECS:
             self._observe(RecordsTrimmed(partition, position, first))

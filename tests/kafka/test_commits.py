@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Producer, TopicPartition
 
 from pushrail_stream.core.commit import Committable, decode_settled, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
@@ -180,3 +180,33 @@ async def test_a_log_truncated_while_read_is_reread(local_kafka_factory: LocalKa
             await until_all_arrived(bus, range(1000, 1000 + count))
             assert PartitionRestarted(Partition(topic, number), "went_back", 100) in worker.signals
             await until(lambda: committed(settings)[number] == 50 + count)
+
+
+async def test_a_new_leaders_marker_is_committed_past(local_kafka_factory: LocalKafkaFactory) -> None:
+    """No record follows it: a transaction ends after an election, and nothing else is written."""
+    kafka = local_kafka_factory()
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        make_topics(settings)
+        open_bus(bus, [0])
+        async with running(settings, [with_access_key(0)]) as worker:
+            await produce(settings, records(range(10)))
+            await worker.settled(10)
+            number = await asyncio.to_thread(place_of, settings, settings.topics.events)
+            await until(lambda: committed(settings)[number] == 10)
+            await asyncio.to_thread(kafka.kill)
+            await asyncio.to_thread(kafka.start)
+            await asyncio.to_thread(abort_one, kafka.bootstrap_servers, settings.topics.events, number)
+            assert ends(settings, settings.topics.events)[number] == 12
+            await until(lambda: committed(settings)[number] == 12)
+            assert [signal for signal in worker.signals if isinstance(signal, PartitionRestarted)] == []
+
+
+def abort_one(kafka: str, topic: str, number: int) -> None:
+    """Write a record and its transaction's marker. No reader of committed records gets anything."""
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    producer.produce(topic, b"{}", partition=number)
+    producer.flush(60)
+    producer.abort_transaction(60)

@@ -303,6 +303,44 @@ async def test_a_log_that_loses_its_end_twice_is_read_on_from_its_first_cut() ->
 
 
 @in_virtual_time
+async def test_a_new_leaders_marker_is_passed_when_it_comes_again() -> None:
+    """When a log loses its end, the client may throw away records that are still there, and go on at the new end."""
+    world = World(destination())
+    async with world.worker() as worker:
+        await worker.feed_until(1, *(one._replace(leader_epoch=4) for one in records(range(3))))
+        worker.event_consumer.note_positions({P0: ReadPosition(4, 0, 4)})
+        assert worker.commit() == {P0: 4}, "a marker of the same leader"
+        worker.event_consumer.note_positions({P0: ReadPosition(9, 0, 5)})
+        flow = worker.event_consumer.flow_control()
+        assert flow.seeks == {P0: ReadingPlace(4, 4)}
+        worker.event_consumer.note_positions({P0: ReadPosition(9, 0, 5)})
+        worker.event_consumer.sought(flow.seeks)
+        worker.event_consumer.note_positions({P0: ReadPosition(None, 0)})
+        assert worker.commit() == {P0: 4}
+        worker.event_consumer.note_positions({P0: ReadPosition(9, 0, 5)})
+        assert worker.commit() == {P0: 9}
+        assert worker.event_consumer.trackers[P0].epoch == 5
+        worker.event_consumer.note_positions({P0: ReadPosition(11, 0, 5)})
+        assert worker.commit() == {P0: 11}
+        assert worker.event_consumer.flow_control().seeks == {}
+
+
+@in_virtual_time
+async def test_a_log_that_ends_with_a_new_leaders_marker_went_back() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        await worker.feed_until(1, *(one._replace(leader_epoch=4) for one in records(range(10))))
+        assert worker.commit() == {P0: 10}
+        for _ in range(2):
+            worker.event_consumer.note_positions({P0: ReadPosition(7, 0, 5)})
+            worker.event_consumer.sought(worker.event_consumer.flow_control().seeks)
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 10)]
+        assert [commit.offset for _, commit in worker.event_consumer.committable()] == [7]
+        await worker.feed_until(2, *(one._replace(leader_epoch=5) for one in records(range(7, 9))))
+        assert world.bus.arrived["dst_acme"][10:] == ["7", "8"]
+
+
+@in_virtual_time
 async def test_no_record_counts_before_the_consumer_reads_where_it_was_told() -> None:
     """A seek may fail, and is repeated."""
     world = World(destination())

@@ -34,10 +34,9 @@ class Reader:
         *,
         is_wanted: bool = True,
         ahead: int = 0,
-        epoch: int | None = None,
     ) -> int | None:
         """The offset that can be committed afterwards."""
-        reading = ReadPosition(position, first, epoch)
+        reading = ReadPosition(position, first)
         self.readings.note(P0, reading, self.tracker, now, is_wanted=is_wanted, ahead=ahead)
         released = self.tracker.committable()
         return None if released is None else released.offset
@@ -51,19 +50,6 @@ def test_markers_are_committed_past() -> None:
     assert reader.note(23, first=12) == 23, "aborted records in between"
     assert reader.note(23, first=23, now=99.0) == 23, "and all of it is removed after it was read"
     assert reader.told == []
-
-
-def test_a_new_leaders_marker_is_passed_only_after_a_record_of_it() -> None:
-    """When a log loses its end, the client may throw away records that are still there, and go on at the new end."""
-    reader = Reader()
-    reader.tracker.meet_epoch(4, 10)
-    reader.read(10, 11)
-    assert reader.note(13, epoch=4) == 13
-    assert reader.note(90, epoch=5) == 13
-    assert reader.readings.of(P0, 0.0) == (90, 0.0), "the partition counts as read"
-    reader.tracker.meet_epoch(5, 91)
-    reader.read(91)
-    assert reader.note(93, epoch=5) == 93
 
 
 def test_removed_records_are_reported() -> None:

@@ -186,8 +186,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "take a truncated log for an error of Kafka",
-        "pipeline.assignment:Assignment.accept",
-        "if record.offset < tracker.read_to:",
+        "pipeline.assignment:Assignment._jump",
+        "if offset < tracker.read_to:",
         "if False:",
         needs=["elect_unclean"],
     ),
