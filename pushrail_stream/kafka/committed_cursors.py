@@ -9,9 +9,11 @@ from confluent_kafka import Consumer
 
 from pushrail_stream.core.commit import Committable, has_cursors, resumed_cursors, topic_of, was_recreated
 from pushrail_stream.core.cursor_state import CursorError, CursorState
-from pushrail_stream.core.record import Partition, TopicIdentity
+from pushrail_stream.core.record import NO_TOPIC_ID, Partition, TopicIdentity
 from pushrail_stream.kafka.admin import bounds_of, offsets_for_time
 
+_CLUSTER_SECS: Final = 10.0
+"""Longest wait for the cluster's id."""
 _SLACK_MS: Final = 60_000
 """Kafka's timestamps come from the producers: an event may be stamped this much earlier than the ones before it."""
 
@@ -37,9 +39,9 @@ def resume(
     """Find the cursors of each commit. Raises KafkaException when Kafka does not answer."""
     commits, cursors, unreadable = dict(committed), {}, {}
     for partition, commit in committed.items():
-        topic = topics.get(partition.topic)
         if commit is None or not has_cursors(commit):
             continue
+        topic = topics.get(partition.topic) or _other_cluster(consumer, partition, commit)
         try:
             commits[partition] = restored = restore(partition, commit)
             cursors[partition] = resumed_cursors(
@@ -53,6 +55,18 @@ def resume(
             del commits[partition]
             unreadable[partition] = _say(partition, error)
     return Resumed(commits, cursors, unreadable)
+
+
+def _other_cluster(consumer: Consumer, partition: Partition, commit: Committable) -> TopicIdentity | None:
+    """The partition's topic, whose id is unknown, if the commit names one of another cluster; else None.
+
+    A tool may mirror a commit without a change of its offset. Only the cluster then tells that its cursors have moved.
+    """
+    named = topic_of(commit)
+    if named is None:
+        return None
+    cluster_id = consumer.list_topics(partition.topic, timeout=_CLUSTER_SECS).cluster_id
+    return TopicIdentity(cluster_id, NO_TOPIC_ID) if cluster_id and cluster_id != named.cluster_id else None
 
 
 def _say(partition: Partition, why: CursorError) -> str:

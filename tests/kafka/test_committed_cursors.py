@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -71,6 +73,33 @@ def test_a_translated_commit_resumes_at_the_time_of_the_oldest_event() -> None:
 def test_a_moved_commit_resumes_at_the_time_of_the_oldest_event() -> None:
     [state] = found({P0: commit(1_500)})[P0]
     assert (state.since, state.to) == (940, 1_500)
+
+
+class Cluster(Log):
+    """A client of a broker whose topics have no known ids."""
+
+    def __init__(self, cluster_id: str | None) -> None:
+        super().__init__()
+        self._cluster_id = cluster_id
+
+    def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
+        assert (topic, timeout > 0) == ("events", True)
+        return SimpleNamespace(cluster_id=self._cluster_id)
+
+
+def test_a_mirrored_commit_of_the_same_offset_is_translated_before_the_topics_id_is_known() -> None:
+    def states(cluster_id: str | None) -> list[CursorState]:
+        given: Any = Cluster(cluster_id)
+        return list(resume(given, {P0: commit(100, OTHERS)}, {}, lambda _partition, commit: commit).cursors[P0])
+
+    assert states("elsewhere") == states(None) == [STATE]
+    assert states("cluster") == [], "the live reader reads its events"
+
+
+def test_a_commit_without_a_topic_asks_no_cluster() -> None:
+    plain = Committable(100, encode_metadata(100, [], None, None, encode_cursors([STATE])))
+    log: Any = Log()
+    assert resume(log, {P0: plain}, {}, lambda _partition, commit: commit).cursors == {P0: [STATE]}
 
 
 def test_a_broker_without_times_resumes_at_the_first_record() -> None:
