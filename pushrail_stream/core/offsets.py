@@ -36,9 +36,9 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "cursors", "epoch",
-        "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start", "open_bytes", "open_records", "read_to",
-        "replaced_cursors", "topic",
+        "__weakref__", "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "cursors",
+        "epoch", "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start", "open_bytes", "open_records",
+        "read_to", "replaced_cursors", "topic",
     )  # fmt: skip
 
     rereads: Final = False

@@ -89,7 +89,7 @@ class CatchUpReader:
                 plan = self._thread.ask(self._catch_up.accept, readings)
                 readings = ()
                 if plan:
-                    readings = stretches.read(plan, self._identities.known)
+                    readings = stretches.read(plan, self._identities.known, self._catch_up.logs)
                     for partition, offset, error in stretches.failed:
                         self._meet(partition, offset, error)
                     used_at = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, cast, final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -47,10 +48,12 @@ class _Gap(NamedTuple):
 class _Stretch:
     """Records of one partition, in order: all from ``start`` to below ``end`` that Kafka still has."""
 
-    __slots__ = ("end", "epoch", "first", "is_read", "records", "size", "start")
+    __slots__ = ("end", "epoch", "first", "is_read", "log", "records", "size", "start")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, log: int | None) -> None:
         self.start = self.end = start
+        self.log = log
+        """The number of the log that was known when the reading began."""
         self.first = 0
         """The first offset that Kafka still has, as far as it is known."""
         self.records = deque[Record]()
@@ -60,9 +63,9 @@ class _Stretch:
         self.is_read = False
         """Whether the consumer reads on at ``end``."""
 
-    def has(self, offset: int) -> bool:
-        """Whether the stretch goes on from this offset."""
-        return self.start <= offset <= self.end
+    def has(self, offset: int, log: int | None) -> bool:
+        """Whether the stretch goes on from this offset of this log."""
+        return self.start <= offset <= self.end and self.log == log
 
     def begin_at(self, offset: int) -> None:
         """Forget what is below."""
@@ -74,7 +77,7 @@ class _Stretch:
     def reading(self, partition: Partition) -> Reading:
         """The stretch as a value. Records that were read before retention removed them count as there."""
         first = min(self.first, self.records[0].offset) if self.records else self.first
-        return Reading(partition, self.start, self.end, tuple(self.records), first)
+        return Reading(partition, self.start, self.end, tuple(self.records), first, self.log)
 
     def add(self, records: Iterable[Record], known_gap: _Gap | None) -> _Gap | None:
         """Add records that came, without those of a reset to an earlier offset, up to a doubtful gap. Returns this one.
@@ -122,13 +125,19 @@ class Stretches:
         self.failed: list[tuple[Partition, int, KafkaError]] = []
         """Errors that came in the place of records since the last `read`, with the offset to read on from."""
 
-    def read(self, plan: Mapping[Partition, int], topics: Mapping[str, TopicIdentity]) -> Sequence[Reading]:
+    def read(
+        self,
+        plan: Mapping[Partition, int],
+        topics: Mapping[str, TopicIdentity],
+        logs: Mapping[Partition, int] = MappingProxyType({}),
+    ) -> Sequence[Reading]:
         """Read on in the wanted partitions, each from its offset. Waits a moment when nothing is there.
 
-        Raises `StuckConsumerError` when the consumer is of no use any more.
+        ``logs``: the numbers of the partitions' logs, as in `CatchUp.logs`. Raises `StuckConsumerError` when the
+        consumer is of no use any more.
         """
         self.failed.clear()
-        self._follow(plan)
+        self._follow(plan, logs)
         if not all(self._stretches[partition].records for partition in plan):
             has_some = any(self._stretches[partition].records for partition in plan)
             self._poll(plan, 0 if has_some else _POLL_SECS, topics)
@@ -139,23 +148,24 @@ class Stretches:
             if (stretch := self._stretches[partition]).end > stretch.start
         ]
 
-    def _follow(self, plan: Mapping[Partition, int]) -> None:
+    def _follow(self, plan: Mapping[Partition, int], logs: Mapping[Partition, int]) -> None:
         """Read exactly from the plan's offsets, and keep what is known of the other partitions.
 
-        Records that were offered in vain may be those of a log that Kafka has lost: they are read again.
+        Records that were read before the log's number changed, or that were offered in vain, may be those of a log
+        that Kafka has lost: they are read again.
         """
         self._forget(
             [
                 partition
                 for partition, place in plan.items()
                 if (old := self._stretches.get(partition))
-                and (self._offered.get(partition) == place or not old.has(place))
+                and (self._offered.get(partition) == place or not old.has(place, logs.get(partition)))
             ]
         )
         if sum(stretch.size for stretch in self._stretches.values()) > _KEPT_BYTES:
             self._forget([partition for partition in self._stretches if partition not in plan])
         for partition, place in plan.items():
-            self._stretches.setdefault(partition, _Stretch(place)).begin_at(place)
+            self._stretches.setdefault(partition, _Stretch(place, logs.get(partition))).begin_at(place)
         begun = {p: self._stretches[p] for p in plan if not self._stretches[p].is_read}
         if begun:
             self._consumer.incremental_assign([TopicPartition(*p, stretch.end) for p, stretch in begun.items()])

@@ -22,6 +22,7 @@ from pushrail_stream.core.signals import CursorClosed, CursorTrimmed
 from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.cursor_care import CursorCare
 from pushrail_stream.pipeline.cursor_room import CursorRoom
+from pushrail_stream.pipeline.known_logs import KnownLogs
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.stats import CatchUpStats
 
@@ -39,6 +40,8 @@ class Reading(NamedTuple):
     records: Sequence[Record]
     first: int = 0
     """The first offset that Kafka still has."""
+    log: int | None = None
+    """The log's number in `CatchUp.logs` when its reading began; None: it is the present one."""
 
 
 @final
@@ -63,6 +66,9 @@ class CatchUp:
         self._care = care
         self._trackers = trackers
         self._room = room
+        self._known = KnownLogs(trackers)
+        self.logs: Mapping[Partition, int] = {}
+        """By partition the number of its log at the last `plan`."""
         self._records = self._deliveries = self._turn = 0
         self._is_idle = True
         """Whether there was nothing to read at the last look."""
@@ -81,7 +87,9 @@ class CatchUp:
         start = self._turn % max(1, len(readings))
         for reading in (*readings[start:], *readings[:start]):
             tracker = self._trackers.get(reading.partition)
-            if tracker is not None and not tracker.is_revoked:
+            if tracker is None or tracker.is_revoked:
+                continue
+            if reading.log is None or reading.log == self._known.number(reading.partition):
                 self._take(reading, tracker)
         return self.plan()
 
@@ -97,6 +105,7 @@ class CatchUp:
                     if cursor.is_behind:
                         places[partition] = min(cursor.position, places.get(partition, cursor.position))
         self._is_idle = not places
+        self.logs = self._known.numbers()
         return {partition: self._start(partition, place) for partition, place in places.items()}
 
     def wake(self, lane: Lane) -> None:

@@ -35,6 +35,7 @@ class Wanting:
         self.offsets: list[int] = []
         self.stepped_over: list[tuple[Partition, int]] = []
         self.woken: Callable[[], None] = lambda: None
+        self.logs: Mapping[Partition, int] = {}
 
     def plan(self) -> Mapping[Partition, int]:
         return {self._partition: self.place} if self.place < self.end else {}
@@ -127,12 +128,12 @@ async def test_a_client_of_no_use_is_replaced(
             made += 1
             super().__init__(consumer)
 
-        def read(self, plan: Any, topics: Any) -> Any:
+        def read(self, plan: Any, *more: Any) -> Any:
             if made == 1 and catch_up.place:
                 if trouble == "stuck":
                     raise StuckConsumerError
                 world.identities.known = {world.topic: TopicIdentity("cluster", "recreated")}
-            return super().read(plan, topics)
+            return super().read(plan, *more)
 
     monkeypatch.setattr(catch_up_reader, "Stretches", Stretches)
     async with asyncio.TaskGroup() as tasks:
@@ -167,12 +168,12 @@ async def test_a_batch_that_cannot_be_read_is_stepped_over(
         return 100
 
     class Unreadable(stretches.Stretches):  # type: ignore[misc]
-        def read(self, plan: Any, topics: Any) -> Any:
+        def read(self, plan: Any, *more: Any) -> Any:
             partition = Partition(world.topic, 0)
             if plan[partition] == 0:
                 self.failed[:] = [(partition, 0, KafkaError(KafkaError._BAD_COMPRESSION))]
                 return []
-            return super().read(plan, topics)
+            return super().read(plan, *more)
 
     monkeypatch.setattr(catch_up_reader, "end_of_unreadable", end_of_unreadable)
     monkeypatch.setattr(catch_up_reader, "Stretches", Unreadable)

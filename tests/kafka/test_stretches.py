@@ -207,6 +207,19 @@ OLD, NEW = 4, 5
 """Leader epochs."""
 
 
+def test_what_was_read_of_an_earlier_log_is_read_anew() -> None:
+    """Kafka may have lost its records since: a leader was elected, or the partition was not ours for a while."""
+    partition = Partition("events", 0)
+    consumer = Scripted([(n, OLD) for n in range(3, 9)], [(n, NEW) for n in range(5, 9)])
+    reading = Stretches(consumer)  # type: ignore[arg-type]
+    [first] = reading.read({partition: 3}, {}, {partition: 1})
+    assert (numbers(first), first.log) == ([3, 4, 5, 6, 7, 8], 1)
+    assert numbers(reading.read({partition: 4}, {}, {partition: 1})[0]) == [4, 5, 6, 7, 8]
+    [again] = reading.read({partition: 5}, {}, {partition: 2})
+    assert (numbers(again), again.log) == ([5, 6, 7, 8], 2)
+    assert {record.leader_epoch for record in again.records} == {NEW}
+
+
 def test_records_that_the_client_throws_away_at_an_election_are_read_again() -> None:
     """The log has lost its end, from 8 on. librdkafka goes on there and forgets the records that it had fetched."""
     consumer, partition = (

@@ -115,6 +115,46 @@ async def test_records_of_an_earlier_log_are_not_taken_for_those_of_the_present_
 
 
 @in_virtual_time
+async def test_what_was_read_before_an_election_is_not_taken() -> None:
+    """The log was cut off at 60, and two leaders later the records from there on are of other epochs."""
+    world = World(destination(), latency=HANGS)
+    behind(world, head=100)
+    async with world.worker() as worker:
+        catch_up, tracker = worker.engine.catch_up, worker.event_consumer.trackers[P0]
+        [cursor] = tracker.cursors.values()
+        tracker.meet_epoch(5, 60)
+        catch_up.plan()
+        place, log = cursor.position, catch_up.logs[P0]
+        stale = [record._replace(leader_epoch=5) for record in records(range(place, 90))]
+        tracker.meet_epoch(6, 60)
+        tracker.meet_epoch(7, 80)
+        catch_up.accept([Reading(P0, place, 90, stale, 0, log)])
+        assert cursor.position == place
+        assert catch_up.logs[P0] > log
+
+
+@in_virtual_time
+async def test_what_was_read_in_an_earlier_assignment_is_not_taken() -> None:
+    world = World(destination(), latency=HANGS)
+    behind(world, head=100)
+    async with world.worker() as worker:
+        catch_up = worker.engine.catch_up
+        catch_up.plan()
+        log = catch_up.logs[P0]
+        worker.lose(P0)
+        worker.assign(P0)
+        [cursor] = worker.event_consumer.trackers[P0].cursors.values()
+        place = cursor.position
+        catch_up.accept([Reading(P0, place, 50, records(range(place, 50)), 0, log)])
+        assert cursor.position == place
+        catch_up.accept([Reading(P0, place, 50, records(range(place, 50)), 0, catch_up.logs[P0])])
+        assert cursor.position > place
+        worker.lose(P0)
+        catch_up.plan()
+        assert catch_up.logs == {}
+
+
+@in_virtual_time
 async def test_records_of_an_earlier_epoch_than_that_of_the_commit_are_read() -> None:
     world = World(destination())
     world.topic_ids[EVENTS] = TOPIC

@@ -254,7 +254,8 @@ class Worker:
         given = [record for offset, record in log if offset >= max(start, first)][:_FETCH]
         if not given and first <= start:
             return None
-        return Reading(partition, start, given[-1].offset + 1 if given else first, given, first)
+        end = given[-1].offset + 1 if given else first
+        return Reading(partition, start, end, given, first, self.engine.catch_up.logs.get(partition))
 
     def commit(self) -> dict[Partition, int]:
         """The consumers' tick: commit the committable offsets. The group's offsets in all partitions."""
