@@ -59,7 +59,9 @@ class Delivery:
         """The retry tier it came back from, from 1; 0 for a new delivery."""
         self.attempts = 0
         self.first_attempt_ms: int | None = None
-        """Epoch milliseconds of the first attempt, or of the time at which it was due and could not be made."""
+        """Epoch milliseconds from which its age counts: its first attempt, or the time at which it was due and could
+        not be made. A cursor's delivery is due from the later of its record's time and the cursor's opening on.
+        """
         self.offered_at = 0.0
         """Time at which the lane took it, seconds of the monotonic clock."""
         self.hold_until = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
@@ -44,6 +45,23 @@ async def test_the_age_counts_from_the_opening_of_the_cursor() -> None:
         assert len(world.bus.calls) - before <= 12, "they expire without a call, but for a probe every 2 s"
         worker.commit()
         assert worker.event_consumer.trackers[P0].cursors == {}
+
+
+@in_virtual_time
+async def test_an_expired_delivery_tells_from_when_its_age_counted() -> None:
+    """No attempt was made: the header tells the opening of the cursor, or the record's time if that is later."""
+    world = World(destination(), answer=DOWN)
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await fall_behind(worker, 1_000)
+        later = [record._replace(timestamp_ms=START_MS + 20_000) for record in records(range(1_000, 1_100))]
+        await worker.feed_until(90, *later)
+        opened_ms = min(one.opened_ms for one in worker.event_consumer.trackers[P0].cursors.values())
+        said = {int(dead.said["pushrail-origin"].rpartition("/")[2]): dead.said for dead in world.topics.written}
+        assert len(said) == 1_100
+        for offset, due_ms in ((900, opened_ms), (1_050, START_MS + 20_000)):
+            assert (said[offset]["pushrail-attempts"], said[offset]["pushrail-reason"]) == ("0", "expired")
+            at = datetime.fromisoformat(said[offset]["pushrail-first-attempt-at"])
+            assert round(at.timestamp() * 1000) == due_ms
 
 
 @in_virtual_time
