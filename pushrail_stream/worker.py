@@ -131,7 +131,7 @@ async def run_worker(
         async with asyncio.TaskGroup() as tasks:
             running = stats.running = _Running(settings, kafka, clients, ports, readiness, tasks)
             if limit is not None:
-                running.engine.events.limit_metadata(limit)
+                running.engine.events.metadata.limit(limit)
             show_state = partial(display.record, f"{settings.http.host}:{http_port}")
             member = FleetMember(link, show_state, {"retry_now": running.retry_now}, stats.clock, observe)
             started(Worker(identity.id, running.engine.ledger, clients.attempts, running.stop, http_port))

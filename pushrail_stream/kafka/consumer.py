@@ -235,7 +235,7 @@ class KafkaConsumer:
         refused = [f"{p.topic}/{p.partition}: {p.error.str()}" for p in partitions if p.error is not None]
         if too_large := [p for p in partitions if is_too_large(error) or is_too_large(p.error)]:
             self._tell(KafkaTrouble("offset.metadata.max.bytes of the broker is small: commits are made shorter"))
-            self._ask(self._assignment.shorten_commits, [commit for _, commit in commits_of(too_large)])
+            self._ask(self._assignment.metadata.shorten, [commit for _, commit in commits_of(too_large)])
         elif error is not None or refused:
             self._tell(CommitFailed(error.str() if error is not None else "; ".join(refused)))
         else:

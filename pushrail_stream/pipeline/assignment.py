@@ -10,16 +10,15 @@ import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple, final
+from typing import NamedTuple, final
 
-from pushrail_stream.core.commit import MIN_METADATA_CHARS, Committable, topic_of, was_recreated
+from pushrail_stream.core.commit import Committable, topic_of, was_recreated
 from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.signals import (
-    Backpressure,
     CursorClosed,
     CursorTrimmed,
     PartitionRestarted,
@@ -27,23 +26,14 @@ from pushrail_stream.core.signals import (
     PartitionsRevoked,
     RestartReason,
 )
+from pushrail_stream.pipeline.buffer_room import BufferRoom
 from pushrail_stream.pipeline.dispatcher import Dispatcher
 from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords
+from pushrail_stream.pipeline.metadata_room import MetadataRoom
 from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer
-
-_PRESSED_SHARE: Final = 0.5
-"""Share of the limits at which the dispatcher sheds load. Calls to silent buses take seconds to come back."""
-_SHED_EVERY_SECS: Final = 0.5
-"""Seconds between two requests to shed load."""
-_EARLY_SHARE: Final = 0.5
-"""Largest share of the limits that early records count for, so that due records never wait for them."""
-_MAX_SHORTENINGS: Final = 2
-"""Steps by which a commit can be shortened: without its map, and with its cursors in a snapshot."""
-_BLOCKING_OFFSETS: Final = 1_000
-"""Oldest offsets of a partition that are searched for open records when its span is full of settled ones."""
 
 
 class ReadingPlace(NamedTuple):
@@ -83,7 +73,6 @@ class Assignment:
         self._take = take
         self._dispatcher = dispatcher
         self._guard = guard
-        self._limits = limits
         self._observe = observe
         self._early = early or EarlyRecords(_never)
         self._loop = asyncio.get_running_loop()
@@ -91,17 +80,13 @@ class Assignment:
         """Of the partitions that are ours now."""
         self._replaced: list[tuple[Partition, OffsetTracker]] = []
         """Earlier trackers of restarted partitions that still have open records."""
-        self._has_room_for_places = True
-        self._shortenings = 0
-        """Steps by which commits are shortened until the broker accepts them."""
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
         self._progress = ReadProgress(observe)
         self._seeks: dict[Partition, ReadingPlace] = {}
         """Until the consumer reads on there, the records that come are of another place."""
-        self._holding = False
-        self._full = frozenset[Partition]()
-        self._shed_at = float("-inf")
+        self._room = BufferRoom(limits, dispatcher, self._early, observe)
+        self.metadata = MetadataRoom()
 
     def assigned(
         self,
@@ -147,19 +132,6 @@ class Assignment:
         for partition, topic in partitions.items():
             self._replace(partition, topic, "recreated")
 
-    def shorten_commits(self, refused: Iterable[Committable]) -> None:
-        """Shorten commits, because the broker refused these: the metadata of at least one is too long."""
-        self._shortenings = max(self._shortenings, 1 + min(commit.shortenings for commit in refused))
-
-    @property
-    def can_name_cursors(self) -> bool:
-        """Whether the broker takes metadata that names the place of a snapshot of cursors."""
-        return self._has_room_for_places and self._shortenings <= _MAX_SHORTENINGS
-
-    def limit_metadata(self, limit: int) -> None:
-        """Learn the brokers' limit of a commit's metadata, in bytes, before the first commit."""
-        self._has_room_for_places = limit >= MIN_METADATA_CHARS
-
     async def revoked(
         self, partitions: Iterable[Partition], *, deadline_secs: float
     ) -> Sequence[tuple[Partition, Committable]]:
@@ -202,8 +174,8 @@ class Assignment:
     def note_positions(self, readings: Mapping[Partition, ReadPosition]) -> None:
         """Note the consumer's positions. Call it only when `accept` has received every record that was read."""
         now = self._loop.time()
-        kept_back = self._full | self._early.paused(now)
-        is_held = self._holding or self._guard.tripped
+        kept_back = self._room.full_partitions | self._early.paused(now)
+        is_held = self._room.is_full or self._guard.tripped
         for partition, reading in readings.items():
             tracker = self.trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
@@ -292,33 +264,11 @@ class Assignment:
         """Begin early records that have become due, and instruct the consumer."""
         now = self._loop.time()
         self._early.begin_due(now)
-        limits, trackers = self._limits, self.trackers
         self._replaced = [(partition, tracker) for partition, tracker in self._replaced if tracker.has_open]
-        holding_some = [*trackers.values(), *(tracker for _, tracker in self._replaced)]
-        events = sum(tracker.open_records for tracker in holding_some)
-        size = sum(tracker.open_bytes for tracker in holding_some)
-        is_pressed = events >= limits.max_events * _PRESSED_SHARE or size >= limits.max_bytes * _PRESSED_SHARE
-        early_events, early_bytes = self._early.total()
-        events += min(early_events, int(limits.max_events * _EARLY_SHARE))
-        size += min(early_bytes, int(limits.max_bytes * _EARLY_SHARE))
-        share = limits.resume_share if self._holding else 1.0
-        holding = events >= limits.max_events * share or size >= limits.max_bytes * share
-        if holding != self._holding:
-            self._holding = holding
-            self._observe(Backpressure(holding, events, size))
-        self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
-        if is_pressed or self._full:
-            self._shed_load(is_pressed=is_pressed)
-        have_gaps = any(tracker.has_gaps for tracker in trackers.values())
-        wanted = self._full | self._early.paused(now)
-        return FlowControl(holding or self._guard.tripped, wanted, dict(self._seeks), have_gaps)
-
-    def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
-        share = self._limits.resume_share if partition in self._full else 1.0
-        return (
-            tracker.span >= self._limits.partition_max_offsets * share
-            or tracker.open_bytes >= self._limits.partition_max_bytes * share
-        )
+        self._room.measure(self.trackers, [tracker for _, tracker in self._replaced], now)
+        have_gaps = any(tracker.has_gaps for tracker in self.trackers.values())
+        full = self._room.full_partitions | self._early.paused(now)
+        return FlowControl(self._room.is_full or self._guard.tripped, full, dict(self._seeks), have_gaps)
 
     def _jump(
         self, partition: Partition, tracker: OffsetTracker, offset: int, epoch: int | None
@@ -380,22 +330,6 @@ class Assignment:
         self._progress.forget(partition)
         self._seeks.pop(partition, None)
 
-    def _shed_load(self, *, is_pressed: bool) -> None:
-        """Make room when deliveries to some destinations block the others."""
-        if self._loop.time() < self._shed_at + _SHED_EVERY_SECS:
-            return
-        self._shed_at = self._loop.time()
-        if is_pressed:
-            self._dispatcher.shed_load()
-        blocking_head = {
-            pending
-            for partition in self._full
-            if (tracker := self.trackers[partition]).is_mostly_settled
-            for pending in tracker.oldest(_BLOCKING_OFFSETS)
-        }
-        if blocking_head:
-            self._dispatcher.evict(lambda delivery: delivery.pending in blocking_head)
-
     def _uncommitted(
         self, trackers: Mapping[Partition, OffsetTracker], *, forget: bool
     ) -> Sequence[tuple[Partition, Committable]]:
@@ -405,17 +339,10 @@ class Assignment:
             released = tracker.committable()
             if released is None or partition in held:
                 continue
-            fitting = self._fitting(released)
+            fitting = self.metadata.fitting(released)
             if not fitting.says_as(last):
                 uncommitted.append((partition, fitting))
         return uncommitted
-
-    def _fitting(self, commit: Committable) -> Committable:
-        """The commit, short enough for the broker. Cursors are never left out: the commit is past their events."""
-        if self._shortenings == 0:
-            return commit
-        without_map = commit.without_map()
-        return without_map if self._shortenings < _MAX_SHORTENINGS else without_map.without_cursors()
 
 
 def _never(_early: EarlyRecord) -> None:

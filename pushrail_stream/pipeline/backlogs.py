@@ -106,7 +106,7 @@ class Backlogs:
                 return None
             cursor.reopen(tracker.read_to)
             return cursor
-        if not self._events.can_name_cursors or len(tracker.cursors) >= MAX_CURSORS:
+        if not self._events.metadata.can_name_cursors or len(tracker.cursors) >= MAX_CURSORS:
             return None
         state = CursorState(
             destination_id=destination.id,

@@ -135,9 +135,9 @@ async def test_without_a_cursor_deliveries_get_copies(cause: str, monkeypatch: p
         if cause == "metadata":
             shortest = new_commit(5, [], None, None, []).shorter()
             for _ in range(3):
-                worker.event_consumer.shorten_commits([shortest])
+                worker.event_consumer.metadata.shorten([shortest])
         if cause == "limit":
-            worker.event_consumer.limit_metadata(MIN_METADATA_CHARS - 1)
+            worker.event_consumer.metadata.limit(MIN_METADATA_CHARS - 1)
         worker.feed(*records(range(400)))
         await worker.at(40)
         assert worker.reported(CursorOpened) == []
@@ -149,7 +149,7 @@ async def test_without_a_cursor_deliveries_get_copies(cause: str, monkeypatch: p
 async def test_a_broker_that_takes_the_place_of_a_snapshot_takes_cursors() -> None:
     world = World(destination(), answer=DOWN)
     async with world.worker() as worker:
-        worker.event_consumer.limit_metadata(MIN_METADATA_CHARS)
+        worker.event_consumer.metadata.limit(MIN_METADATA_CHARS)
         await fall_behind(worker)
         assert worker.commit() == {P0: 400}
         assert world.topics.moved() == []
@@ -161,7 +161,7 @@ async def test_a_commit_without_room_for_cursors_is_made_with_a_snapshot() -> No
     async with world.worker() as worker:
         await fall_behind(worker)
         [(_, commit)] = worker.event_consumer.committable()
-        worker.event_consumer.shorten_commits([commit.without_map()])
+        worker.event_consumer.metadata.shorten([commit.without_map()])
         [(_, short)] = worker.event_consumer.committable()
         assert (commit.needs_snapshot, short.needs_snapshot) == (False, True)
         assert cursors_of(short) == cursors_of(commit)

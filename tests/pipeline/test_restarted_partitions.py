@@ -230,15 +230,15 @@ async def test_commits_shrink_to_the_brokers_limit() -> None:
         await worker.feed_until(1, *records(range(30)))
         [(_, full)] = worker.event_consumer.committable()
         assert settled_map(OLD, full).offsets
-        worker.event_consumer.shorten_commits([full, full.shorter()])
+        worker.event_consumer.metadata.shorten([full, full.shorter()])
         assert worker.event_consumer.committable() == [(P0, full.shorter())]
-        worker.event_consumer.shorten_commits([full.shorter()])
+        worker.event_consumer.metadata.shorten([full.shorter()])
         assert worker.event_consumer.committable() == [(P0, Committable(0, ""))], "not even the shorter one was taken"
-        worker.event_consumer.shorten_commits([full])
+        worker.event_consumer.metadata.shorten([full])
         assert worker.event_consumer.committable() == [(P0, Committable(0, ""))]
     async with world.worker() as worker:
         await worker.feed_until(2, *records(range(30)))
-        worker.event_consumer.shorten_commits([full])
+        worker.event_consumer.metadata.shorten([full])
         assert worker.event_consumer.committable() == [(P0, full.shorter())]
         assert topic_of(full.shorter()) == OLD
         worker.event_consumer.committed([(P0, full.shorter())])
@@ -260,7 +260,7 @@ async def test_no_commit_is_made_without_its_cursors() -> None:
     state = CursorState(destination_id="dst_acme", since=3, next=5, oldest_ms=1, opened_ms=1, open=(4,))
     world.group[P0] = Committable(10, encode_metadata(10, [], OLD, None, encode_cursors([state])))
     async with world.worker() as worker:
-        worker.event_consumer.shorten_commits([Committable(10, "")])
+        worker.event_consumer.metadata.shorten([Committable(10, "")])
         await worker.feed_until(1, *records(range(10, 12)))
         [(_, commit)] = worker.event_consumer.committable()
         assert [cursor.destination_id for cursor in cursors_of(commit)] == ["dst_acme"]

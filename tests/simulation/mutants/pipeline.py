@@ -157,9 +157,9 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore buffer limits",
-        "pipeline.assignment:Assignment.flow_control",
-        "holding = events >= limits.max_events * share or size >= limits.max_bytes * share",
-        "holding = False",
+        "pipeline.buffer_room:BufferRoom.measure",
+        "is_full = events >= limits.max_events * share or size >= limits.max_bytes * share",
+        "is_full = False",
         needs=[
             "settings?limits.max_buffered_events=40&flood_guard.enabled=false",
             "produce_poison?count=1500",
@@ -168,16 +168,16 @@ MUTANTS: Final = (
     ),
     mutant(
         "never resume after a full buffer",
-        "pipeline.assignment:Assignment.flow_control",
-        "share = limits.resume_share if self._holding else 1.0",
-        "share = 0.0 if self._holding else 1.0",
+        "pipeline.buffer_room:BufferRoom.measure",
+        "share = limits.resume_share if self.is_full else 1.0",
+        "share = 0.0 if self.is_full else 1.0",
         needs=["settings?limits.max_buffered_events=40", "produce_events?count=200&secs=0.3"],
     ),
     mutant(
         "never resume a full partition",
-        "pipeline.assignment:Assignment._is_full",
-        "share = self._limits.resume_share if partition in self._full else 1.0",
-        "share = 0.0 if partition in self._full else 1.0",
+        "pipeline.buffer_room:BufferRoom._has_no_room",
+        "share = self._limits.resume_share if partition in self.full_partitions else 1.0",
+        "share = 0.0 if partition in self.full_partitions else 1.0",
         needs=[
             "settings?limits.max_buffered_mib=128&limits.max_buffered_events=20000&delivery.hold_secs=30",
             "produce_large_events?count=120",
