@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, final
 
 _T = TypeVar("_T")
@@ -20,6 +20,9 @@ class LoopThread:
         self._loop = asyncio.get_running_loop()
         self.stopping = threading.Event()
         """Set when the thread must end."""
+        self._answered = threading.Lock()
+        """Held but for the moment between an answer and the thread that takes it."""
+        self._answered.acquire()
 
     async def run(self, main: Callable[[], None]) -> None:
         """Run ``main`` until it ends. Cancelling this sets `stopping` and waits all the same."""
@@ -39,17 +42,22 @@ class LoopThread:
                 raise asyncio.CancelledError
 
     def ask(self, question: Callable[..., _T], *arguments: object) -> _T:
-        """Call on the event loop and wait for the answer."""
-        answer: Future[_T] = Future()
+        """Call on the event loop and wait for the answer. Only the thread of `run` may ask: it has one question."""
+        answers: list[_T] = []
+        errors: list[BaseException] = []
 
         def call() -> None:
             try:
-                answer.set_result(question(*arguments))
+                answers.append(question(*arguments))
             except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that asked
-                answer.set_exception(error)
+                errors.append(error)
+            self._answered.release()
 
         self._loop.call_soon_threadsafe(call)
-        return answer.result()
+        self._answered.acquire()
+        if errors:
+            raise errors.pop()
+        return answers[0]
 
     def await_(self, work: Coroutine[None, None, _T]) -> _T:
         """Run a coroutine on the event loop and wait for its result."""

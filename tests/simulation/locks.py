@@ -11,33 +11,44 @@ from tests.simulation.scheduler import Condition, Scheduler, SimThread
 class SimLock:
     """`threading.Lock` for simulated threads."""
 
+    __slots__ = ("_is_held", "_released", "_scheduler")
+
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._is_held = False
-        self._released = Condition(scheduler)
+        self._released: Condition | None = None
+        """Made by the first thread that waits: most locks are never waited for."""
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002 - as in threading
+        if self._is_held and not (blocking and self._wait(timeout)):
+            return False
+        self._is_held = True
+        return True
+
+    def _wait(self, timeout: float) -> bool:
+        """Wait until nobody holds it; False when the time is over."""
         scheduler = self._scheduler
+        if self._released is None:
+            self._released = Condition(scheduler)
         end = None if timeout < 0 else scheduler.now + timeout
         while self._is_held:
             left = None if end is None else end - scheduler.now
-            if not blocking or (left is not None and left <= 0):
+            if left is not None and left <= 0:
                 return False
             self._released.wait(left)
-        self._is_held = True
         return True
 
     def release(self) -> None:
         if not self._is_held:
             raise RuntimeError("release unlocked lock")
         self._is_held = False
-        self._released.notify()
+        if self._released is not None:
+            self._released.notify()
 
     def locked(self) -> bool:
         return self._is_held
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(self, *_: object) -> None:
         self.release()
@@ -47,6 +58,8 @@ class SimLock:
 class SimRLock:
     """`threading.RLock` for simulated threads."""
 
+    __slots__ = ("_count", "_lock", "_owner", "_scheduler")
+
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._lock = SimLock(scheduler)
@@ -54,12 +67,13 @@ class SimRLock:
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002 - as in threading
-        if self._count and self._owner is self._scheduler.running:
+        running = self._scheduler.running
+        if self._count and self._owner is running:
             self._count += 1
             return True
         if not self._lock.acquire(blocking, timeout):
             return False
-        self._owner, self._count = self._scheduler.running, 1
+        self._owner, self._count = running, 1
         return True
 
     def release(self) -> None:
@@ -70,8 +84,7 @@ class SimRLock:
             self._owner = None
             self._lock.release()
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(self, *_: object) -> None:
         self.release()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, final
 
 from greenlet import getcurrent, greenlet
@@ -31,11 +30,12 @@ class HostKilled(BaseException):
 class Timer:
     """A call at a time."""
 
-    __slots__ = ("at", "cancelled", "host", "work")
+    __slots__ = ("args", "at", "cancelled", "function", "host")
 
-    def __init__(self, at: float, work: Work, host: Host | None) -> None:
+    def __init__(self, at: float, function: Callable[..., Any], args: tuple[Any, ...], host: Host | None) -> None:
         self.at = at
-        self.work = work
+        self.function = function
+        self.args = args
         self.host = host
         self.cancelled = False
 
@@ -60,7 +60,7 @@ class Scheduler:
         """Threads resumed and calls made so far."""
         self.main = getcurrent()
         """The greenlet that runs the scheduler."""
-        self._ready = deque[tuple[Host | None, Work]]()
+        self._ready = deque[tuple[Host | None, Callable[..., Any], tuple[Any, ...]]]()
         self._timers: list[tuple[float, int, Timer]] = []
         self._number = 0
 
@@ -77,30 +77,32 @@ class Scheduler:
 
     def call_at(self, at: float, function: Callable[..., Any], *args: Any, host: Host | None = None) -> Timer:
         """Make a call at a time: of the world, or in the background of a host."""
-        timer = Timer(at, partial(function, *args) if args else function, host)
+        timer = Timer(at, function, args, host)
         self._number += 1
         heapq.heappush(self._timers, (at, self._number, timer))
         return timer
 
-    def call_soon(self, work: Work, host: Host | None = None) -> None:
+    def call_soon(self, function: Callable[..., Any], *args: Any, host: Host | None = None) -> None:
         """Make a call after those that are ready, without any time passing."""
-        self._ready.append((host, work))
+        self._ready.append((host, function, args))
 
     def run(self, until: float) -> None:
         """Run up to this virtual time. Raises what a call of the world or a simulated thread raised."""
         if self.running is not None:
             raise RuntimeError("a simulated thread cannot run the scheduler")
+        ready, timers = self._ready, self._timers
         while True:
-            while self._ready:
-                self._do(*self._ready.popleft())
-            while self._timers and self._timers[0][2].cancelled:
-                heapq.heappop(self._timers)
-            if not self._timers or self._timers[0][0] > until:
+            while ready:
+                self._do(*ready.popleft())
+            while timers and timers[0][2].cancelled:
+                heapq.heappop(timers)
+            if not timers or timers[0][0] > until:
                 self.now = max(self.now, until)
                 return
-            at, _, timer = heapq.heappop(self._timers)
-            self.now = max(self.now, at)
-            self._do(timer.host, timer.work)
+            at, _, timer = heapq.heappop(timers)
+            if at > self.now:
+                self.now = at
+            self._do(timer.host, timer.function, timer.args)
 
     def run_until(self, done: Callable[[], bool], longest_secs: float) -> bool:
         """Run until ``done``, at most this many virtual seconds; the last answer. It asks after each step in time."""
@@ -127,21 +129,21 @@ class Scheduler:
         if secs is not None:
             timer = self.call_at(self.now + max(0.0, secs), thread.expire, thread.generation, host=host)
         thread.is_waiting = True
-        woken = bool(self.main.switch())
+        woken: bool = self.main.switch()
         if timer is not None:
-            timer.cancel()
+            timer.cancelled = True
         return woken
 
-    def _do(self, host: Host | None, work: Work) -> None:
+    def _do(self, host: Host | None, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         if host is not None:
             if not host.is_alive:
                 return
             if host.is_paused:
-                host.held_back.append(work)
+                host.held_back.append((function, args))
                 return
         self.steps += 1
         self.running_host = host
-        work()
+        function(*args)
         self.running_host = None
 
     def resume(self, thread: SimThread, *, woken: bool) -> None:
@@ -192,14 +194,14 @@ class SimThread:
         """End its wait, if it waits."""
         if self.is_waiting:
             self.is_waiting = False
-            generation = self.generation
-            self.host.scheduler.call_soon(partial(self._go_on, generation, woken=True), self.host)
+            host = self.host
+            host.scheduler.call_soon(self._go_on, self.generation, host=host)
 
     def expire(self, generation: int) -> None:
         """End the wait of this number by time."""
         if self.is_waiting and generation == self.generation:
             self.is_waiting = False
-            self._go_on(generation, woken=False)
+            self.host.scheduler.resume(self, woken=False)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait in another simulated thread for its end."""
@@ -212,7 +214,7 @@ class SimThread:
 
     def start(self) -> None:
         """Begin, after the threads that are ready."""
-        self.host.scheduler.call_soon(lambda: self.host.scheduler.resume(self, woken=True), self.host)
+        self.host.scheduler.call_soon(self._go_on, self.generation, host=self.host)
 
     def end(self) -> None:
         """Unwind it: its host was killed."""
@@ -221,9 +223,9 @@ class SimThread:
             self.host.scheduler.throw(self)
         self.has_ended = True
 
-    def _go_on(self, generation: int, *, woken: bool) -> None:
+    def _go_on(self, generation: int) -> None:
         if generation == self.generation and not self.has_ended:
-            self.host.scheduler.resume(self, woken=woken)
+            self.host.scheduler.resume(self, woken=True)
 
     def _main(self, _woken: object) -> None:
         host = self.host
@@ -254,7 +256,7 @@ class Host:
         self.clock_offset = 0.0
         """Seconds that its wall clock is ahead of the world's."""
         self.threads: dict[SimThread, None] = {}
-        self.held_back = deque[Work]()
+        self.held_back = deque[tuple[Callable[..., Any], tuple[Any, ...]]]()
         """Work that became due while the host was paused."""
         self.on_end: list[Work] = []
         """Called when the host is killed, before its threads end."""
@@ -282,7 +284,8 @@ class Host:
         """Go on (SIGCONT)."""
         self.is_paused = False
         while self.held_back:
-            self.scheduler.call_soon(self.held_back.popleft(), self)
+            function, args = self.held_back.popleft()
+            self.scheduler.call_soon(function, *args, host=self)
 
     def kill(self) -> None:
         """End everything at once (SIGKILL). Takes effect after the present step when its own thread calls."""
