@@ -100,8 +100,7 @@ class Scheduler:
                 self.now = max(self.now, until)
                 return
             at, _, timer = heapq.heappop(timers)
-            if at > self.now:
-                self.now = at
+            self.now = max(self.now, at)
             self._do(timer.host, timer.function, timer.args)
 
     def run_until(self, done: Callable[[], bool], longest_secs: float) -> bool:

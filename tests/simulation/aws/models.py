@@ -1,7 +1,8 @@
 """AWS's library keeps in this process what it reads from its files: a simulated worker starts within milliseconds.
 
 The library reads its models of services, endpoints and rules (2 MB of JSON) and the certificates of authorities for
-each client. A real worker does so once; a story starts many workers in one process.
+each client. For each session it translates the names of all events, and looks at the signatures of all handlers. A real
+worker does so once; a story starts many workers in one process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cache
 from typing import Any, Final
 from unittest import mock
 
+import botocore.hooks
 import botocore.loaders
 from botocore.httpsession import create_urllib3_context
 
@@ -43,6 +45,20 @@ def _list_services_once(loader: Any, type_name: str) -> list[str]:
     return _services[key]
 
 
+_alias: Final = botocore.hooks.EventAliaser._alias_event_name
+_aliases: Final[dict[str, str]] = {}
+_accepts_kwargs: Final = cache(botocore.hooks.accepts_kwargs)
+
+
+def _alias_once(aliaser: Any, event_name: str) -> str:
+    """The present name of an event, from the library's own table of names."""
+    if aliaser._event_aliases is not botocore.hooks.EVENT_ALIASES:
+        return str(_alias(aliaser, event_name))
+    if event_name not in _aliases:
+        _aliases[event_name] = _alias(aliaser, event_name)
+    return _aliases[event_name]
+
+
 @cache
 def _context() -> Any:
     return create_urllib3_context()
@@ -60,6 +76,8 @@ def kept_models() -> Iterator[None]:
         mock.patch("botocore.loaders.JSONFileLoader", _Files),
         mock.patch("botocore.loaders.Loader.FILE_LOADER_CLASS", _Files),
         mock.patch("botocore.loaders.Loader.list_available_services", _list_services_once),
+        mock.patch("botocore.hooks.EventAliaser._alias_event_name", _alias_once),
+        mock.patch("botocore.hooks.accepts_kwargs", _accepts_kwargs),
         mock.patch("aiobotocore.httpsession.AIOHTTPSession._build_verify_context", _no_certificates),
     ):
         yield
