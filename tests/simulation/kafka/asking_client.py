@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ClusterMetadata
@@ -14,10 +13,40 @@ from tests.simulation.kafka.client import RECONNECT_SECS, SimClient
 from tests.simulation.kafka.consumed import failure, partition_outcome
 from tests.simulation.kafka.network import Done
 from tests.simulation.kafka.partition_log import ErrorCode
-from tests.simulation.scheduler import Condition, SimThread
+from tests.simulation.scheduler import Condition, Scheduler, SimThread
 
 _NONE_FOUND = -1
 """The offset for a time after the last record."""
+
+
+@final
+class _Door:
+    """Keeps other threads out while one is inside; they wait. It is entered so often that it is no generator."""
+
+    __slots__ = ("_depth", "_inside", "_left", "_scheduler", "is_closed")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._inside: SimThread | None = None
+        self._depth = 0
+        self._left = Condition(scheduler)
+        self.is_closed = False
+
+    def __enter__(self) -> None:
+        """Raises RuntimeError after `close`."""
+        thread = self._scheduler.running
+        while self._inside is not None and self._inside is not thread:
+            self._left.wait()
+        if self.is_closed:
+            raise RuntimeError("Consumer closed")
+        self._inside = thread
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._inside = None
+            self._left.notify()
 
 
 class AskingClient(SimClient):
@@ -25,33 +54,12 @@ class AskingClient(SimClient):
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         super().__init__(properties)
-        self._inside: SimThread | None = None
-        self._depth = 0
-        self._left = Condition(self.scheduler)
-        self._is_closed = False
+        self._door = _Door(self.scheduler)
         self._committed_only = properties.get("isolation.level", "read_committed") == "read_committed"
-
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        """Keep other threads out; they wait. Raises RuntimeError after `close`."""
-        thread = self.scheduler.running
-        while self._inside not in {None, thread}:
-            self._left.wait()
-        if self._is_closed:
-            raise RuntimeError("Consumer closed")
-        self._inside = thread
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._inside = None
-                self._left.notify()
 
     def list_topics(self, topic: str | None = None, timeout: float = -1.0) -> ClusterMetadata:
         """As librdkafka's. Raises KafkaException."""
-        with self._entered():
+        with self._door:
             return super().list_topics(topic, timeout)
 
     def offsets_for_times(self, partitions: Sequence[TopicPartition], timeout: float = -1.0) -> list[TopicPartition]:
@@ -60,7 +68,7 @@ class AskingClient(SimClient):
         Raises KafkaException when no partition exists or has a leader.
         """
         what = "Failed to get offsets"
-        with self._entered():
+        with self._door:
             leaders: list[int | KafkaException] = []
             for wanted in partitions:
                 try:

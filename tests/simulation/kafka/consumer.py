@@ -93,19 +93,19 @@ class SimConsumer(ReadingClient):
         on_lost: Callback | None = None,
     ) -> None:
         """Join the group for these topics."""
-        with self._entered():
+        with self._door:
             self._callbacks = {"assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke}
             self._polled_at = self.scheduler.now
             self._membership.subscribe(topics)
 
     def memberid(self) -> str | None:
         """The id of this member."""
-        with self._entered():
+        with self._door:
             return self._membership.member_id or None
 
     def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these partitions too."""
-        with self._entered():
+        with self._door:
             if any(place_of(p) in self._readers.assigned or place_of(p) in self._starting for p in partitions):
                 raise failure(KafkaError._CONFLICT, "Incremental assign failed")
             self._has_followed = True
@@ -113,7 +113,7 @@ class SimConsumer(ReadingClient):
 
     def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these partitions no more."""
-        with self._entered():
+        with self._door:
             if any(place_of(p) not in self._readers.assigned and place_of(p) not in self._starting for p in partitions):
                 raise failure(KafkaError._INVALID_ARG, "Incremental unassign failed")
             self._has_followed = True
@@ -186,7 +186,7 @@ class SimConsumer(ReadingClient):
 
     def _start_stored(self) -> None:
         awaited = list(self._starting)
-        if not awaited or self._is_closed:
+        if not awaited or self._door.is_closed:
             return
         if not self._link.is_up:
             self._link.when_up(self._start_stored)
@@ -219,7 +219,7 @@ class SimConsumer(ReadingClient):
 
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool = True) -> list[TopicPartition] | None:
         """Commit, and tell ``on_commit`` the outcome in a later poll; or wait for it, and raise KafkaException."""
-        with self._entered():
+        with self._door:
             commits = {place_of(p): Commit(p.offset, p.metadata or "", position_of(p).epoch) for p in offsets}
             # The product keeps partitions in sets, whose order means nothing.
             commits = {place: commit for place, commit in sorted(commits.items()) if commit.offset >= 0}
@@ -259,7 +259,7 @@ class SimConsumer(ReadingClient):
 
     def committed(self, partitions: Sequence[TopicPartition], timeout: float = -1.0) -> list[TopicPartition]:
         """The group's commits. Raises KafkaException."""
-        with self._entered():
+        with self._door:
             places = [place_of(partition) for partition in partitions]
             found = self._ask_committed(places, self.scheduler.now + timeout if timeout >= 0 else float("inf"))
             results = []
@@ -319,9 +319,9 @@ class SimConsumer(ReadingClient):
 
     def close(self) -> None:
         """Give the partitions back, leave the group and end. Callbacks are made meanwhile."""
-        if self._is_closed:
+        if self._door.is_closed:
             return
-        with self._entered():
+        with self._door:
             if self._membership.subscription and self._fatal is None:
                 self._membership.terminate()
                 self._serve_events()

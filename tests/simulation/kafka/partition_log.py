@@ -34,15 +34,17 @@ class NewRecord(NamedTuple):
     @property
     def size(self) -> int:
         """Approximate bytes in a batch."""
-        named = sum(len(name) + len(value or b"") for name, value in self.headers)
-        return _HEAD_BYTES + len(self.key or b"") + len(self.value or b"") + named
+        size = _HEAD_BYTES + len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"")
+        return size
 
 
 class LogRecord:
     """A record in a log; or a transaction's marker, or the head of a batch that clients cannot read."""
 
     __slots__ = (
-        "epoch", "headers", "is_aborted", "is_marker", "key", "last", "offset", "producer_id", "timestamp_ms",
+        "epoch", "headers", "is_aborted", "is_marker", "key", "last", "offset", "producer_id", "size", "timestamp_ms",
         "unreadable", "value",
     )  # fmt: skip
 
@@ -52,17 +54,14 @@ class LogRecord:
         """The last offset that this fills: above ``offset`` only for an unreadable batch."""
         self.epoch = epoch
         self.key, self.value, self.headers, self.timestamp_ms = new
+        self.size = new.size
+        """Approximate bytes."""
         self.producer_id = producer_id
         """The producer whose transaction it belongs to."""
         self.is_aborted = False
         self.is_marker = False
         """Whether it only ends a transaction. Clients skip it."""
         self.unreadable: ErrorCode | None = None
-
-    @property
-    def size(self) -> int:
-        """Approximate bytes."""
-        return NewRecord(self.key, self.value, self.headers).size
 
 
 class Fetched(NamedTuple):
@@ -122,7 +121,7 @@ class PartitionLog:
     @property
     def last_stable(self) -> int:
         """The offset at which readers of committed records stand."""
-        return min(self._open.values(), default=self.end)
+        return min(self._open.values()) if self._open else self.end
 
     def append(
         self,

@@ -86,7 +86,7 @@ class ReadingClient(AskingClient):
         )
 
     def _try_broker(self, broker: int, done: Callable[[Any], None]) -> None:
-        if not self._is_closed:
+        if not self._door.is_closed:
             self._send(broker, "ApiVersions", lambda: ("versions",), done)
 
     # Messages.
@@ -101,7 +101,7 @@ class ReadingClient(AskingClient):
         return self._gather(num_messages, timeout)
 
     def _gather(self, count: int, timeout: float) -> list[Message]:
-        with self._entered():
+        with self._door:
             end = self.scheduler.now + timeout if timeout >= 0 else float("inf")
             self._begin_poll()
             found: list[Message] = []
@@ -164,18 +164,18 @@ class ReadingClient(AskingClient):
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these partitions and no others."""
-        with self._entered():
+        with self._door:
             self.drop_all()
             self._add(partitions)
 
     def unassign(self) -> None:
         """Read nothing."""
-        with self._entered():
+        with self._door:
             self.drop_all()
 
     def assignment(self) -> list[TopicPartition]:
         """The partitions that are read."""
-        with self._entered():
+        with self._door:
             return [TopicPartition(*place) for place in self._readers.assigned]
 
     def drop_all(self) -> None:
@@ -193,7 +193,7 @@ class ReadingClient(AskingClient):
 
     def position(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Behind the last record that was taken, of each partition."""
-        with self._entered():
+        with self._door:
             return [self._position(place_of(partition)) for partition in partitions]
 
     def _position(self, place: Place) -> TopicPartition:
@@ -204,7 +204,7 @@ class ReadingClient(AskingClient):
 
     def seek(self, partition: TopicPartition) -> None:
         """Read on there. Raises KafkaException when the partition is not being read."""
-        with self._entered():
+        with self._door:
             reader = self._readers.assigned.get(place_of(partition))
             if reader is None or reader.has_failed:
                 raise failure(KafkaError._STATE, f"Failed to seek to offset {partition.offset}")
@@ -212,13 +212,13 @@ class ReadingClient(AskingClient):
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Fetch no more of these."""
-        with self._entered():
+        with self._door:
             for place in _in_order(partitions):
                 self._readers.pause(place)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undo `pause`."""
-        with self._entered():
+        with self._door:
             for place in _in_order(partitions):
                 self._readers.resume(place)
 
@@ -229,7 +229,7 @@ class ReadingClient(AskingClient):
 
         Raises KafkaException.
         """
-        with self._entered():
+        with self._door:
             place = place_of(partition)
             if not cached:
                 return self._bounds(place, timeout)
@@ -263,4 +263,4 @@ class ReadingClient(AskingClient):
         """End all background work."""
         self.drop_all()
         self._topics.is_closed = True
-        self._is_closed = True
+        self._door.is_closed = True
