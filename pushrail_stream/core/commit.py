@@ -97,7 +97,9 @@ class Committable(NamedTuple):
 
     def says_as(self, other: Committable | None) -> bool:
         """Whether the other commit says the same, wherever its snapshot is."""
-        return other is not None and self.offset == other.offset and _without_place(self) == _without_place(other)
+        if other is None or self.offset != other.offset:
+            return False
+        return self == other or _without_place(self) == _without_place(other)
 
 
 class SettledMap(NamedTuple):

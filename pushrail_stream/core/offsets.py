@@ -29,6 +29,7 @@ from pushrail_stream.core.record import Record, TopicIdentity
 MAX_AHEAD: Final = 20_000
 """Offsets above the committable one within which a record may begin ahead of its turn. Their map always fits into
 `MAX_METADATA_CHARS`: 20,000 bits that do not compress are 3,150 characters."""
+_CommitParts = tuple[int, list[int], TopicIdentity | None, int | None, list[CursorState]]
 
 
 @final
@@ -36,9 +37,9 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "__weakref__", "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_next", "_span", "_started", "cursors",
-        "epoch", "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start", "open_bytes", "open_records",
-        "read_to", "replaced_cursors", "topic",
+        "__weakref__", "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_made", "_next", "_span", "_started",
+        "cursors", "epoch", "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start", "open_bytes",
+        "open_records", "read_to", "replaced_cursors", "topic",
     )  # fmt: skip
 
     rereads: Final = False
@@ -79,6 +80,8 @@ class OffsetTracker:
         """`read_to` at the last doubt, and the leader epoch of what came then."""
         self.read_to = 0 if committed is None else committed.offset
         """The offset after the last record that was read, or the offset to resume at."""
+        self._made: tuple[_CommitParts, Committable] | None = None
+        """The last commit that was made, with its parts: it is asked for each second, and most have not moved."""
         self.open_records = 0
         self.open_bytes = 0
         self.is_revoked = False
@@ -226,7 +229,10 @@ class OffsetTracker:
         settled = [pending.offset for pending in self._span if not pending.is_open]
         settled += self._settled_above(self._next)
         cursors = [cursor.state() for cursor in self.cursors.values() if not cursor.is_done(head)]
-        return new_commit(head, settled, self.topic, self.epoch, cursors)
+        wanted = head, settled, self.topic, self.epoch, cursors
+        if self._made is None or self._made[0] != wanted:
+            self._made = wanted, new_commit(*wanted)
+        return self._made[1]
 
     @property
     def has_gaps(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar, final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.commit import Committable
-from pushrail_stream.core.record import Partition
+from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.client_properties import ConsumerProfile
 from pushrail_stream.kafka.commits import (
@@ -194,11 +194,15 @@ class KafkaConsumer:
         return True
 
     def _commit(self, consumer: Consumer) -> None:
+        """Commit what has been released. All polled records must have been accepted."""
         self._next_commit = time.monotonic() + _COMMIT_SECS
         self._say_unreadable()
-        self._follow_topics(consumer)
-        self._report_readings(consumer)
-        commits = self._ask(self._assignment.committable)
+        known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
+        recreated, commits = self._ask(self._assignment.due, known, read_positions_of(consumer, self._assigned))
+        self._met.follow(known, self._restart(consumer, recreated))
+        if recreated:
+            self._report_readings(consumer)
+            commits = self._ask(self._assignment.committable)
         if commits:
             self._commits.commit_async(consumer, self._met.honest(dict(commits)))
 
@@ -208,21 +212,18 @@ class KafkaConsumer:
             for problem in self._unreadable.values():
                 self._tell_trouble(problem)
 
-    def _follow_topics(self, consumer: Consumer) -> None:
-        """Go back to the beginning of partitions whose topic was created again.
+    def _restart(self, consumer: Consumer, recreated: Mapping[Partition, TopicIdentity]) -> Collection[Partition]:
+        """Go back to the beginning of partitions whose topic was created again; those where that worked.
 
-        All polled records must have been accepted. An earlier commit carries the old topic's id, so a consumer that
-        resumes from it recognises it.
+        An earlier commit carries the old topic's id, so a consumer that resumes from it recognises it.
         """
-        known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
-        recreated = self._ask(self._assignment.recreated, known)
         begun = {
             p: topic for p, topic in recreated.items() if self._seek(consumer, TopicPartition(*p, OFFSET_BEGINNING))
         }
         if begun:
             self._commits.forget(begun)
             self._ask(self._assignment.restart, begun)
-        self._met.follow(known, begun)
+        return begun
 
     def _report_readings(self, consumer: Consumer) -> None:
         """All polled records must have been accepted: never call it in a callback of a poll."""

@@ -55,6 +55,13 @@ class FlowControl(NamedTuple):
     """Whether offsets are missing among the records. `Assignment.note_positions` finds the cause."""
 
 
+class Due(NamedTuple):
+    """The commits that have moved; or the partitions whose topic was recreated, for `Assignment.restart`, first."""
+
+    recreated: Mapping[Partition, TopicIdentity]
+    commits: Sequence[tuple[Partition, Committable]] = ()
+
+
 @final
 class Assignment:
     """Takes records and releases commits. Lives on the event loop."""
@@ -202,6 +209,13 @@ class Assignment:
         for partition, place in places.items():
             if self._seeks.get(partition) == place:
                 del self._seeks[partition]
+
+    def due(self, topics: Mapping[str, TopicIdentity], readings: Mapping[Partition, ReadPosition]) -> Due:
+        """Learn the current topics and, unless one was recreated, the consumer's positions."""
+        if recreated := self.recreated(topics):
+            return Due(recreated)
+        self.note_positions(readings)
+        return Due({}, self.committable())
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """The commits that have moved since the last ones."""

@@ -101,6 +101,8 @@ class EarlyRecords:
     def total(self) -> tuple[int, int]:
         """As `size`, of all partitions."""
         queues = self._queues.values()
+        if not queues:
+            return 0, 0
         return sum(len(queue.records) for queue in queues), sum(queue.bytes for queue in queues)
 
     def paused(self, now: float) -> frozenset[Partition]:

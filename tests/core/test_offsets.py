@@ -222,6 +222,19 @@ def test_a_new_tracker_commits_nothing() -> None:
     assert OffsetTracker().committable() is None
 
 
+def test_a_commit_is_made_anew_only_when_it_has_moved() -> None:
+    tracker = OffsetTracker(Committable(4, ""), TOPIC)
+    first, pending = tracker.committable(), [tracker.track(4 + number, 10, 1) for number in range(2)]
+    assert tracker.committable() is first is not None
+    for settled in reversed(pending):
+        before = tracker.committable()
+        assert settled is not None
+        settled.settle()
+        assert tracker.committable() != before
+    tracker.topic = RECREATED
+    assert [topic_of(commit) for commit in (first, tracker.committable()) if commit] == [TOPIC, RECREATED]
+
+
 def test_unmet_settled_offsets_are_passed_on() -> None:
     # A worker that restarts twice in a row must not forget the offsets that the first one had settled.
     first = OffsetTracker()

@@ -31,7 +31,7 @@ from pushrail_stream.kafka import consumer as consumer_module
 from pushrail_stream.kafka import met_topics
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.pipeline.assignment import FlowControl, ReadingPlace
+from pushrail_stream.pipeline.assignment import Due, FlowControl, ReadingPlace
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
@@ -350,8 +350,10 @@ class OnePartition:
         self.topic = topics["events"]
         return {p for p, commit in committed.items() if was_recreated(topic_of(commit), self.topic)}
 
-    def recreated(self, topics: Mapping[str, TopicIdentity]) -> dict[Partition, TopicIdentity]:
-        return {Partition("events", 0): topics["events"]} if was_recreated(self.topic, topics["events"]) else {}
+    def due(self, topics: Mapping[str, TopicIdentity], _readings: object) -> Due:
+        if was_recreated(self.topic, topics["events"]):
+            return Due({Partition("events", 0): topics["events"]})
+        return Due({}, self.committable())
 
     def restart(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
         [self.topic] = partitions.values()

@@ -8,10 +8,12 @@ from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
+from pushrail_stream.pipeline.assignment import Due
+from pushrail_stream.pipeline.read_progress import ReadPosition
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
 from tests.support.policy import buffer_limits
-from tests.support.records import EVENTS, P0, P1, RETRY, records, retry_record
+from tests.support.records import EVENTS, P0, P1, RETRY, record, records, retry_record
 from tests.support.virtual_time import in_virtual_time
 
 OLD = TopicIdentity("cluster", "the old topic")
@@ -87,6 +89,18 @@ async def test_a_topic_id_known_late_is_harmless() -> None:
         assert {partition: topic_of(commit) for partition, commit in world.group.items()} == {P0: OLD, P1: OLD}
         assert worker.event_consumer.recreated({}) == {}
         assert worker.event_consumer.recreated({EVENTS: NEW}) == {P0: NEW, P1: NEW}
+
+
+@in_virtual_time
+async def test_a_recreated_topic_is_restarted_before_anything_is_committed() -> None:
+    world = World(destination())
+    world.topic_ids[EVENTS] = OLD
+    async with world.worker() as worker:
+        await worker.feed_until(1, record(0))
+        nothing, commits = worker.event_consumer.due({EVENTS: OLD}, {P0: ReadPosition(1, 0)})
+        assert (nothing, [(partition, commit.offset) for partition, commit in commits]) == ({}, [(P0, 1)])
+        assert worker.event_consumer.due({EVENTS: NEW}, {P0: ReadPosition(9, 0)}) == Due({P0: NEW})
+        assert worker.event_consumer.committable() == commits, "a position in the old topic counts no more"
 
 
 @in_virtual_time

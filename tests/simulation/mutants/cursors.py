@@ -21,8 +21,8 @@ MUTANTS: Final = (
     mutant(
         "commit without cursors",
         "core.offsets:OffsetTracker.committable",
-        "self.epoch, cursors)",
-        "self.epoch, [])",
+        "self.epoch, cursors",
+        "self.epoch, []",
         needs=_BEHIND,
     ),
     mutant(
