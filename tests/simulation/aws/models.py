@@ -45,7 +45,7 @@ def _list_services_once(loader: Any, type_name: str) -> list[str]:
     return _services[key]
 
 
-_alias: Final = botocore.hooks.EventAliaser._alias_event_name
+_alias: Final = botocore.hooks.EventAliaser._alias_event_name  # type: ignore[attr-defined]
 _aliases: Final[dict[str, str]] = {}
 _accepts_kwargs: Final = cache(botocore.hooks.accepts_kwargs)
 
