@@ -57,6 +57,21 @@ KAFKA: Final = (
         needs=["replace_newest_records"],
     ),
     mutant(
+        "commit what may be a deleted topic's offsets as those of the new one",
+        "kafka.met_topics:MetTopics.honest",
+        "commit.of_no_topic() if p in self._doubtful else commit",
+        "commit",
+        needs=[
+            "produce_events?at=5&count=40&secs=5&transactions=false",
+            "lag_metadata?at=20&secs=29",
+            "recreate_topic?at=25&topic=pushrail.events&secs=0.1",
+            "kill_worker?at=44.5&back_secs=25&worker=0",
+            "kill_worker?at=44.5&back_secs=25&worker=0",
+            "kill_worker?at=44.5&back_secs=25&worker=0",
+            "produce_events?at=50&count=250&secs=5&transactions=false",
+        ],
+    ),
+    mutant(
         "never commit while running",
         "kafka.consumer:KafkaConsumer._commit",
         "if commits:",

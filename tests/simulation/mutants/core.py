@@ -14,6 +14,12 @@ _FAR_AND_THROTTLED: Final = (
     "produce_events?at=30&count=600&secs=2",
 )
 """A window reaches its limit, and its destination throttles. Events that come later fill it again."""
+_HELD_BACK: Final = (
+    "settings?limits.max_buffered_events=40",
+    "produce_events?at=20&count=400&secs=1",
+    "elect_unclean?at=21&topic=pushrail.events&lost=3",
+)
+"""A log loses its end while a worker has fetched more than it takes."""
 _DOWN: Final = (
     "settings?delivery.max_in_flight=8&delivery.max_entries=1&delivery.hold_secs=30",
     "produce_events?at=20&count=200&secs=10",
@@ -107,6 +113,13 @@ MUTANTS: Final = (
             "produce_events?count=100&secs=60",
             "shift_offsets",
         ],
+    ),
+    mutant(
+        "pass over records that a client threw away at an election",
+        "core.offsets:OffsetTracker.doubts",
+        "offset == self.read_to",
+        "offset >= self.read_to",
+        needs=_HELD_BACK,
     ),
     mutant(
         "ignore the topic id",

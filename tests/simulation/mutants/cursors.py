@@ -14,7 +14,22 @@ _BEHIND: Final = (
 """Destinations fall behind, and nothing else happens."""
 _KILLS: Final = (*_BEHIND, "kill_worker?at=25", "kill_worker?at=40", "kill_worker?at=50")
 _MOVES: Final = (*_BEHIND, "roll_fleet?at=20&grace_secs=30&pause=3", "roll_fleet?at=45&grace_secs=30&pause=3")
-_SNAPSHOTS: Final = (*_KILLS, "lower_metadata_limit?at=1&limit=220")
+_SHORT: Final = (
+    "settings?delivery.max_in_flight=1&delivery.hold_secs=30",
+    "fall_behind?at=40&destination=dst_0_0&how=far&count=300&burst_secs=3&secs=10&meanwhile=",
+    'trouble_of_one_account?at=42&account="111000000001"&kind=hang&share=1&secs=40',
+    'produce_events?at=42&count=20&secs=10&hot="customer-1"',
+)
+"""A destination soon catches up, while another one holds back the commit."""
+_METADATA: Final = "lower_metadata_limit?at=1&limit=165"
+"""Commits have no room for any cursor."""
+_SNAPSHOTS: Final = (*_KILLS, _METADATA)
+_ELECTIONS: Final = (
+    "settings?delivery.max_in_flight=1&delivery.max_entries=5&delivery.hold_secs=5",
+    "fall_behind?at=12&destination=dst_0_0&how=far&count=400&burst_secs=4&secs=60&meanwhile=",
+    *(f"elect_unclean?at={at}&topic=pushrail.events&lost=1" for at in range(20, 45, 2)),
+)
+"""A log loses its end again and again while a destination is behind."""
 _TOOLS: Final = (*_BEHIND, "mirror_offsets?at=20", "mirror_offsets?at=45")
 
 MUTANTS: Final = (
@@ -135,5 +150,50 @@ MUTANTS: Final = (
         "self._open = {one: at for one, at in self._open.items() if one not in self._held}\n"
         "    first = max(self.since, self._highest + 1)",
         needs=_MOVES,
+    ),
+    mutant(
+        "the next owner begins where the cursor's first one did",
+        "core.cursor:Cursor.__init__",
+        "self.position = min((*state.open, state.next))",
+        "self.position = self.next = state.since",
+        needs=_KILLS,
+    ),
+    mutant(
+        "commit a cursor as if it had read nothing",
+        "core.cursor:Cursor._new_state",
+        "next=min((*read_on, self.next)),",
+        "next=self.since,",
+        needs=[
+            "settings?delivery.max_in_flight=1&delivery.max_entries=5",
+            "fall_behind?at=10&destination=dst_0_0&how=far&count=300&burst_secs=3&secs=100&meanwhile=",
+        ],
+    ),
+    mutant(
+        "end a cursor before the commit has reached its end",
+        "core.cursor:Cursor.is_done",
+        " and self.to <= committed",
+        "",
+        needs=_SHORT,
+    ),
+    mutant(
+        "commit before Kafka has the snapshot",
+        "kafka.snapshots:Snapshots.ready",
+        "self._begin(partition, commit)\n        elif",
+        "self._begin(partition, commit)\n            made[partition] = commit\n        elif",
+        needs=_SNAPSHOTS,
+    ),
+    mutant(
+        "name the place of an earlier snapshot",
+        "kafka.snapshots:Snapshots.last",
+        "written and written.commit.says_as(commit)",
+        "written",
+        needs=[*_MOVES, _METADATA],
+    ),
+    mutant(
+        "the reader of cursors passes over records that its client threw away at an election",
+        "kafka.stretches:_Stretch.add",
+        "record.offset > self.end",
+        "False",
+        needs=_ELECTIONS,
     ),
 )

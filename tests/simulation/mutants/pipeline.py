@@ -60,6 +60,18 @@ MUTANTS: Final = (
         needs=["trouble_of_one_account"],
     ),
     mutant(
+        "let a delivery that waits for its turn climb the retry topics",
+        "core.retry:move_on",
+        'state.makes_progress and reason != "retryable"',
+        "False",
+        needs=[
+            'settings?topics.retry={"pushrail.retry.2s":2,"pushrail.retry.30s":30}&delivery.hold_secs=2',
+            "settings?delivery.max_entries=1",
+            "limit_destination?at=10&destination=dst_0_0&per_second=2",
+            'produce_events?at=20&count=150&secs=5&hot="customer-0"',
+        ],
+    ),
+    mutant(
         "dead-letter the copies of a delivery with another destination's name",
         "core.copy:Copy.of",
         "destination_id=delivery.destination_id",

@@ -123,3 +123,13 @@ def test_no_cursor_is_left_when_everything_must_have_settled() -> None:
     ]
     told.commit(1_005.0, 1)
     assert list(find_unfinished(told.story)) == []
+
+
+def test_a_cursor_may_wait_for_records_that_kafka_has_lost() -> None:
+    told, _ = delivered()
+    told.evidence.healed_at = 1_000.0
+    told.evidence.log_ends[told.evidence.commits[0].partition, "id-of-events"] = 1
+    told.commit(1_004.0, 3, cursors=[told.cursor(1, 1)])
+    assert list(find_unfinished(told.story)) == []
+    told.commit(1_005.0, 3, cursors=[told.cursor(0, 1, None, 0)])
+    assert len(list(find_unfinished(told.story))) == 1, "it has one that is there"

@@ -20,6 +20,7 @@ from tests.simulation.oracle.deliveries import Deliveries
 from tests.simulation.oracle.errors import find_errors
 from tests.simulation.oracle.evidence import Violation
 from tests.simulation.oracle.flood import find_wrong_stops
+from tests.simulation.oracle.forgotten import find_forgotten
 from tests.simulation.oracle.hold import find_held, find_long_calls
 from tests.simulation.oracle.isolation import find_waits
 from tests.simulation.oracle.missing import find_unbelieved, find_unwatched
@@ -32,6 +33,8 @@ from tests.simulation.oracle.settled import find_unfinished
 from tests.simulation.oracle.shown import find_untrue_states
 from tests.simulation.oracle.starving import find_starving
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
+from tests.simulation.oracle.turns import find_climbed
+from tests.simulation.oracle.untold import find_untold
 from tests.simulation.oracle.versions import find_old_versions
 from tests.simulation.oracle.windows import find_unslowed
 
@@ -42,6 +45,7 @@ ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
     find_old_credentials, find_long_calls, find_untrue_states, find_old_versions,
     find_unbelieved, find_unwatched, find_unslowed, find_dropped, find_starving, find_crowded_regions,
+    find_forgotten, find_climbed, find_untold,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20
