@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self
 
 Profile = Literal["calm", "rough", "hostile"]
 PROFILES: Final[tuple[Profile, ...]] = ("calm", "rough", "hostile")
-_METADATA_BYTES: Final = (4_096, 4_096, 4_096, 4_096, 1_000, 300, 120)
+_METADATA_BYTES: Final = (4_096, 4_096, 4_096, 4_096, 1_000, 1_000, 300, 165, 165, 120)
 AuthMode = Literal["ASSUME_ROLE", "ACCESS_KEY"]
 
 

@@ -37,13 +37,22 @@ class _Measure(NamedTuple):
     """The probability that a story has a certain kind of background faults."""
     accepted: int = 0
     """The least number of events that Kafka takes."""
+    behind: tuple[int, ...] = (0,)
+    """Numbers of destinations that fall behind. Each is as probable as the others."""
 
 
 _MEASURES: Final = {
     "calm": _Measure((120, 180), (150, 400), (1, 3), (2, 4), 0.5, 0.0),
-    "rough": _Measure((300, 420), (600, 1_000), (1, 4), (3, 6), 0.35, 0.15),
-    "hostile": _Measure((600, 660), (2_050, 2_300), (1, 5), (4, 8), 0.45, 0.25, accepted=2_000),
+    "rough": _Measure((300, 420), (600, 1_000), (1, 4), (3, 6), 0.35, 0.15, behind=(0, 0, 1, 1, 2)),
+    "hostile": _Measure(
+        (600, 660), (2_050, 2_300), (1, 5), (4, 8), 0.45, 0.25, accepted=2_000, behind=(0, 1, 1, 2, 2, 3)
+    ),
 }
+_BEHIND: Final = "fall_behind"
+_BEHIND_BUFFER: Final = 200
+"""Least size of the buffer in events where destinations fall behind: with less, none has enough events for a cursor."""
+_LEAST_LOAD: Final = 0.4
+"""Least share of a story's events that come apart from destinations that fall behind."""
 _LAST_SECS: Final = 60.0
 """Virtual seconds before the end of the faults in which producers make up for the events that Kafka refused."""
 _MANY_CALLS: Final = (32, 64, 64, 256)
@@ -72,7 +81,13 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
         rates=_draw_rates(dice, measure.rates),
         troubles=(),
     )
-    troubles = [*_draw_load(dice, plan, dice.randint(*measure.events)), *_draw_troubles(dice, plan, measure.kinds)]
+    load = list(_draw_load(dice, plan, dice.randint(*measure.events)))
+    troubles = list(_draw_troubles(dice, plan, measure.kinds))
+    behind = list(_draw_behind(Random(f"{profile}/{seed}/behind"), plan, measure.behind))
+    troubles += [*_without(load, sum(trouble.details["count"] for trouble in behind)), *behind]
+    if behind:
+        limits = plan.settings["limits"]
+        limits["max_buffered_events"] = max(limits["max_buffered_events"], _BEHIND_BUFFER)
     if measure.accepted:
         troubles.append(Trouble(plan.secs - _LAST_SECS, "make_up_events", {"least_events": measure.accepted}))
     return replace(plan, troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)))
@@ -173,6 +188,24 @@ def _draw_troubles(dice: Random, plan: Plan, probability: float) -> Iterator[Tro
         if kind.often and dice.random() < probability:
             for at in _times(dice, kind, plan.secs):
                 yield kind.draw(dice, plan, at)
+
+
+def _draw_behind(dice: Random, plan: Plan, numbers: tuple[int, ...]) -> Iterator[Trouble]:
+    """Destinations that fall behind. Dice of their own draw them, so that all else of a seed's plan stays as it is."""
+    kind = next((kind for kind in kinds_of(plan.profile) if kind.name == _BEHIND), None)
+    if kind is not None:
+        for _ in range(dice.choice(numbers)):
+            yield kind.draw(dice, plan, round(dice.uniform(2.0, 0.8 * plan.secs), 1))
+
+
+def _without(load: list[Trouble], events: int) -> list[Trouble]:
+    """The load without this number of events, which come otherwise, as far as enough are left."""
+    left = sum(trouble.details["count"] for trouble in load)
+    least = max(left - events, _LEAST_LOAD * left)
+    kept = list(load)
+    while left - kept[-1].details["count"] >= least:
+        left -= kept.pop().details["count"]
+    return kept
 
 
 def _times(dice: Random, kind: Kind, secs: float) -> list[float]:

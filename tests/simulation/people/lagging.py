@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _FAR_SECS: Final = 0.8
-"""The time in seconds that a far bus takes longer for each answer."""
+"""The shortest time in seconds that a far bus takes longer for each answer."""
+_FAR_RATE: Final = 20.0
+"""Events a second that a far bus takes through the calls that a story allows, unless each would take too long."""
+_FAR_SHARE: Final = 0.7
+"""The longest such time, as a share of the time-out."""
 _SHARES: Final = {"entry:ThrottlingException": 0.7, "entry:InternalFailure": 0.4, "call:ThrottlingException": 0.8}
 """Probability of the faults that do not concern every call."""
 _MEANWHILE: Final = (
@@ -41,16 +45,16 @@ def _meanwhile(dice: Random, plan: Plan) -> str:
 
 
 @trouble(
-    1.5,
+    0,
     destination=any_destination,
     how=one_of(
         "far", "far", "hang", "call:ServiceUnavailable", "connection_refused", "answer_lost", "late", *_SHARES
     ),
-    count=number(220, 600),
-    burst_secs=between(1, 30),
-    secs=between(10, 150),
+    count=number(240, 420),
+    burst_secs=between(0.5, 3),
+    secs=between(20, 120),
     meanwhile=_meanwhile,
-    after_secs=between(1, 60),
+    after_secs=between(2, 30),
 )  # fmt: skip
 def fall_behind(
     world: World,
@@ -69,7 +73,7 @@ def fall_behind(
     """
     one = world.customers[destination].destination
     if how == "far":
-        world.cloud.delays[one.account] = _FAR_SECS
+        world.cloud.delays[one.account] = _far_secs(world)
         world.mend_later(secs, f"distance of {destination}", partial(_come_near, world, one.account))
     else:
         faults = world.cloud.faults
@@ -82,6 +86,12 @@ def fall_behind(
     host.start(send_events, world, dice, host.name, _events(dice, one.customer, host.name, count), burst_secs / count)
     if meanwhile:
         world.trouble_later(after_secs, partial(_disturb, world, meanwhile, destination))
+
+
+def _far_secs(world: World) -> float:
+    delivery, calls = world.settings.delivery, world.settings.eventbridge
+    most = _FAR_SHARE * calls.read_timeout_secs
+    return min(most, max(_FAR_SECS, delivery.max_in_flight * delivery.max_entries / _FAR_RATE))
 
 
 def _come_near(world: World, account: str) -> None:
