@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.cursor_state import CursorError, CursorState, decode_cursors, encode_cursors, pack_text
+from pushrail_stream.core.cursor_state import CursorError, CursorState, decode_cursors
 from pushrail_stream.core.offset_set import pack, unpack
 from pushrail_stream.core.record import NO_TOPIC_ID, TopicIdentity
 
@@ -31,9 +31,6 @@ PLACE: Final = "."
 """Separates a digest from the place of the snapshot."""
 _DIGEST_CHARS: Final = 16
 """Hexadecimal digits of a digest: 64 bits find damage and mistakes, and no attack is expected."""
-_MAX_PLAIN_CHARS: Final = 1_000
-"""Longest text of cursors that is written as it is, for people to read. Longer ones are compressed, also to leave room
-for the map."""
 _PARTS: Final = 6
 """Prefix, head offset, topic id, map, cursors and cluster id, separated by colons. Only a cluster id may contain a
 colon."""
@@ -112,16 +109,13 @@ class SettledMap(NamedTuple):
 
 
 def new_commit(
-    head: int, settled: list[int], topic: TopicIdentity | None, epoch: int | None, cursors: Iterable[CursorState]
+    head: int, settled: list[int], topic: TopicIdentity | None, epoch: int | None, cursors: str
 ) -> Committable:
-    """The commit at ``head``, with as much of the map and of the cursors in its metadata as fits."""
-    text = encode_cursors(cursors)
-    if len(text) > _MAX_PLAIN_CHARS:
-        text = pack_text(text)
-    commit = Committable(head, encode_metadata(head, settled, topic, epoch, text))
+    """The commit at ``head``, with as much of the map and of the text of its ``cursors`` in its metadata as fits."""
+    commit = Committable(head, encode_metadata(head, settled, topic, epoch, cursors))
     if len(commit.metadata) <= MAX_METADATA_CHARS:
         return commit
-    return Committable(head, encode_metadata(head, settled, topic, epoch, digest_of(text)), text)
+    return Committable(head, encode_metadata(head, settled, topic, epoch, digest_of(cursors)), cursors)
 
 
 def encode_metadata(

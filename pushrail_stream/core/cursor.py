@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, final
 
-from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.cursor_state import CursorEntry, CursorState, entry_of
 from pushrail_stream.core.pending import PendingRecord, RecordOwner
 
 _MAX_LIVE: Final = 4
@@ -38,9 +38,9 @@ class Cursor:
     """
 
     __slots__ = (
-        "_held", "_highest", "_is_replaced", "_open", "_partition", "_state", "destination_id", "held_bytes",
-        "is_near_start", "is_urgent", "live", "next", "opened_ms", "owner", "position", "reached_ms", "reread_to",
-        "since", "to",
+        "_entry", "_held", "_highest", "_is_replaced", "_open", "_partition", "destination_id", "held_bytes",
+        "is_near_start", "is_needed", "is_urgent", "live", "next", "opened_ms", "owner", "position", "reached_ms",
+        "reread_to", "since", "to",
     )  # fmt: skip
 
     def __init__(self, state: CursorState, partition: RecordOwner) -> None:
@@ -68,8 +68,10 @@ class Cursor:
         self.reread_to = max(state.open, default=-1) + 1
         """The offset after the last open one that is not in memory."""
         self._is_replaced = False
-        self._state: CursorState | None = None
-        """Its newest state for a commit; None after a change. Of thousands of cursors, most change seldom."""
+        self._entry: CursorEntry | None = None
+        """Its text for a commit; None after a change. Of thousands of cursors, most change seldom."""
+        self.is_needed = True
+        """Whether the next commit needs its newest text, because no earlier one names all that it has to deliver."""
         self.is_urgent = False
         """Whether it is read although its lane is full: its next delivery is too old for a call, or is skipped."""
         self.is_near_start = False
@@ -161,7 +163,8 @@ class Cursor:
         """Own the destination's deliveries again from the live reader's next offset on, or without an end so far."""
         if self.to is None:
             return
-        self._state = None
+        self._changed()
+        self.is_needed = True
         if self.to < live_next:
             self.live.append((self.to, live_next))
             if not self.is_behind:
@@ -177,19 +180,20 @@ class Cursor:
     def close(self, live_next: int) -> None:
         """Own nothing from the live reader's next offset on: its destination is deleted, or another customer's."""
         if self.to is None:
-            self._state = None
+            self._changed()
             self.to = max(self.next, live_next)
 
     def begin_age(self, at_ms: int) -> None:
         """Let the age of its deliveries count from then on."""
-        self._state = None
+        self._changed()
         self.opened_ms = at_ms
 
     def adopt(self, pending: PendingRecord) -> PendingRecord:
         """Take over a delivery that waits. Returns the record to settle instead."""
         if pending.owner is self:
             return pending
-        self._state = None
+        self._changed()
+        self.is_needed = True
         self._open[pending.offset] = pending.at_ms
         held = self._hold(pending.offset, pending.size, pending.at_ms)
         held.is_dead_lettered = pending.is_dead_lettered
@@ -207,7 +211,7 @@ class Cursor:
         if offset not in self._open:
             if offset < self.next:
                 return None
-            self._state = None
+            self._changed()
             self._open[offset] = at_ms
             self.reached_ms = max(self.reached_ms, at_ms)
             self.next = offset + 1
@@ -268,7 +272,7 @@ class Cursor:
         """Give up the open offsets whose records were not found where they were read again. Returns their number."""
         missing = [offset for offset in self._open if offset < self.position and offset not in self._held]
         for offset in missing:
-            self._state = None
+            self._changed()
             del self._open[offset]
         return len(missing)
 
@@ -277,13 +281,13 @@ class Cursor:
         self.position = max(self.position, offset)
         end = offset if self.to is None else min(offset, self.to)
         if end > self.next:
-            self._state = None
+            self._changed()
             self.next, self.reached_ms = end, max(self.reached_ms, at_ms)
 
     def hand_over(self, live_next: int) -> bool:
         """End the cursor at its position if that has reached the live reader's. Returns whether it ends now."""
         if self.to is None and self.position >= live_next:
-            self._state = None
+            self._changed()
             self.to = max(self.position, self.next)
             return True
         return False
@@ -294,21 +298,27 @@ class Cursor:
 
     def closed(self, pending: PendingRecord) -> None:
         """Note that the delivery of this record has settled."""
-        self._state = None
+        self._changed()
         del self._open[pending.offset]
         del self._held[pending.offset]
         self.held_bytes -= pending.size
         if pending.offset >= self.since:
             self._highest = max(self._highest, pending.offset)
 
-    def state(self) -> CursorState:
-        """The cursor for a commit."""
-        if self._state is None:
-            self._state = self._new_state()
-        return self._state
+    @property
+    def is_told(self) -> bool:
+        """Whether nothing has changed since its text was made."""
+        return self._entry is not None
 
-    def _new_state(self) -> CursorState:
-        """Open offsets above every settled one need not be named: the next owner reads on."""
+    def entry(self) -> CursorEntry:
+        """The cursor's text for a commit."""
+        if self._entry is None:
+            self._entry = entry_of(self.state())
+            self.is_needed = False
+        return self._entry
+
+    def state(self) -> CursorState:
+        """The cursor for a commit. Open offsets above every settled one need not be named: the next owner reads on."""
         first = max(self.since, self._highest + 1)
         read_on = {offset for offset in self._open if offset >= first and self._has_range(offset)}
         return CursorState(
@@ -322,6 +332,9 @@ class Cursor:
             opened_ms=self.opened_ms,
             open=tuple(sorted(self._open.keys() - read_on)),
         )
+
+    def _changed(self) -> None:
+        self._entry = None
 
     def _has_range(self, offset: int) -> bool:
         if offset < self.since or (self.to is not None and offset >= self.to):

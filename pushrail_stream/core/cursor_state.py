@@ -2,7 +2,7 @@
 
 The text has one group for all cursors with equal numbers: in an outage of many destinations, each cursor adds little
 more than its destination's id. A group has the cursors' numbers, their open offsets and their destinations, separated
-by commas.
+by commas. Groups are separated by slashes, and several of them may be packed together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from pushrail_stream.core.offset_set import decode_offsets, encode_offsets
 from pushrail_stream.core.record import parse_offset
@@ -23,6 +23,9 @@ _NUMBERS: Final = 6
 the open offsets."""
 _PACKED: Final = "!"
 """Begins a text that is compressed and written in base 85. Any other text begins with a digit."""
+_MAX_PLAIN_CHARS: Final = 1_000
+"""Longest text that is written as it is, for people to read. Longer ones are compressed, also to leave room for a
+commit's map."""
 _MAX_CHARS: Final = 16 * 2**20
 """Longest text that is unpacked. It bounds the memory that damaged text can make us use."""
 _OWNER: Final = re.compile("[0-9a-f]{0,8}")
@@ -65,6 +68,14 @@ class CursorState:
         return not any(start <= offset < end for start, end in self.live)
 
 
+class CursorEntry(NamedTuple):
+    """The text of one cursor."""
+
+    numbers: str
+    """Cursors with the same numbers are one group."""
+    destination: str
+
+
 class CursorError(ValueError):
     """The cursors of a commit cannot be read. Without them, events would be lost."""
 
@@ -76,11 +87,30 @@ def owner_mark(vendor: str, customer: str) -> str:
 
 
 def encode_cursors(states: Iterable[CursorState]) -> str:
-    """The cursors of a partition as ASCII text without a colon."""
+    """The cursors of a partition as ASCII text without a colon, packed when it is long."""
+    return encode_entries(map(entry_of, states))
+
+
+def entry_of(state: CursorState) -> CursorEntry:
+    """The text of one cursor."""
+    numbers = (
+        f"{state.since}-{'' if state.to is None else state.to}",
+        str(state.next),
+        str(state.oldest_ms),
+        str(state.opened_ms),
+        ".".join(f"{start}-{end}" for start, end in state.live),
+        encode_offsets(state.open),
+    )
+    return CursorEntry(",".join(numbers), f"{state.destination_id}={state.owner}")
+
+
+def encode_entries(entries: Iterable[CursorEntry]) -> str:
+    """The texts of cursors as one text, which is packed when it is long."""
     groups = dict[str, list[str]]()
-    for state in states:
-        groups.setdefault(_numbers(state), []).append(f"{state.destination_id}={state.owner}")
-    return "/".join(",".join((numbers, *destinations)) for numbers, destinations in groups.items())
+    for numbers, destination in entries:
+        groups.setdefault(numbers, []).append(destination)
+    text = "/".join(",".join((numbers, *destinations)) for numbers, destinations in groups.items())
+    return pack_text(text) if len(text) > _MAX_PLAIN_CHARS else text
 
 
 def pack_text(text: str) -> str:
@@ -90,26 +120,12 @@ def pack_text(text: str) -> str:
 
 
 def decode_cursors(text: str) -> list[CursorState]:
-    """The cursors that `encode_cursors` wrote, packed or not. Raises `CursorError` for any other text."""
-    plain = _unpack(text) if text.startswith(_PACKED) else text
-    found = [state for group in plain.split("/") for state in _decode(group)] if plain else []
+    """The cursors that `encode_cursors` wrote, or several of its texts with slashes between. Raises `CursorError`."""
+    parts = [_unpack(part) if part.startswith(_PACKED) else part for part in text.split("/")] if text else []
+    found = [state for part in parts for group in part.split("/") for state in _decode(group)]
     if len({state.destination_id for state in found}) < len(found):
         raise CursorError(f"a destination has two cursors: {text[:80]!r}")
     return found
-
-
-@lru_cache(10_000)
-def _numbers(state: CursorState) -> str:
-    return ",".join(
-        (
-            f"{state.since}-{'' if state.to is None else state.to}",
-            str(state.next),
-            str(state.oldest_ms),
-            str(state.opened_ms),
-            ".".join(f"{start}-{end}" for start, end in state.live),
-            encode_offsets(state.open),
-        )
-    )
 
 
 def _unpack(text: str) -> str:

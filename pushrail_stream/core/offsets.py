@@ -23,13 +23,14 @@ from typing import Final, final
 from pushrail_stream.core.commit import Committable, SettledMap, new_commit, settled_map, topic_of
 from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.cursor_texts import Budget, CursorTexts
 from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record, TopicIdentity
 
 MAX_AHEAD: Final = 20_000
 """Offsets above the committable one within which a record may begin ahead of its turn. Their map always fits into
 `MAX_METADATA_CHARS`: 20,000 bits that do not compress are 3,150 characters."""
-_CommitParts = tuple[int, list[int], TopicIdentity | None, int | None, list[CursorState]]
+_CommitParts = tuple[int, list[int], TopicIdentity | None, int | None, str]
 
 
 @final
@@ -37,9 +38,9 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "__weakref__", "_ahead", "_doubted", "_gaps", "_kept_below", "_known", "_made", "_next", "_span", "_started",
-        "cursors", "epoch", "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start", "open_bytes",
-        "open_records", "read_to", "replaced_cursors", "topic",
+        "__weakref__", "_ahead", "_cursor_texts", "_doubted", "_gaps", "_kept_below", "_known", "_made", "_next",
+        "_span", "_started", "cursors", "epoch", "epoch_start", "is_lost", "is_replaced", "is_revoked", "log_start",
+        "open_bytes", "open_records", "read_to", "replaced_cursors", "topic",
     )  # fmt: skip
 
     rereads: Final = False
@@ -58,6 +59,7 @@ class OffsetTracker:
         """
         self.cursors = {state.destination_id: Cursor(state, self) for state in cursors}
         """By destination. A commit names all of them, except for those with which it is done."""
+        self._cursor_texts = CursorTexts()
         self.replaced_cursors = list[Cursor]()
         """Cursors that still have deliveries of records that Kafka has lost."""
         self._span: deque[PendingRecord] = deque()
@@ -221,14 +223,18 @@ class OffsetTracker:
         self.open_bytes += size
         return pending
 
-    def committable(self) -> Committable | None:
-        """The offset to resume at, with the map of the settled offsets above; None before anything is known."""
+    def committable(self, budget: Budget | None = None) -> Committable | None:
+        """The offset to resume at, with the map of the settled offsets above; None before anything is known.
+
+        It is also None when the ``budget`` does not suffice for the texts of cursors.
+        """
         if self._next is None:
             return None
         head = self._head(self._next)
+        if (cursors := self._cursor_texts.text(self.cursors, head, budget)) is None:
+            return None
         settled = [pending.offset for pending in self._span if not pending.is_open]
         settled += self._settled_above(self._next)
-        cursors = [cursor.state() for cursor in self.cursors.values() if not cursor.is_done(head)]
         wanted = head, settled, self.topic, self.epoch, cursors
         if self._made is None or self._made[0] != wanted:
             self._made = wanted, new_commit(*wanted)

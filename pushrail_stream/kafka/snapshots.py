@@ -37,7 +37,8 @@ from pushrail_stream.settings.model import KafkaSettings
 
 _EVERY_SECS: Final = 5.0
 """Seconds between two snapshots of a partition. One may have a megabyte when thousands of destinations are behind.
-Events delivered since the last one are delivered again after a crash."""
+Events delivered since the last one are delivered again after a crash, and with more than 256 cursors also those of the
+8 s before, because cursors take turns (`core.cursor_texts`)."""
 _LAST_SECS: Final = 5.0
 """Longest wait for the snapshots of last commits, at the end of an assignment, in seconds."""
 _READ_SECS: Final = 10.0

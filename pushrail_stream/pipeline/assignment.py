@@ -10,11 +10,12 @@ import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.commit import Committable, topic_of, was_recreated
 from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.cursor_texts import Budget
 from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
@@ -34,6 +35,10 @@ from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer
+
+_TEXT_BLOCKS: Final = 8
+"""Blocks of cursors whose texts a look at all commits makes: 128 cursors each, about 1.5 ms of the event loop. Commits
+that need more of them wait for the next looks, which make twice as many each time."""
 
 
 class ReadingPlace(NamedTuple):
@@ -87,6 +92,8 @@ class Assignment:
         """Of the partitions that are ours now."""
         self._replaced: list[tuple[Partition, OffsetTracker]] = []
         """Earlier trackers of restarted partitions that still have open records."""
+        self._text_blocks = _TEXT_BLOCKS
+        """Blocks of cursors whose texts the next commits may make."""
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
         self._progress = ReadProgress(observe)
@@ -348,14 +355,16 @@ class Assignment:
         self, trackers: Mapping[Partition, OffsetTracker], *, forget: bool
     ) -> Sequence[tuple[Partition, Committable]]:
         uncommitted, held = [], {partition for partition, tracker in self._replaced if tracker.holds_back}
+        budget = None if forget else Budget(self._text_blocks)
         for partition, tracker in trackers.items():
             last = self._committed.pop(partition, None) if forget else self._committed.get(partition)
-            released = tracker.committable()
+            released = tracker.committable(budget)
             if released is None or partition in held:
                 continue
             fitting = self.metadata.fitting(released)
             if not fitting.says_as(last):
                 uncommitted.append((partition, fitting))
+        self._text_blocks = 2 * self._text_blocks if budget is not None and budget.is_exceeded else _TEXT_BLOCKS
         return uncommitted
 
 

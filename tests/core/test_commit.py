@@ -25,7 +25,7 @@ from pushrail_stream.core.commit import (
     topic_of,
     was_recreated,
 )
-from pushrail_stream.core.cursor_state import CursorState
+from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.offset_set import MAX_OFFSETS
 from pushrail_stream.core.record import TopicIdentity
 from tests.support.samples import MIRROR, RECREATED, TOPIC, texts
@@ -181,7 +181,7 @@ CURSOR = CursorState(
     destination_id="dst_1", owner="c0ffee", since=10, next=60, to=90, live=((20, 30),), oldest_ms=1_000,
     opened_ms=2_000, open=(12, 50),
 )  # fmt: skip
-NAMING = new_commit(100, [], TOPIC, None, [CURSOR])
+NAMING = new_commit(100, [], TOPIC, None, encode_cursors([CURSOR]))
 MOVED = NAMING._replace(offset=70)
 """The same commit after a tool has moved it."""
 
@@ -207,6 +207,6 @@ def test_a_translated_commit_has_no_cursor_where_the_live_reader_reads_its_event
 
 def test_each_cursor_of_a_translated_commit_is_looked_up_at_its_own_time() -> None:
     newer = replace(CURSOR, destination_id="dst_2", oldest_ms=9_000)
-    moved = new_commit(100, [], TOPIC, None, [CURSOR, newer])._replace(offset=70)
+    moved = new_commit(100, [], TOPIC, None, encode_cursors([CURSOR, newer]))._replace(offset=70)
     found = resumed_cursors(moved, TOPIC, {1_000: 5, 9_000: 80}.get)
     assert [(state.destination_id, state.next, state.to) for state in found] == [("dst_1", 5, 70)]

@@ -64,8 +64,9 @@ def test_many_cursors_with_equal_numbers_cost_little_more_than_their_ids() -> No
 
 def test_a_long_text_is_shorter_when_it_is_packed() -> None:
     cursors = [replace(OPENED, destination_id=f"dst_{number:06}", since=number) for number in range(1_000)]
-    text = encode_cursors(cursors)
+    text = "/".join(encode_cursors([cursor]) for cursor in cursors)
     assert len(pack_text(text)) < len(text) / 3
+    assert encode_cursors(cursors) == pack_text(text)
     assert pack_text(PLAIN) == PLAIN
 
 

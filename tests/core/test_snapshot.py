@@ -20,7 +20,7 @@ from pushrail_stream.core.commit import (
     settled_map,
     topic_of,
 )
-from pushrail_stream.core.cursor_state import CursorError, CursorState
+from pushrail_stream.core.cursor_state import CursorError, CursorState, encode_cursors
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.snapshot import (
     SnapshotPlace,
@@ -45,7 +45,7 @@ def written(commit: Committable) -> Committable:
 
 @given(LISTS, st.sampled_from([None, TOPIC]), st.lists(st.integers(1, 500), unique=True))
 def test_a_commit_names_its_cursors(cursors: list[CursorState], topic: TopicIdentity, settled: list[int]) -> None:
-    commit = new_commit(0, sorted(settled), topic, None, cursors)
+    commit = new_commit(0, sorted(settled), topic, None, encode_cursors(cursors))
     assert not commit.needs_snapshot
     assert by_name(cursors_of(commit)) == by_name(cursors)
     assert by_name(cursors_of(commit._replace(offset=99))) == by_name(cursors)
@@ -62,7 +62,7 @@ def test_metadata_without_cursors_has_none(metadata: str) -> None:
 
 @pytest.mark.parametrize("topic", [None, TOPIC])
 def test_cursors_that_do_not_fit_go_to_a_snapshot(topic: TopicIdentity | None) -> None:
-    commit = new_commit(5, [7], topic, 3, MANY)
+    commit = new_commit(5, [7], topic, 3, encode_cursors(MANY))
     assert commit.needs_snapshot
     made = written(commit)
     assert len(made.metadata) <= MAX_METADATA_CHARS
@@ -79,14 +79,14 @@ def test_the_map_is_left_out_before_the_cursors() -> None:
     few = MANY[:40]
     dice = random.Random(1)
     scattered = [offset for offset in range(6, 60_000) if dice.random() < 0.5]
-    commit = new_commit(5, scattered, TOPIC, None, few)
+    commit = new_commit(5, scattered, TOPIC, None, encode_cursors(few))
     assert not commit.needs_snapshot
     assert settled_map(TOPIC, commit).offsets == []
     assert by_name(cursors_of(commit)) == by_name(few)
 
 
 def test_a_refused_commit_loses_its_map_and_then_its_cursors_go_to_a_snapshot() -> None:
-    commit = new_commit(5, [7], TOPIC, 3, [OPENED])
+    commit = new_commit(5, [7], TOPIC, 3, encode_cursors([OPENED]))
     without_map = commit.shorter()
     assert (without_map.needs_snapshot, settled_map(TOPIC, without_map).offsets) == (False, [])
     shortest = without_map.shorter()
@@ -99,21 +99,21 @@ def test_a_refused_commit_loses_its_map_and_then_its_cursors_go_to_a_snapshot() 
 
 def test_the_shortest_commit_with_cursors_is_short() -> None:
     topic = TopicIdentity("c" * 22, "t" * 22)
-    commit = new_commit(2**63 - 1, [], topic, 2**31 - 1, [OPENED]).shorter().shorter()
+    commit = new_commit(2**63 - 1, [], topic, 2**31 - 1, encode_cursors([OPENED])).shorter().shorter()
     longest = with_place(commit, SnapshotPlace(2**31 - 1, 2**63 - 1))
     assert len(longest.metadata) <= MIN_METADATA_CHARS
 
 
 def test_a_commit_says_the_same_wherever_its_snapshot_is() -> None:
-    commit = new_commit(5, [7], TOPIC, 3, MANY)
+    commit = new_commit(5, [7], TOPIC, 3, encode_cursors(MANY))
     assert commit.says_as(written(commit))
     assert written(commit).says_as(with_place(commit, SnapshotPlace(0, 0)))
-    assert not commit.says_as(new_commit(5, [7], TOPIC, 3, MANY[1:]))
-    assert not commit.says_as(new_commit(6, [7], TOPIC, 3, MANY))
+    assert not commit.says_as(new_commit(5, [7], TOPIC, 3, encode_cursors(MANY[1:])))
+    assert not commit.says_as(new_commit(6, [7], TOPIC, 3, encode_cursors(MANY)))
     assert not commit.says_as(None)
 
 
-COMMIT = new_commit(5, [7], TOPIC, 3, MANY)
+COMMIT = new_commit(5, [7], TOPIC, 3, encode_cursors(MANY))
 VALUE = snapshot_value(P, COMMIT)
 
 
@@ -124,9 +124,9 @@ VALUE = snapshot_value(P, COMMIT)
         (P, b""),
         (P, b"[]"),
         (P, VALUE[:-10]),
-        (P, snapshot_value(P, new_commit(5, [7], TOPIC, 3, MANY[1:]))),
-        (P, snapshot_value(P, new_commit(6, [7], TOPIC, 3, MANY))),
-        (P, snapshot_value(P, new_commit(5, [7], RECREATED, 3, MANY))),
+        (P, snapshot_value(P, new_commit(5, [7], TOPIC, 3, encode_cursors(MANY[1:])))),
+        (P, snapshot_value(P, new_commit(6, [7], TOPIC, 3, encode_cursors(MANY)))),
+        (P, snapshot_value(P, new_commit(5, [7], RECREATED, 3, encode_cursors(MANY)))),
         (P, snapshot_value(P._replace(number=4), COMMIT)),
         (P, snapshot_value(P._replace(topic="other"), COMMIT)),
         (P._replace(number=4), VALUE),
@@ -159,7 +159,12 @@ def test_a_damaged_place_is_never_ignored(place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "commit", [Committable(5, ""), new_commit(5, [7], TOPIC, 3, []), new_commit(5, [], TOPIC, 3, [OPENED])]
+    "commit",
+    [
+        Committable(5, ""),
+        new_commit(5, [7], TOPIC, 3, ""),
+        new_commit(5, [], TOPIC, 3, encode_cursors([OPENED])),
+    ],
 )
 def test_a_commit_with_room_for_its_cursors_names_no_snapshot(commit: Committable) -> None:
     assert snapshot_of(commit) is None

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from pushrail_stream.core.commit import Committable, cursors_of, new_commit
-from pushrail_stream.core.cursor_state import CursorError, CursorState
+from pushrail_stream.core.cursor_state import CursorError, CursorState, encode_cursors
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.snapshot import SnapshotPlace, snapshot_of, with_place
 from pushrail_stream.kafka import snapshots as snapshots_module
@@ -35,13 +35,13 @@ def large(offset: int, *, epoch: int = 1, settled: int = 0) -> Committable:
         )
         for number in range(800)
     ]  # fmt: skip
-    commit = new_commit(offset, [], TOPIC, epoch, states)
+    commit = new_commit(offset, [], TOPIC, epoch, encode_cursors(states))
     assert commit.needs_snapshot
     return commit
 
 
 def small(offset: int) -> Committable:
-    return new_commit(offset, [], TOPIC, 1, [])
+    return new_commit(offset, [], TOPIC, 1, "")
 
 
 class Publisher:

@@ -7,7 +7,8 @@ import gc
 
 import pytest
 
-from pushrail_stream.core.commit import Committable, encode_metadata
+from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata, new_commit
+from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.signals import PartitionRestarted, PartitionsRevoked
@@ -465,3 +466,42 @@ async def test_a_revoked_partition_leaves_no_reference_cycle(*, is_lost: bool) -
 
 def _trackers() -> int:
     return sum(type(held) is OffsetTracker for held in gc.get_objects())
+
+
+@in_virtual_time
+async def test_commits_of_very_many_cursors_wait_until_their_texts_are_made() -> None:
+    """Each look at the commits makes a part of the texts, so that it does not stop the event loop."""
+    world = World(destination())
+    states = [
+        CursorState(destination_id=f"dst_{number}", since=0, next=number, to=9_000, oldest_ms=1, opened_ms=2)
+        for number in range(6_000)
+    ]
+    world.group[P0] = new_commit(10, [], None, None, encode_cursors(states))
+    before = world.group[P0]
+    async with world.worker(owns=[P0, P1]) as worker:
+        virtual_loop().after_each_step(None)
+        worker.feed(*records(range(10, 13)), *records(range(3), partition=P1))
+        await worker.at(1)
+        worker.commit()
+        assert (world.group[P0], world.group[P1].offset) == (before, 3), "another partition does not wait"
+        for _ in range(3):
+            worker.commit()
+        assert world.group[P0].offset == 13
+        assert len(cursors_of(world.group[P0])) == 6_000
+
+
+@in_virtual_time
+async def test_a_last_commit_names_very_many_cursors_at_once() -> None:
+    world = World(destination())
+    states = [
+        CursorState(destination_id=f"dst_{number}", since=0, next=number, to=9_000, oldest_ms=1, opened_ms=2)
+        for number in range(3_000)
+    ]
+    world.group[P0] = new_commit(10, [], None, None, encode_cursors(states))
+    async with world.worker() as worker:
+        virtual_loop().after_each_step(None)
+        worker.feed(*records(range(10, 13)))
+        await worker.at(1)
+        await worker.give_back(P0)
+        assert world.group[P0].offset == 13
+        assert len(cursors_of(world.group[P0])) == 3_000

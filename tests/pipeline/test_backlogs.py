@@ -133,7 +133,7 @@ async def test_without_a_cursor_deliveries_get_copies(cause: str, monkeypatch: p
     world = World(destination(), answer=DOWN)
     async with world.worker() as worker:
         if cause == "metadata":
-            shortest = new_commit(5, [], None, None, []).shorter()
+            shortest = new_commit(5, [], None, None, "").shorter()
             for _ in range(3):
                 worker.event_consumer.metadata.shorten([shortest])
         if cause == "limit":

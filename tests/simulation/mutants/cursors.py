@@ -42,7 +42,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "forget the open offsets of a cursor",
-        "core.cursor:Cursor._new_state",
+        "core.cursor:Cursor.state",
         "open=tuple(sorted(self._open.keys() - read_on)),",
         "open=(),",
         needs=_BEHIND,
@@ -127,7 +127,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "name the newest event of a cursor as its oldest",
-        "core.cursor:Cursor._new_state",
+        "core.cursor:Cursor.state",
         "oldest_ms=self.oldest_ms,",
         "oldest_ms=self.oldest_ms + 120_000,",
         needs=_TOOLS,
@@ -145,7 +145,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "commit the deliveries of a cursor that were dropped with its partition",
-        "core.cursor:Cursor._new_state",
+        "core.cursor:Cursor.state",
         "first = max(self.since, self._highest + 1)",
         "self._open = {one: at for one, at in self._open.items() if one not in self._held}\n"
         "    first = max(self.since, self._highest + 1)",
@@ -160,7 +160,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "commit a cursor as if it had read nothing",
-        "core.cursor:Cursor._new_state",
+        "core.cursor:Cursor.state",
         "next=min((*read_on, self.next)),",
         "next=self.since,",
         needs=[
