@@ -22,6 +22,11 @@ from pushrail_stream.settings.model import KafkaSettings
 
 FLUSH_SECS: Final = 5.0
 """Longest wait, at the end, for attempt records that Kafka has not acknowledged. No caller waits for them otherwise."""
+BURST_SECS: Final = 0.1
+"""Longest wait of an attempt record for others, in seconds. It is lost when the process is killed meanwhile."""
+_BURST_RECORDS: Final = 300
+"""Most attempt records that wait for others: about 0.2 MB. Each record alone would wake librdkafka's threads, which
+costs 0.6 µs more of CPU time; larger bursts save no more."""
 _POLL_SECS: Final = 0.1
 _PURGED_SECS: Final = 1.0
 """Longest wait for the reports of purged records, in seconds: they come at once."""
@@ -151,6 +156,10 @@ class KafkaLog(PolledProducer):
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         super().__init__(client_properties.log_producer(kafka) | {"on_delivery": self._report})
         self._topic = topic
+        self._burst: list[tuple[bytes, bytes]] = []
+        """Keys and values of the records that wait for others."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Ends their wait."""
         # Each is counted in one thread alone.
         self._refused = 0
         self._failed = 0
@@ -160,12 +169,34 @@ class KafkaLog(PolledProducer):
         """Records that were not written, with those that the end cut off before their report came."""
         return self._refused + self._failed
 
+    async def __aexit__(self, *failure: object) -> None:
+        self._hand_over()
+        await super().__aexit__(*failure)
+
+    @property
+    def waiting(self) -> int:
+        """Records that Kafka has not acknowledged."""
+        return len(self._burst) + super().waiting
+
     def append(self, key: bytes, value: bytes) -> None:
-        """Write one record when it can be written."""
-        try:
-            self._producer.produce(self._topic, value, key)
-        except (BufferError, KafkaException):
-            self._refused += 1
+        """Write one record when it can be written, together with others."""
+        self._burst.append((key, value))
+        if len(self._burst) >= _BURST_RECORDS:
+            self._hand_over()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(BURST_SECS, self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Hand the waiting records to librdkafka."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        burst, self._burst = self._burst, []
+        for key, value in burst:
+            try:
+                self._producer.produce(self._topic, value, key)
+            except (BufferError, KafkaException):
+                self._refused += 1
 
     def _report(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any, final
+from itertools import count
+from typing import Any, Final, final
 
 import orjson
 
@@ -21,6 +22,10 @@ from pushrail_stream.core.retry import DeadLetter, RetryInMemory, RetryOnTopic
 from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted, Signal, Skipped
 from pushrail_stream.core.text import format_rfc3339
 
+_ID_DIGITS: Final = 16
+"""Random hexadecimal digits of the ids of one worker. Of a million starts, two have the same ones with a probability of
+1 in 37 million."""
+
 
 @final
 class AttemptsLog:
@@ -29,6 +34,8 @@ class AttemptsLog:
     def __init__(self, write: Callable[[bytes, bytes], None]) -> None:
         """``write`` takes key and value of a record; it never waits and never raises."""
         self._write = write
+        # The random part differs in each worker and after each start, the number in each call of this one.
+        self._ids = map(f"{uuid.uuid4().hex[:_ID_DIGITS]}-{{:x}}".format, count())
 
     def __call__(self, signal: Signal) -> None:
         match signal:
@@ -36,13 +43,13 @@ class AttemptsLog:
                 self._attempted(signal)
             case Skipped(event, origin, destination_id, bus, reason, trigger, at_ms, replay_id):
                 known = {} if destination_id is None else {"destinationId": destination_id, "busArn": bus}
-                record = _event_part(event, origin) | known | _unsent_part(at_ms, trigger)
+                record = _event_part(event, origin) | known | self._unsent_part(at_ms, trigger)
                 record |= {"status": "skipped", "reason": reason}
                 if replay_id is not None:
                     record["replayId"] = replay_id
                 self._append(destination_id or event.customer_external_id, record)
             case DeadLettered(letter, event) if not letter.reported:
-                record = _dead_unsent(letter, event)
+                record = _dead_part(letter, event) | self._unsent_part(letter.failed_at_ms, letter.trigger)
                 self._append(letter.destination_id or record.get("customerExternalId", ""), record)
             case _:
                 pass
@@ -50,7 +57,7 @@ class AttemptsLog:
     def _attempted(self, signal: Attempted) -> None:
         destination, entries = signal.destination, signal.entries
         # One id per call and position: an attempt record is found from the call, and the call from the record.
-        call_id = uuid.uuid4().hex
+        call_id = next(self._ids)
         call = {
             "at": format_rfc3339(signal.at_ms),
             "durationMs": round(signal.duration_secs * 1000, 3),
@@ -64,16 +71,27 @@ class AttemptsLog:
         head = orjson.dumps(call)[:-1] + b","
         key = destination.id.encode()
         for index, entry in enumerate(entries):
-            record = _event_part(entry.event, entry.origin)
-            record["attemptId"] = f"{call_id}-{index}"
-            record["attempt"] = entry.attempt
-            record["trigger"] = entry.trigger
-            record["batchIndex"] = index
-            record["entryBytes"] = entry.size
+            event = entry.event
+            record = {
+                "attemptId": f"{call_id}-{index}",
+                "vendor": event.vendor,
+                "customerExternalId": event.customer_external_id,
+                "eventType": event.event_type,
+                "idempotencyKey": event.idempotency_key,
+                "correlationId": event.correlation_id,
+                "origin": _origin_part(entry.origin),
+                "attempt": entry.attempt,
+                "trigger": entry.trigger,
+                "batchIndex": index,
+                "entryBytes": entry.size,
+            }
             if entry.replay_id is not None:
                 record["replayId"] = entry.replay_id
             _add_outcome(record, entry, signal.at_ms, signal.duration_secs)
             self._write(key, head + orjson.dumps(record)[1:])
+
+    def _unsent_part(self, at_ms: int, trigger: Trigger) -> dict[str, Any]:
+        return {"attemptId": next(self._ids), "at": format_rfc3339(at_ms), "trigger": trigger, "attempt": 0}
 
     def _append(self, key: str, record: dict[str, Any]) -> None:
         self._write(key.encode(), orjson.dumps(record))
@@ -103,8 +121,10 @@ def _readable_part(malformed: Record) -> dict[str, Any]:
 
 
 def _origin_part(origin: Origin) -> dict[str, Any]:
-    position: dict[str, Any] = {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
-    return position if origin.topic_id is None else position | {"topicId": origin.topic_id}
+    topic, partition, offset, topic_id = origin
+    if topic_id is None:
+        return {"topic": topic, "partition": partition, "offset": offset}
+    return {"topic": topic, "partition": partition, "offset": offset, "topicId": topic_id}
 
 
 def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, duration_secs: float) -> None:
@@ -124,11 +144,7 @@ def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, dura
             raise AssertionError("only a delivered entry settles by an attempt")
 
 
-def _unsent_part(at_ms: int, trigger: Trigger) -> dict[str, Any]:
-    return {"attemptId": uuid.uuid4().hex, "at": format_rfc3339(at_ms), "trigger": trigger, "attempt": 0}
-
-
-def _dead_unsent(letter: Copy, event: Event | None) -> dict[str, Any]:
+def _dead_part(letter: Copy, event: Event | None) -> dict[str, Any]:
     origin = letter.record.origin
     record = _readable_part(letter.record) if event is None else _event_part(event, origin)
     if letter.replay is not None:
@@ -136,7 +152,6 @@ def _dead_unsent(letter: Copy, event: Event | None) -> dict[str, Any]:
     if letter.bus is not None:
         record["busArn"] = letter.bus
     return record | {
-        **_unsent_part(letter.failed_at_ms, letter.trigger),
         "destinationId": letter.destination_id,
         "status": "dead_lettered",
         "reason": letter.reason,

@@ -36,6 +36,23 @@ async def test_the_log_catches_up_after_a_long_outage() -> None:
             assert sorted(int(r.value or b"") for batch in scan for r in batch) == list(range(100))
 
 
+async def test_records_are_handed_over_together() -> None:
+    with BreakableBroker.start({"log": 2}) as broker:
+        async with KafkaLog(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:
+            for number in range(299):
+                log.append(b"key", str(number).encode())
+            assert (len(log._burst), log.waiting) == (299, 299)
+            log.append(b"key", b"299")
+            assert (log._burst, log.waiting) == ([], 300)
+            log.append(b"key", b"300")
+            assert len(log._burst) == 1
+            await until(lambda: not log._burst)
+            log.append(b"key", b"301")  # the end does not wait for others
+        assert (log.lost, log.waiting) == (0, 0)
+        with Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as scan:
+            assert sorted(int(r.value or b"") for batch in scan for r in batch) == list(range(302))
+
+
 def served(log: KafkaLog) -> bool:
     """Take the errors of the lost connection, which librdkafka counts beside its records and which may come late."""
     return log._producer.poll(0) >= 0

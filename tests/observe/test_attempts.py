@@ -173,6 +173,16 @@ def test_the_attempt_ids_of_one_call_share_a_prefix() -> None:
     assert positions == ("0", "1", "2")
 
 
+def test_no_two_workers_and_no_two_starts_of_one_use_the_same_ids() -> None:
+    log = KeptLog()
+    for _ in range(2):
+        observe = AttemptsLog(log.append)
+        for _ in range(3):
+            observe(attempted((Delivered("e"), Settled())))
+        observe(Skipped(event_of(record(0)), record(0).origin, None, None, "no_destination", "live", AT_MS))
+    assert len(log.records) == 8, "the ids are all different"
+
+
 def test_a_call_without_reply_has_no_status() -> None:
     log = KeptLog()
     outcome = Retryable("ReadTimeoutError", "no reply in 5 s")
