@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import NOT_UTF8
+from tests.simulation.kafka.broker import Produced
 from tests.simulation.kafka.groups import Commit
 from tests.simulation.kafka.partition_log import NewRecord
 from tests.simulation.people.drawing import EVENTS, draw_plan
@@ -32,6 +33,22 @@ def test_every_record_is_seen_with_its_acknowledgement() -> None:
         assert all(one.acknowledged_at is not None and one.acknowledged_at > one.at for one in written)
         assert {one.record.topic_id for one in written} == {world.cluster.topics[EVENTS].id}
         assert {one.record.value for one in written} == {sent.value for sent in world.sent.values()}
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_an_answer_that_comes_after_its_connection_has_closed_acknowledges_nothing(*, is_heard: bool) -> None:
+    with opened(quiet_plan()) as world:
+        world.prepare()
+        host = world.new_host("producer")
+
+        def write() -> Produced:
+            append(world, b"0")
+            return Produced(base=0)
+
+        world.cluster.network.request(host, 1, "Produce", write, lambda _answer: is_heard, 10.0)
+        world.scheduler.run(world.scheduler.now + 5.0)
+        (written,) = world.evidence.on(EVENTS)
+        assert (written.acknowledged_at is not None) is is_heard
 
 
 def test_records_that_kafka_loses_are_gone() -> None:

@@ -93,12 +93,12 @@ class Witness:
                     self._host, self._appended = "", []
 
             def done_at_host(answer: Any) -> None:
-                if isinstance(answer, Produced) and answer.error is None:
-                    for one in written:
-                        one.acknowledged_at = one.acknowledged_at or self._world.scheduler.now
                 if api == "OffsetCommit" and _is_refused(answer):
                     self._world.disturb("commit", host=host.name)
-                done(answer)
+                is_heard = done(answer) is not False
+                if is_heard and isinstance(answer, Produced) and answer.error is None:
+                    for one in written:
+                        one.acknowledged_at = one.acknowledged_at or self._world.scheduler.now
 
             request(host, broker, api, handle_for_host, done_at_host, timeout)
 

@@ -84,14 +84,15 @@ class SimClient:
         if at is not None:
             self._in_flight.setdefault(at, {})[number] = done
 
-        def note(answer: Any) -> None:
+        def note(answer: Any) -> bool:
             if at is not None:
                 if self._in_flight[at].pop(number, None) is None:
-                    return  # its connection was closed
+                    return False  # its connection was closed
                 self._note_link(at, answer)
             done(answer)
             if at is not None and isinstance(answer, int) and answer == KafkaError._TIMED_OUT:
                 self._disconnect(at)
+            return True
 
         self.cluster.network.request(self._host, broker, api, handle, note, secs if timeout is None else timeout)
 

@@ -76,8 +76,9 @@ class Brokers(Protocol):
 
 
 Faults = Callable[[str, Host, int], Fate]
-Done = Callable[[Any], None]
-"""Called with the answer, or with the code of an error. Answers are never integers."""
+Done = Callable[[Any], object]
+"""Called with the answer, or with the code of an error. Answers are never integers. Returns False when the client has
+closed the connection, so that the answer does not reach it."""
 
 
 def no_faults(_api: str, _host: Host, _broker: int) -> Fate:
