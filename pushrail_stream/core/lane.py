@@ -24,6 +24,7 @@ All times are seconds of one monotonic clock.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, final
 
 from pushrail_stream.core.batch import Batch, CallLimits, Flush, LaneLimits
@@ -206,23 +207,26 @@ class Lane:
         """Whether calls bring no delivery at present: a further call would fare no better."""
         return self.health.is_ill or self.is_suspended or self.is_silent(now)
 
-    def offer(self, delivery: Delivery, now: float) -> bool:
-        """Queue a delivery. Returns whether `falls_behind`, `Queue.overdue` and `take` must be called now.
+    def offer(self, deliveries: Sequence[Delivery], now: float) -> bool:
+        """Queue deliveries. Returns whether `falls_behind`, `Queue.overdue` and `take` must be called now.
 
-        They must when it is the first to wait, completes a batch, or is one too many.
+        They must when these are the first to wait, complete a batch, or are too many.
         """
-        delivery.offered_at = now
-        if delivery.pending.owner.rereads:
-            delivery.hold_until, self.has_cursor = math.inf, True
-        else:
-            delivery.hold_until = now + self._limits.hold_secs
-        limits, queue = self.call_limits, self.deliveries
-        queue.add(delivery)
-        waiting = len(queue.fresh)
+        hold_until = now + self._limits.hold_secs
+        for delivery in deliveries:
+            delivery.offered_at = now
+            if delivery.pending.owner.rereads:
+                delivery.hold_until, self.has_cursor = math.inf, True
+            else:
+                delivery.hold_until = hold_until
+        (max_entries, max_bytes), queue = self.call_limits, self.deliveries
+        waited, bytes_waited = len(queue.fresh), queue.fresh_bytes
+        queue.add(deliveries)
+        waiting = waited + len(deliveries)
         return (
-            waiting == 1
-            or waiting % limits.max_entries == 0
-            or queue.fresh_bytes % limits.max_bytes < delivery.size
+            waited == 0
+            or waiting // max_entries > waited // max_entries
+            or queue.fresh_bytes // max_bytes > bytes_waited // max_bytes
             or (waiting > ROOM and self.falls_behind(now))
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.batch import CallLimits
@@ -50,12 +50,12 @@ class Queue:
         """All deliveries, those that wait for a retry last."""
         return [*self.fresh, *(delivery for _, _, delivery in self.retries)]
 
-    def add(self, delivery: Delivery) -> None:
-        """Queue a delivery that holds back its partition's commit until its `hold_until`, or for no time."""
+    def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Queue deliveries, each of which holds back its partition's commit until its `hold_until`, or for no time."""
         if self._overdue_at == math.inf:
-            self._overdue_at = delivery.hold_until
-        self.fresh.append(delivery)
-        self.fresh_bytes += delivery.size
+            self._overdue_at = min(delivery.hold_until for delivery in deliveries)
+        self.fresh.extend(deliveries)
+        self.fresh_bytes += sum([delivery.size for delivery in deliveries])
 
     def add_retry(self, delivery: Delivery, at: float) -> None:
         """Queue a delivery again, to be sent at ``at`` or later."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from typing import final
 
 from pushrail_stream.core.cursor import Cursor
@@ -14,6 +15,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record
+from pushrail_stream.core.signals import SkipReason
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.dispatcher import Dispatcher
 from pushrail_stream.pipeline.settlement import Settlement
@@ -34,9 +36,9 @@ class Admission:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
 
-    def count(self, customer: str | None) -> None:
+    def count(self, customer: str | None, now: float) -> None:
         """Count a record of this customer. A replayed record was counted when it was new."""
-        self._guard.count_record(customer, self._loop.time())
+        self._guard.count_record(customer, now)
 
     def open_ahead(self, record: Record, tracker: OffsetTracker) -> PendingRecord | None:
         """As `open`, of a record that begins ahead of its turn; None also when it has begun."""
@@ -59,7 +61,7 @@ class Admission:
         is_new = record.offset >= cursor.next
         pending = self._begin(record, cursor)
         if pending is not None and is_new:
-            self.count(event.customer_external_id)
+            self.count(event.customer_external_id, self._loop.time())
         return pending
 
     def refuse_on_cursor(self, record: Record, why: Undecodable, cursor: Cursor) -> None:
@@ -72,30 +74,39 @@ class Admission:
     def admit_late(self, delivery: Delivery, destination: Destination, *, is_expired: bool, stays: bool) -> None:
         """Queue a cursor's delivery, unless it is too old for a call, or Kafka may soon remove its record."""
         if not destination.enabled or not destination.wants(delivery.event.event_type) or (stays and not is_expired):
-            self.admit(delivery, destination)
+            self.admit([delivery], destination)
         elif is_expired:
             self._settlement.expire(delivery, destination.bus.arn)
         else:
             self._settlement.keep(delivery)
 
-    def admit(self, delivery: Delivery, destination: Destination | None) -> None:
-        """Queue a delivery on its destination's lane, or settle it unsent. No ``destination``: it was deleted."""
+    def admit(self, deliveries: Sequence[Delivery], destination: Destination | None) -> None:
+        """Queue deliveries on their destination's lane, or settle them unsent. No ``destination``: it was deleted."""
         if destination is None:
-            self._settlement.skip(delivery, None, "deleted")
+            self._skip(deliveries, None, "deleted")
         elif not destination.enabled:
-            self._settlement.skip(delivery, destination.bus.arn, "disabled")
-        elif delivery.tier == 0 and not destination.wants(delivery.event.event_type):
-            self._settlement.skip(delivery, destination.bus.arn, "filtered")
+            self._skip(deliveries, destination.bus.arn, "disabled")
+        elif not destination.event_types:
+            self._dispatcher.offer(deliveries, destination)
         else:
-            self._dispatcher.offer(delivery, destination)
+            wanted, unwanted = list[Delivery](), list[Delivery]()
+            for delivery in deliveries:
+                is_wanted = delivery.tier > 0 or destination.wants(delivery.event.event_type)
+                (wanted if is_wanted else unwanted).append(delivery)
+            self._skip(unwanted, destination.bus.arn, "filtered")
+            self._dispatcher.offer(wanted, destination)
 
     def refuse(self, record: Record, why: Undecodable, tracker: OffsetTracker, trigger: Trigger) -> None:
         """Make a dead letter of a record that cannot be decoded. Only its key tells the customer."""
-        self.count(customer_of(None, record.key))
+        self.count(customer_of(None, record.key), self._loop.time())
         pending = self.open(record, tracker)
         if pending is not None:
             problem = Problem(why.field, safe_message(str(why)))
             self._settlement.dead_letter_record(record, None, pending, problem, trigger)
+
+    def _skip(self, deliveries: Iterable[Delivery], bus: str | None, reason: SkipReason) -> None:
+        for delivery in deliveries:
+            self._settlement.skip(delivery, bus, reason)
 
     def _begin(self, record: Record, cursor: Cursor) -> PendingRecord | None:
         recorded_at_ms = record.recorded_at_ms or self._clock.now_ms()

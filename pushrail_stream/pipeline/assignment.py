@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, final
 
@@ -73,7 +73,7 @@ class Assignment:
 
     def __init__(
         self,
-        take: Callable[[Record, OffsetTracker], None],
+        take: Callable[[Iterable[tuple[Record, OffsetTracker]]], None],
         dispatcher: Dispatcher,
         guard: FloodGuard,
         limits: BufferLimits,
@@ -81,7 +81,7 @@ class Assignment:
         *,
         early: EarlyRecords | None = None,
     ) -> None:
-        """``take`` gets each record and its tracker. ``early`` holds the records that wait until they are due."""
+        """``take`` gets a poll's records, each with its tracker. ``early`` holds those that wait until they are due."""
         self._take = take
         self._dispatcher = dispatcher
         self._guard = guard
@@ -266,6 +266,11 @@ class Assignment:
 
     def accept(self, records: Iterable[Record]) -> FlowControl:
         """Take records. Those of partitions that we no longer own, or that are read again elsewhere, are ignored."""
+        self._take(self._met(records))
+        return self.flow_control()
+
+    def _met(self, records: Iterable[Record]) -> Iterator[tuple[Record, OffsetTracker]]:
+        """Meet each record when it is asked for."""
         trackers = self.trackers
         for record in records:
             partition = Partition(record.topic, record.partition)
@@ -278,8 +283,7 @@ class Assignment:
                 if record.leader_epoch != tracker.epoch or tracker.epoch_start == math.inf:
                     self._meet_epoch(partition, tracker, record.offset, record.leader_epoch)
                 tracker.read_to = record.offset + 1
-                self._take(record, tracker)
-        return self.flow_control()
+                yield record, tracker
 
     def flow_control(self) -> FlowControl:
         """Begin early records that have become due, and instruct the consumer."""

@@ -261,7 +261,7 @@ class CatchUp:
             if is_own and record.offset >= cursor.position:
                 pending = self._admission.open_on_cursor(record, event, cursor)
                 if pending is not None:
-                    self._admission.admit(Delivery(event, record, cursor.destination_id, 0, pending), None)
+                    self._admission.admit([Delivery(event, record, cursor.destination_id, 0, pending)], None)
 
     def _refuse(self, record: Record, why: Undecodable, travellers: _Travellers) -> None:
         """Make a dead letter for each cursor that names this record: it could be decoded when it was first read.

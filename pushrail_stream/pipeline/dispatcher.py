@@ -8,7 +8,7 @@ move to cursors. A lane exists only while it holds deliveries, or while its dest
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.batch import Attempt
@@ -57,13 +57,14 @@ class Dispatcher:
         self.can_take_more: Callable[[Lane], None] = _nothing
         """Called when a lane may take more deliveries from cursors."""
 
-    def offer(self, delivery: Delivery, destination: Destination) -> None:
-        """Queue a delivery on its destination's lane. An entry that no call can hold becomes a dead letter."""
+    def offer(self, deliveries: Sequence[Delivery], destination: Destination) -> None:
+        """Queue deliveries on their destination's lane. An entry that no call can hold becomes a dead letter."""
         bus_limits = self._bus.limits(destination)
-        if delivery.size > self._limits.max_bytes or delivery.size > bus_limits.max_bytes:
-            max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
-            problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
-            self._settlement.dead_letter(delivery, destination.bus.arn, "oversize", Problem("EntryTooLarge", problem))
+        max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
+        fitting = [delivery for delivery in deliveries if delivery.size <= max_bytes]
+        if len(fitting) < len(deliveries):
+            self._refuse_large(deliveries, max_bytes, destination)
+        if not fitting:
             return
         now = self._loop.time()
         lane = self.lanes.get(destination.id)
@@ -71,12 +72,9 @@ class Dispatcher:
             lane = self.lanes[destination.id] = Lane(destination, self._limits, bus_limits, self._retry, self._calls)
         elif lane.destination is not destination:
             self._adopt(lane, destination)
-        is_suspended = lane.is_suspended
-        if is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
-            lane.health.suspension.request_probe()
-        if is_suspended and lane.refuses(now):
-            self._settlement.refuse(lane, delivery, now)
-        elif lane.offer(delivery, now):
+        if lane.is_suspended:
+            fitting = [delivery for delivery in fitting if not self._refuse(lane, delivery, now)]
+        if fitting and lane.offer(fitting, now):
             self._pump(lane, now)
 
     def drop_revoked(self) -> int:
@@ -141,6 +139,23 @@ class Dispatcher:
         for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def _refuse_large(self, deliveries: Iterable[Delivery], max_bytes: int, destination: Destination) -> None:
+        """Give up the deliveries whose entries have more bytes than a call."""
+        for delivery in deliveries:
+            if delivery.size > max_bytes:
+                problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
+                why = Problem("EntryTooLarge", problem)
+                self._settlement.dead_letter(delivery, destination.bus.arn, "oversize", why)
+
+    def _refuse(self, lane: Lane, delivery: Delivery, now: float) -> bool:
+        """Give up a delivery to a suspended destination, unless it can be a probe. Returns whether it is given up."""
+        if delivery.replay is not None and delivery.first_attempt_ms is None:
+            lane.health.suspension.request_probe()
+        is_refused = lane.refuses(now)
+        if is_refused:
+            self._settlement.refuse(lane, delivery, now)
+        return is_refused
 
     def _revisit(self, destination_id: str) -> None:
         """Pump the destination's lane, because its document or its bus has changed."""

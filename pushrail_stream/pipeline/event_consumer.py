@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import final
 
 from pushrail_stream.core.cursor_state import owner_mark
@@ -18,6 +19,9 @@ from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
 
+_Groups = dict[int, tuple[list[Delivery], Destination]]
+"""Deliveries by the identity of their destination's value: a document may change while a poll is taken."""
+
 
 @final
 class EventConsumer:
@@ -32,14 +36,23 @@ class EventConsumer:
         self._dead_letter_unrouted = policy.dead_letter_unrouted
         self._admission = admission
         self._settlement = settlement
+        self._loop = asyncio.get_running_loop()
 
-    def take(self, record: Record, tracker: OffsetTracker) -> None:
+    def take(self, records: Iterable[tuple[Record, OffsetTracker]]) -> None:
+        """Begin the deliveries of a poll's records. Each destination gets its deliveries together."""
+        now, groups = self._loop.time(), _Groups()
+        for record, tracker in records:
+            self._begin(record, tracker, now, groups)
+        for deliveries, destination in groups.values():
+            self._admission.admit(deliveries, destination)
+
+    def _begin(self, record: Record, tracker: OffsetTracker, now: float, groups: _Groups) -> None:
         """Begin the deliveries of one record."""
         event = decode(record.value, record.headers, self._vendor)
         if isinstance(event, Undecodable):
             self._admission.refuse(record, event, tracker, "live")
             return
-        self._admission.count(event.customer_external_id)
+        self._admission.count(event.customer_external_id, now)
         routed = route = self._directory.route(event.vendor, event.customer_external_id)
         if tracker.cursors and route:
             route = _without_cursors(route, record.offset, event, tracker)
@@ -52,8 +65,12 @@ class EventConsumer:
             return
         self._note_consumed(record, event, len(routed))
         for destination in route:
-            size = self._bus.size(event, destination)
-            self._admission.admit(Delivery(event, record, destination.id, size, pending), destination)
+            delivery = Delivery(event, record, destination.id, self._bus.size(event, destination), pending)
+            group = groups.get(id(destination))
+            if group is None:
+                groups[id(destination)] = [delivery], destination
+            else:
+                group[0].append(delivery)
         if not route:
             self._settle_unrouted(record, event, pending)
 

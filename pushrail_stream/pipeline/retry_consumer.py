@@ -6,6 +6,7 @@ A delivery goes to its own destination only, if that still exists.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import final
 
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
@@ -34,8 +35,12 @@ class RetryConsumer:
         self._loop = asyncio.get_running_loop()
         self.early = EarlyRecords(self._begin)
 
-    def take(self, record: Record, tracker: OffsetTracker) -> None:
-        """Let one record wait until it is due."""
+    def take(self, records: Iterable[tuple[Record, OffsetTracker]]) -> None:
+        """Let records wait until they are due."""
+        for record, tracker in records:
+            self._wait(record, tracker)
+
+    def _wait(self, record: Record, tracker: OffsetTracker) -> None:
         headers = decode_headers(record.headers)
         due_ms = 0 if isinstance(headers, BadHeader) else headers.not_before_ms or 0
         # The wait is at most the tier's delay: a clock that was wrong must not block a partition.
@@ -61,7 +66,7 @@ class RetryConsumer:
             return
         event, headers, _ = read
         if headers.replay is None:
-            self._admission.count(event.customer_external_id)
+            self._admission.count(event.customer_external_id, self._loop.time())
         pending = self._admission.open(record, tracker)
         if pending is not None:
             self._deliver(record, *read, pending)
@@ -80,7 +85,7 @@ class RetryConsumer:
         if headers.error_code is not None:
             code, message = headers.error_code, headers.error_message or ""
             delivery.problem = Problem(code, message, headers.request_id, self._bus.waits_for_us(code))
-        self._admission.admit(delivery, destination)
+        self._admission.admit([delivery], destination)
 
     def _destination(self, destination_id: str, event: Event) -> Destination | None:
         """The delivery's destination; None when it was deleted, or now belongs to another customer."""

@@ -36,9 +36,7 @@ def measure() -> dict[str, float]:
 
 async def _measure() -> list[float]:
     guard = FloodGuard(POLICY.flood)
-    assignment = Assignment(
-        lambda _record, _tracker: None, cast("Any", None), guard, POLICY.event_buffer, lambda _signal: None
-    )
+    assignment = Assignment(lambda _records: None, cast("Any", None), guard, POLICY.event_buffer, lambda _signal: None)
     partitions = [Partition("events", number) for number in range(_PARTITIONS)]
     assignment.assigned(dict.fromkeys(partitions), {"events": TopicIdentity("cluster", "id-of-the-topic")})
     for tracker in assignment.trackers.values():

@@ -28,7 +28,7 @@ def new_lane(max_in_flight: int = 1) -> Lane:
 
 
 def add(lane: Lane, number: int, now: float) -> list[bool]:
-    return [lane.offer(delivery(offset=offset), now) for offset in range(number)]
+    return [lane.offer([delivery(offset=offset)], now) for offset in range(number)]
 
 
 def answer(lane: Lane, outcome: Outcome, now: float, entries: int = 1, result: CallResult = "answered") -> None:
@@ -62,7 +62,7 @@ def test_it_is_behind_when_it_is_down_and_more_than_200_wait() -> None:
     add(lane, ROOM + DOWN_AFTER * 10, 0.0)
     bring_down(lane, 0.1)
     assert (len(lane), lane.is_stuck(0.1), lane.falls_behind(0.1)) == (ROOM, True, False)
-    assert lane.offer(delivery(), 0.1), "one too many: it is looked at now"
+    assert lane.offer([delivery()], 0.1), "one too many: it is looked at now"
     assert lane.falls_behind(0.1)
     lane.moved_at = 0.1
     assert [lane.falls_behind(now) for now in (0.39, 0.41)] == [False, True], "not at every event"
@@ -189,8 +189,8 @@ def test_few_deliveries_move_when_their_endpoint_is_down() -> None:
         for name in ("one", "two", "three", "four")
     ]
     for lane in lanes:
-        lane.offer(delivery(to=lane.destination.id), 0.0)
-        lane.offer(delivery(to=lane.destination.id, offset=8), 0.05)
+        lane.offer([delivery(to=lane.destination.id)], 0.0)
+        lane.offer([delivery(to=lane.destination.id, offset=8)], 0.05)
     *ill, well = lanes
     for lane in ill[:2]:
         for _ in range(DOWN_AFTER):
@@ -221,7 +221,7 @@ def test_room_is_made_of_a_silent_destinations_deliveries() -> None:
     (again, kept), fresh = (delivery(offset=90), cursors_delivery(91)), delivery(offset=92)
     lane.retry(again, 9.0)
     lane.retry(kept, 9.0)
-    lane.offer(fresh, 1.0)
+    lane.offer([fresh], 1.0)
     assert lane.spare(1.9) == []
     assert lane.health.max_calls == 8
     assert lane.spare(2.0) == [fresh, again]
@@ -230,7 +230,7 @@ def test_room_is_made_of_a_silent_destinations_deliveries() -> None:
     lane.finish()
     again, fresh = delivery(offset=93), delivery(offset=94)
     lane.retry(again, 9.0)
-    lane.offer(fresh, 3.0)
+    lane.offer([fresh], 3.0)
     assert lane.spare(3.0) == [again], "the other is there to call it with"
     answer(lane, Delivered("id"), 3.0)
     assert lane.health.max_calls == 8
@@ -245,7 +245,7 @@ def fails(lane: Lane, one: Delivery, outcome: Outcome, now: float) -> float:
 def test_a_cursors_delivery_that_fails_alone_has_its_hold() -> None:
     lane, one = new_lane(), cursors_delivery()
     steady(lane, 100, until=3.0)
-    lane.offer(one, 3.0)
+    lane.offer([one], 3.0)
     assert one.hold_until == math.inf
     assert [fails(lane, one, FAILED, now) for now in (3.0, 7.0)] == [10.0, 6.0]
     assert fails(lane, one, Throttled("SlowDown", "hey"), 8.0) == math.inf, "its bus takes fewer, and this one later"
@@ -254,7 +254,7 @@ def test_a_cursors_delivery_that_fails_alone_has_its_hold() -> None:
 
 def test_a_cursors_delivery_waits_while_its_destination_is_stuck() -> None:
     lane, one = new_lane(max_in_flight=8), cursors_delivery()
-    lane.offer(one, 0.0)
+    lane.offer([one], 0.0)
     add(lane, 100, 0.0)
     assert fails(lane, one, FAILED, 0.0) == 10.0
     bring_down(lane, 0.5)
@@ -265,7 +265,7 @@ def test_a_cursors_delivery_waits_while_its_destination_is_stuck() -> None:
 
 def test_a_live_readers_delivery_keeps_its_hold() -> None:
     lane, one = new_lane(max_in_flight=8), delivery()
-    lane.offer(one, 0.0)
+    lane.offer([one], 0.0)
     add(lane, 100, 0.0)
     bring_down(lane, 1.0)
     assert fails(lane, one, Throttled("SlowDown", "hey"), 9.0) == 1.0
@@ -273,9 +273,9 @@ def test_a_live_readers_delivery_keeps_its_hold() -> None:
 
 def test_a_lane_knows_whether_cursors_fill_it() -> None:
     lane = new_lane()
-    lane.offer(delivery(), 0.0)
+    lane.offer([delivery()], 0.0)
     assert not lane.has_cursor
-    lane.offer(cursors_delivery(), 0.0)
+    lane.offer([cursors_delivery()], 0.0)
     assert lane.has_cursor
 
 
@@ -287,8 +287,8 @@ def test_cursors_leave_room_for_retries_ahead_of_their_time() -> None:
     behind = new_lane()
     steady(behind, 1_000, until=4.0)
     for offset in range(500):
-        behind.offer(cursors_delivery(offset), 4.0)
+        behind.offer([cursors_delivery(offset)], 4.0)
     assert behind.has_retry_room(4.0), "the cursor's 500 and a batch"
     for offset in range(20):
-        behind.offer(delivery(offset=offset), 4.0)
+        behind.offer([delivery(offset=offset)], 4.0)
     assert not behind.has_retry_room(4.0)

@@ -88,7 +88,7 @@ class Queueing(RuleBasedStateMachine):
             at_before = self.next_batch_at()
             self.fresh.append(new)
             self.enter(new)
-            if self.lane.offer(new, self.now):
+            if self.lane.offer([new], self.now):
                 assert len(self.fresh) == 1 or self.is_full()
             else:
                 assert self.next_batch_at() == at_before, "a batch is due, and nobody takes it"
@@ -234,7 +234,7 @@ def taken(queue: Lane, now: float) -> list[Delivery]:
 def offered(queue: Lane, now: float, *sizes: int) -> list[Delivery]:
     made = [delivery(size, offset=number) for number, size in enumerate(sizes)]
     for one in made:
-        queue.offer(one, now)
+        queue.offer([one], now)
     return made
 
 
@@ -250,7 +250,7 @@ def test_a_first_delivery_waits_for_the_flush_time() -> None:
 
 def test_without_a_flush_time_a_delivery_leaves_at_once() -> None:
     queue = lane(flush_ms=0)
-    assert queue.offer(delivery(offset=0), 10.0)
+    assert queue.offer([delivery(offset=0)], 10.0)
     assert queue.send_at() == 10.0
     assert len(taken(queue, 10.0)) == 1
 
@@ -299,7 +299,7 @@ def test_a_first_delivery_leaves_before_its_hold_is_over() -> None:
 
 def test_ten_entries_or_a_megabyte_leave_at_once() -> None:
     queue = lane()
-    assert [queue.offer(delivery(offset=n), 0.0) for n in range(11)] == [True] + [False] * 8 + [True, False]
+    assert [queue.offer([delivery(offset=n)], 0.0) for n in range(11)] == [True] + [False] * 8 + [True, False]
     assert len(taken(queue, 0.0)) == 10
     assert taken(queue, 0.0) == []
 
@@ -422,14 +422,14 @@ def test_the_smallest_limits_are_allowed() -> None:
 def test_the_smaller_limit_bounds_a_batch() -> None:
     queue = lane(lane_limits(max_entries=4, max_bytes=1_000), CallLimits(3, 2_000))
     for number in range(5):
-        queue.offer(delivery(300, offset=number), 0.0)
+        queue.offer([delivery(300, offset=number)], 0.0)
     assert [len(taken(queue, 0.0)), len(taken(queue, 0.1))] == [3, 2]
 
 
 def test_an_entry_over_new_limits_goes_alone() -> None:
     queue = lane(None, CallLimits(10, 1_000), flush_ms=1)
-    queue.offer(delivery(900, offset=1), 0.0)
-    queue.offer(delivery(50, offset=2), 0.0)
+    queue.offer([delivery(900, offset=1)], 0.0)
+    queue.offer([delivery(50, offset=2)], 0.0)
     queue.adapt(CallLimits(10, 500))
     assert [[each.size for each in taken(queue, 0.1)] for _ in range(2)] == [[900], [50]]
 

@@ -28,7 +28,7 @@ def test_no_commit_waits_for_a_cursors_delivery() -> None:
 def test_a_delivery_is_overdue_behind_those_of_cursors() -> None:
     queue, late, later = Queue(), held(10.0), held(10.5)
     for one in (of_cursor(), late, of_cursor(until=9.0), later):
-        queue.add(one)
+        queue.add([one])
     assert queue.overdue(9.9) == []
     assert queue.overdue(10.0) == [late]
     assert queue.overdue_at() == 10.5
@@ -38,7 +38,7 @@ def test_a_delivery_is_overdue_behind_those_of_cursors() -> None:
 
 def test_a_retry_is_overdue_when_its_hold_is_over() -> None:
     queue, again, newer = Queue(), held(10.0), held(12.0)
-    queue.add(newer)
+    queue.add([newer])
     queue.add_retry(again, 99.0)
     assert queue.overdue_at() == 10.0
     assert queue.overdue(10.0) == [again]
@@ -49,7 +49,7 @@ def test_overdue_deliveries_are_looked_for_ten_times_a_second() -> None:
     queue = Queue()
     waiting = [held(10 + number / 100) for number in range(30)]
     for one in waiting:
-        queue.add(one)
+        queue.add([one])
     found, looks, now = list[Delivery](), 0, 0.0
     while queue.overdue_at() < math.inf:
         now = max(now, queue.overdue_at())
@@ -64,7 +64,7 @@ def test_only_the_newest_of_cursors_are_trimmed() -> None:
     queue = Queue()
     first, live, second, third = of_cursor(), held(10.0), of_cursor(), of_cursor()
     for one in (first, live, second, third):
-        queue.add(one)
+        queue.add([one])
     again = of_cursor()
     queue.add_retry(again, 5.0)
     assert queue.trim(2) == [second, third]

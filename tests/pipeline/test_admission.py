@@ -19,7 +19,7 @@ async def test_unrouted_events_are_skipped_and_committed() -> None:
         worker.feed(record(0, "off"), record(1, "picky"), record(2, "stranger"))
         await worker.feed_until(1, record(3, "picky", event_type="invoice.paid"))
         told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
-        assert told == [(0, off.id, "disabled"), (1, picky.id, "filtered"), (2, None, "no_destination")]
+        assert sorted(told) == [(0, off.id, "disabled"), (1, picky.id, "filtered"), (2, None, "no_destination")]
         assert world.bus.arrived == {"dst_picky": ["3"]}
         assert worker.commit() == {P0: 4}
         assert (worker.ledger.begun, worker.ledger.skipped, worker.ledger.delivered) == (4, 3, 1)

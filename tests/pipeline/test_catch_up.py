@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -182,9 +183,9 @@ async def test_deliveries_that_are_put_back_while_records_are_read_are_not_passe
     async with world.worker() as worker:
         loop, offer = asyncio.get_running_loop(), worker.dispatcher.offer
 
-        def offer_slowly(delivery: Delivery, to: Destination) -> None:
-            offer(delivery, to)
-            if delivery.record.offset == 150:
+        def offer_slowly(deliveries: Sequence[Delivery], to: Destination) -> None:
+            offer(deliveries, to)
+            if deliveries[0].record.offset == 150:
                 late = loop.time() + 3
                 with patch.object(loop, "time", lambda: late):
                     worker.dispatcher.fell_behind(worker.dispatcher.lanes[to.id], late)

@@ -93,6 +93,15 @@ async def test_an_oversized_event_dies_alone() -> None:
 
 
 @in_virtual_time
+async def test_an_oversized_event_alone_leaves_no_lane() -> None:
+    world = World(destination())
+    async with world.worker(batches=lane_limits(max_bytes=2000)) as worker:
+        await worker.feed_until(1, record(0, padding=3000))
+        assert world.topics.dead() == [("0", "oversize")]
+        assert worker.lanes == 0
+
+
+@in_virtual_time
 async def test_the_largest_event_is_sent() -> None:
     world = World(destination())
     limit = 2000

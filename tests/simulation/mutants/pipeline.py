@@ -163,8 +163,8 @@ MUTANTS: Final = (
     mutant(
         "deliver what the filter leaves out",
         "pipeline.admission:Admission.admit",
-        "elif delivery.tier == 0 and not destination.wants(delivery.event.event_type):",
-        "elif False:",
+        "elif not destination.event_types:",
+        "else:",
         needs=["edit_destination"],
     ),
     mutant(
@@ -246,7 +246,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore the delay of retry topics",
-        "pipeline.retry_consumer:RetryConsumer.take",
+        "pipeline.retry_consumer:RetryConsumer._wait",
         "self._loop.time() + wait_ms / 1000",
         "self._loop.time()",
         needs=["trouble_of_one_account"],
