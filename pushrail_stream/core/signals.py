@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pushrail_stream.core.batch import Flush
     from pushrail_stream.core.bus_status import MissingBus, Swallowed
     from pushrail_stream.core.copy import Copy
-    from pushrail_stream.core.delivery import Trigger
+    from pushrail_stream.core.delivery import Delivery, Trigger
     from pushrail_stream.core.destination import Destination
     from pushrail_stream.core.event import Event
     from pushrail_stream.core.flood_guard import FloodReport
@@ -46,7 +46,7 @@ class Consumed(NamedTuple):
 
 
 class EntryAttempted(NamedTuple):
-    """One entry's part in an attempt. ``attempt`` counts from 1."""
+    """One entry's part in a call. ``attempt`` counts from 1."""
 
     event: Event
     origin: Origin
@@ -68,13 +68,29 @@ class Attempted(NamedTuple):
     duration_secs: float
     http_status: int | None
     request_id: str | None
-    entries: tuple[EntryAttempted, ...]
+    deliveries: tuple[Delivery, ...]
+    attempts: tuple[int, ...]
+    """The number of attempts of each delivery, this one included. A delivery itself goes on and is attempted again."""
+    outcomes: tuple[Outcome, ...]
+    decisions: tuple[Decision, ...]
     flush: Flush = "time"
+
+    @property
+    def entries(self) -> list[EntryAttempted]:
+        """The parts of the entries, made anew each time. Observers of every call use the fields above."""
+        parts = zip(self.deliveries, self.attempts, self.outcomes, self.decisions, strict=True)
+        return [
+            EntryAttempted(
+                delivery.event, delivery.record.origin, delivery.trigger, delivery.size, attempt, outcome, decision,
+                delivery.record.recorded_at_ms, delivery.replay.id if delivery.replay else None,
+            )
+            for delivery, attempt, outcome, decision in parts
+        ]  # fmt: skip
 
     @property
     def own_fault(self) -> Retryable | None:
         """The outcome, if the call failed as a whole for a fault of our own: all its entries then have the same."""
-        outcome = self.entries[0].outcome
+        outcome = self.outcomes[0]
         return outcome if isinstance(outcome, Retryable) and outcome.ours else None
 
 

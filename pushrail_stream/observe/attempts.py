@@ -16,10 +16,10 @@ from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.identity import identify
-from pushrail_stream.core.outcome import Delivered
+from pushrail_stream.core.outcome import Delivered, NotDelivered
 from pushrail_stream.core.record import Origin, Record
-from pushrail_stream.core.retry import DeadLetter, RetryInMemory, RetryOnTopic
-from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted, Signal, Skipped
+from pushrail_stream.core.retry import DeadLetter, Decision, RetryInMemory, RetryOnTopic
+from pushrail_stream.core.signals import Attempted, DeadLettered, Signal, Skipped
 from pushrail_stream.core.text import format_rfc3339
 
 _ID_DIGITS: Final = 16
@@ -55,7 +55,7 @@ class AttemptsLog:
                 pass
 
     def _attempted(self, signal: Attempted) -> None:
-        destination, entries = signal.destination, signal.entries
+        destination = signal.destination
         # One id per call and position: an attempt record is found from the call, and the call from the record.
         call_id = next(self._ids)
         call = {
@@ -65,13 +65,13 @@ class AttemptsLog:
             "busArn": destination.bus.arn,
             "httpStatus": signal.http_status,
             "requestId": signal.request_id,
-            "batchSize": len(entries),
+            "batchSize": len(signal.deliveries),
         }
         # The call's part is the same in each record: it is serialised once and joined, object to object.
         head = orjson.dumps(call)[:-1] + b","
         key = destination.id.encode()
-        for index, entry in enumerate(entries):
-            event = entry.event
+        for index, delivery in enumerate(signal.deliveries):
+            event = delivery.event
             record = {
                 "attemptId": f"{call_id}-{index}",
                 "vendor": event.vendor,
@@ -79,15 +79,20 @@ class AttemptsLog:
                 "eventType": event.event_type,
                 "idempotencyKey": event.idempotency_key,
                 "correlationId": event.correlation_id,
-                "origin": _origin_part(entry.origin),
-                "attempt": entry.attempt,
-                "trigger": entry.trigger,
+                "origin": _origin_part(delivery.record),
+                "attempt": signal.attempts[index],
+                "trigger": delivery.trigger,
                 "batchIndex": index,
-                "entryBytes": entry.size,
+                "entryBytes": delivery.size,
             }
-            if entry.replay_id is not None:
-                record["replayId"] = entry.replay_id
-            _add_outcome(record, entry, signal.at_ms, signal.duration_secs)
+            if delivery.replay is not None:
+                record["replayId"] = delivery.replay.id
+            outcome = signal.outcomes[index]
+            if isinstance(outcome, Delivered):
+                record["status"] = "delivered"
+                record["eventBridgeEventId"] = outcome.event_id
+            else:
+                record |= _failed_part(outcome, signal.decisions[index], signal)
             self._write(key, head + orjson.dumps(record)[1:])
 
     def _unsent_part(self, at_ms: int, trigger: Trigger) -> dict[str, Any]:
@@ -120,26 +125,23 @@ def _readable_part(malformed: Record) -> dict[str, Any]:
     return {name: text for name, text in read.items() if text is not None} | {"origin": _origin_part(malformed.origin)}
 
 
-def _origin_part(origin: Origin) -> dict[str, Any]:
-    topic, partition, offset, topic_id = origin
-    if topic_id is None:
-        return {"topic": topic, "partition": partition, "offset": offset}
-    return {"topic": topic, "partition": partition, "offset": offset, "topicId": topic_id}
+def _origin_part(origin: Origin | Record) -> dict[str, Any]:
+    if origin.topic_id is None:
+        return {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
+    return {
+        "topic": origin.topic, "partition": origin.partition, "offset": origin.offset, "topicId": origin.topic_id,
+    }  # fmt: skip
 
 
-def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, duration_secs: float) -> None:
-    if isinstance(entry.outcome, Delivered):
-        record["status"] = "delivered"
-        record["eventBridgeEventId"] = entry.outcome.event_id
-        return
-    record |= {"code": entry.outcome.code, "message": entry.outcome.message}
-    match entry.decision:
+def _failed_part(outcome: NotDelivered, decision: Decision, signal: Attempted) -> dict[str, Any]:
+    error = {"code": outcome.code, "message": outcome.message}
+    match decision:
         case DeadLetter(reason):
-            record |= {"status": "dead_lettered", "reason": reason}
+            return error | {"status": "dead_lettered", "reason": reason}
         case RetryOnTopic(_, reason) | RetryInMemory(_, reason) as retry:
             delay_secs = retry.tier.delay_secs if isinstance(retry, RetryOnTopic) else retry.delay_secs
-            next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
-            record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
+            next_ms = signal.at_ms + round((signal.duration_secs + delay_secs) * 1000)
+            return error | {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
         case _:
             raise AssertionError("only a delivered entry settles by an attempt")
 

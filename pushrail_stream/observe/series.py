@@ -39,6 +39,13 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """As `observe`, of each value."""
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._sum += sum(values)
+
     @property
     def buckets(self) -> list[tuple[str, float]]:
         """Upper bounds with cumulative counts."""

@@ -124,7 +124,7 @@ class Tracing:
         ]
         if not links:
             return
-        failed = [e.outcome.code for e in signal.entries if not isinstance(e.outcome, Delivered)]
+        failed = [outcome.code for outcome in signal.outcomes if not isinstance(outcome, Delivered)]
         destination = signal.destination
         operation = FLAVOURS[destination.bus.type].operation
         span = self._tracer.start_span(
@@ -139,7 +139,7 @@ class Tracing:
                 "cloud.region": destination.bus.region,
                 "aws.request_id": signal.request_id or "",
                 "http.response.status_code": signal.http_status or 0,
-                "messaging.batch.message_count": len(signal.entries),
+                "messaging.batch.message_count": len(signal.deliveries),
                 "pushrail.destination": destination.id,
                 "pushrail.failed": len(failed),
             },

@@ -30,7 +30,7 @@ from pushrail_stream.core.outcome import (
     waits_for_us,
 )
 from pushrail_stream.core.retry import DeadLetter, Decision, RetryInMemory, Settled, decide
-from pushrail_stream.core.signals import Attempted, EntryAttempted, Suspended
+from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
@@ -38,6 +38,7 @@ from pushrail_stream.pipeline.settlement import Settlement
 _MIN_SECS_LEFT: Final = 1.0
 """Seconds that must be left of an attempt for another call to begin, or for the first one after a sign-in."""
 _SIGNED_IN_LATE: Final = Retryable(SIGN_INS_QUEUED, "the sign-in left no time for a call")
+_SETTLED: Final = Settled()
 
 
 class _Call(NamedTuple):
@@ -95,9 +96,9 @@ class AttemptRunner:
             if rejection := call.reply.rejection:
                 rejected.append((call, rejection))
                 continue
-            (entry,) = self._finish(attempt, call, call.reply.outcomes(1))
-            if call.reply.result != "answered" and not isinstance(entry.outcome, Rejected):
-                self._return(attempt, unsent, entry.decision)
+            (decision,) = self._finish(attempt, call, call.reply.outcomes(1))
+            if call.reply.result != "answered" and not isinstance(call.reply.outcomes(1)[0], Rejected):
+                self._return(attempt, unsent, decision)
                 break
         else:
             self._return(attempt, unsent)
@@ -116,13 +117,14 @@ class AttemptRunner:
     def _resize(self, attempt: Attempt, call: _Call, verdict: TooLarge) -> None:
         """The bus takes only smaller calls: send again each delivery that fits one, and give up the others."""
         lane, max_bytes, now = attempt.lane, self._bus.limits(attempt.batch.destination).max_bytes, self._loop.time()
-        entries = list[EntryAttempted]()
-        for delivery in attempt.batch.deliveries:
-            fits = delivery.size <= max_bytes
-            decision = RetryInMemory(0.0, "retryable") if fits else DeadLetter("oversize", *verdict)
+        fitting = [delivery.size <= max_bytes for delivery in attempt.batch.deliveries]
+        outcomes = tuple(Retryable(*verdict) if fits else Rejected(*verdict) for fits in fitting)
+        decisions = tuple(
+            RetryInMemory(0.0, "retryable") if fits else DeadLetter("oversize", *verdict) for fits in fitting
+        )
+        for delivery, decision in zip(attempt.batch.deliveries, decisions, strict=True):
             self._settlement.carry_out(lane, delivery, decision, now)
-            entries.append(_entry(delivery, Retryable(*verdict) if fits else Rejected(*verdict), decision))
-        self._report(call, entries)
+        self._report(call, outcomes, decisions)
 
     async def _call(self, attempt: Attempt, batch: Batch) -> _Call:
         """Make one call, and cut it off at the attempt's deadline."""
@@ -171,31 +173,37 @@ class AttemptRunner:
 
     def _finish(
         self, attempt: Attempt, call: _Call, outcomes: tuple[Outcome, ...], *, learns: bool = True
-    ) -> list[EntryAttempted]:
+    ) -> tuple[Decision, ...]:
         """Learn from the outcomes of a call, and take the next step of each of its deliveries."""
-        lane, now = attempt.lane, self._loop.time()
+        now = self._loop.time()
         if learns:
             self._learn(attempt, call, outcomes, now)
         outcomes = self._bus_monitor.judge(call.batch, outcomes, call.at_ms)
-        delay_secs: float | None = None
-        entries = list[EntryAttempted]()
-        for delivery, outcome in zip(call.batch.deliveries, outcomes, strict=True):
-            decision: Decision
-            if isinstance(outcome, Delivered):
-                self._settlement.delivered(delivery)
-                decision = Settled()
-            else:
-                if delay_secs is None:
-                    delay_secs = lane.health.retry_delay_secs(
-                        call.batch, call.reply.result, outcomes, now, self._jitter()
-                    )
+        pairs = zip(call.batch.deliveries, outcomes, strict=True)
+        delivered = [delivery for delivery, outcome in pairs if isinstance(outcome, Delivered)]
+        self._settlement.delivered(delivered)
+        if len(delivered) == len(outcomes):
+            decisions: tuple[Decision, ...] = (_SETTLED,) * len(outcomes)
+        else:
+            decisions = self._take_steps(attempt, call, outcomes, now)
+        self._report(call, outcomes, decisions)
+        return decisions
+
+    def _take_steps(
+        self, attempt: Attempt, call: _Call, outcomes: Sequence[Outcome], now: float
+    ) -> tuple[Decision, ...]:
+        """Take the next step of each delivery that failed. All of a call wait equally long."""
+        batch, reply, health = call.batch, call.reply, attempt.lane.health
+        delay_secs = health.retry_delay_secs(batch, reply.result, outcomes, now, self._jitter())
+        decisions = list[Decision]()
+        for delivery, outcome in zip(batch.deliveries, outcomes, strict=True):
+            decision: Decision = _SETTLED
+            if not isinstance(outcome, Delivered):
                 decision = self._decide(attempt, delivery, outcome, delay_secs, now)
-                ours = waits_for_us(outcome)
-                delivery.problem = Problem(outcome.code, outcome.message, call.reply.request_id, ours)
-                self._settlement.carry_out(lane, delivery, decision, now)
-            entries.append(_entry(delivery, outcome, decision))
-        self._report(call, entries)
-        return entries
+                delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, waits_for_us(outcome))
+                self._settlement.carry_out(attempt.lane, delivery, decision, now)
+            decisions.append(decision)
+        return tuple(decisions)
 
     def _learn(self, attempt: Attempt, call: _Call, outcomes: tuple[Outcome, ...], now: float) -> None:
         lane, was_ill = attempt.lane, attempt.lane.health.is_ill
@@ -222,22 +230,15 @@ class AttemptRunner:
 
     def _report_retried(self, call: _Call, verdict: Split | Refresh) -> None:
         """Report a call whose outcomes come from the calls that follow."""
-        outcome, decision = Retryable(verdict.code, verdict.message), RetryInMemory(0.0, "retryable")
-        self._report(call, [_entry(delivery, outcome, decision) for delivery in call.batch.deliveries])
+        entries = len(call.batch.deliveries)
+        outcomes = (Retryable(verdict.code, verdict.message),) * entries
+        self._report(call, outcomes, (RetryInMemory(0.0, "retryable"),) * entries)
 
-    def _report(self, call: _Call, entries: list[EntryAttempted]) -> None:
-        (batch, at_ms, secs, reply), destination = call, call.batch.destination
-        status, request_id = reply.http_status, reply.request_id
-        self._observe(Attempted(destination, at_ms, secs, status, request_id, tuple(entries), batch.flush))
-
-
-def _entry(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAttempted:
-    """A delivery's part in a call, for observers."""
-    record, replay_id = delivery.record, delivery.replay.id if delivery.replay else None
-    return EntryAttempted(
-        delivery.event, record.origin, delivery.trigger, delivery.size, delivery.attempts, outcome, decision,
-        record.recorded_at_ms, replay_id,
-    )  # fmt: skip
+    def _report(self, call: _Call, outcomes: tuple[Outcome, ...], decisions: tuple[Decision, ...]) -> None:
+        (batch, at_ms, secs, reply), deliveries = call, call.batch.deliveries
+        answer = at_ms, secs, reply.http_status, reply.request_id
+        attempts = tuple([delivery.attempts for delivery in deliveries])
+        self._observe(Attempted(batch.destination, *answer, deliveries, attempts, outcomes, decisions, batch.flush))
 
 
 def _nothing(_lane: Lane, _delivery: Delivery) -> None:

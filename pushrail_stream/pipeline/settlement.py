@@ -8,7 +8,7 @@ uncommitted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.copy import Copy
@@ -48,10 +48,11 @@ class Settlement:
         """Records that would be dead letters, but stay open because of a flood."""
         self._loop = asyncio.get_running_loop()
 
-    def delivered(self, delivery: Delivery) -> None:
-        """The bus confirmed the delivery."""
-        delivery.settle()
-        self._ledger.delivered += 1
+    def delivered(self, deliveries: Sequence[Delivery]) -> None:
+        """The bus confirmed these deliveries."""
+        for delivery in deliveries:
+            delivery.settle()
+        self._ledger.delivered += len(deliveries)
 
     def skip(self, delivery: Delivery, bus: str | None, reason: SkipReason) -> None:
         """Settle the delivery unsent."""

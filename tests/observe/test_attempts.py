@@ -32,7 +32,7 @@ from tests.support.records import (
     retry_record,
     take_all,
 )
-from tests.support.signals import AT_MS, attempted, event_of, letter
+from tests.support.signals import AT_MS, attempted, changed, event_of, letter
 from tests.support.virtual_time import in_virtual_time
 
 CONTRACT: Final = frozenset(
@@ -107,9 +107,8 @@ CALL = {
 def test_a_record_names_its_topics_id() -> None:
     log = KeptLog()
     call = attempted((Delivered("event-1"), Settled()))
-    [entry] = call.entries
-    known = entry.origin._replace(topic_id="xTz2mJGYQ9uP8cVd0eLw3A")
-    AttemptsLog(log.append)(call._replace(entries=(entry._replace(origin=known),)))
+    known = call.deliveries[0].record._replace(topic_id="xTz2mJGYQ9uP8cVd0eLw3A")
+    AttemptsLog(log.append)(changed(call, record=known))
     assert log.records[0]["origin"] == {
         "topic": EVENTS, "partition": 0, "offset": 0, "topicId": "xTz2mJGYQ9uP8cVd0eLw3A",
     }  # fmt: skip

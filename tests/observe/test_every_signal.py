@@ -71,7 +71,7 @@ from pushrail_stream.observe.tracing import Tracing
 from pushrail_stream.ports.pipeline import Observer
 from tests.support.builders import destination
 from tests.support.records import record
-from tests.support.signals import AT_MS, attempted, event_of, letter, lines
+from tests.support.signals import AT_MS, attempted, changed, event_of, letter, lines
 from tests.support.stats import stats_of
 
 TRACED: Final = valid_traceparent(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -103,7 +103,7 @@ def answered(status: int, problem: str = "") -> RequestAnswered:
 
 TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Consumed(EVENT, PLACE, 2, AT_MS - 40, AT_MS), None),
-    (ATTEMPT._replace(entries=tuple(entry._replace(event=EVENT) for entry in ATTEMPT.entries)), "attempted"),
+    (changed(ATTEMPT, event=EVENT), "attempted"),
     (OUR_ATTEMPT._replace(http_status=None, request_id=None), "our_own_fault"),
     (Skipped(EVENT, PLACE, None, None, "no_destination", "live", AT_MS), "skipped"),
     (Skipped(EVENT, PLACE, BUS.id, BUS.bus.arn, "disabled", "replay", AT_MS, "replay_1"), "skipped"),

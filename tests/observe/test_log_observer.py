@@ -49,7 +49,7 @@ from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination
 from tests.support.pipeline_world import World
 from tests.support.records import EVENTS, always, failed, raw, record, records
-from tests.support.signals import AT_MS, attempted, event_of, letter, lines
+from tests.support.signals import AT_MS, attempted, changed, event_of, letter, lines
 from tests.support.stopped_time import StoppedTime
 from tests.support.virtual_time import in_virtual_time
 
@@ -254,12 +254,10 @@ def test_a_call_is_one_line_with_every_id() -> None:
     signal = attempted(
         (Delivered("e"), Settled()), (Throttled("SlowDown", ""), RetryInMemory(1, "throttled")), flush="entries"
     )
-    first = signal.entries[0]
-    followed = first.event._replace(
+    followed = signal.deliveries[0].event._replace(
         correlation_id="req-1", traceparent=valid_traceparent(f"00-{trace}-b7ad6b7169203331-01".encode())
     )
-    signal = signal._replace(entries=(first._replace(event=followed), signal.entries[1]))
-    assert said(signal, level="debug") == [
+    assert said(changed(signal, event=followed), level="debug") == [
         {
             "level": "debug",
             "event": "attempted",

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.core.copy import Copy
-from pushrail_stream.core.delivery import Problem
+from pushrail_stream.core.delivery import Problem, Replay
 from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Blocked, Delivered, Retryable, Throttled
@@ -39,7 +39,7 @@ from pushrail_stream.pipeline.stats import BacklogStats, DispatcherStats, Partit
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
 from tests.support.records import record
-from tests.support.signals import AT_MS, attempted, event_of, letter
+from tests.support.signals import AT_MS, attempted, changed, event_of, letter
 from tests.support.stats import stats_of
 
 
@@ -77,8 +77,8 @@ def test_entries_are_counted_by_outcome() -> None:
 
 def test_a_record_without_a_time_is_not_timed() -> None:
     signal = attempted((Delivered("e"), Settled()), (Delivered("e"), Settled()))
-    without = signal.entries[0]._replace(recorded_at_ms=None)
-    samples = shown(signal._replace(entries=(without, signal.entries[1])))
+    without = signal.deliveries[0].record._replace(timestamp_ms=0)
+    samples = shown(changed(signal, record=without))
     latency = "pushrail_delivery_latency_seconds"
     assert samples["pushrail_entries_total", "", "delivered"] == 2
     assert samples[f"{latency}_count", "live"] == 1
@@ -87,14 +87,15 @@ def test_a_record_without_a_time_is_not_timed() -> None:
 
 def test_retries_are_timed_separately() -> None:
     signal = attempted(*[(Delivered("e"), Settled())] * 3)
-    ahead = signal.entries[0]._replace(recorded_at_ms=AT_MS + 60_000)
-    again = signal.entries[1]._replace(trigger="retry", recorded_at_ms=AT_MS - 10_000)
-    tested = signal.entries[2]._replace(trigger="test")
-    samples = shown(signal._replace(entries=(ahead, again, tested)))
+    record = signal.deliveries[0].record
+    signal = changed(signal, 0, record=record._replace(timestamp_ms=AT_MS + 60_000))
+    signal = changed(signal, 1, record=record._replace(timestamp_ms=AT_MS - 10_000), tier=1)
+    signal = changed(signal, 2, replay=Replay("rp-1", 1))
+    samples = shown(signal)
     latency = "pushrail_delivery_latency_seconds"
     assert (samples[f"{latency}_count", "live"], samples[f"{latency}_sum", "live"]) == (1, 0)
     assert samples[f"{latency}_sum", "retry"] == pytest.approx(10.012, abs=0.001)
-    assert samples[f"{latency}_count", "test"] == 1
+    assert samples[f"{latency}_count", "replay"] == 1
 
 
 def test_codes_are_bounded() -> None:
@@ -236,11 +237,11 @@ def test_batches_are_measured_by_flush_reason() -> None:
 
 
 def test_event_latency_starts_at_occurred_at() -> None:
-    signal = attempted((Delivered("e"), Settled()), (Blocked("AccessDenied", ""), DeadLetter("blocked", "", "")))
-    entry = signal.entries[0]
-    old = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS - 3_600_000))
-    ahead = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS + 3_600_000))
-    samples = shown(signal._replace(entries=(old, signal.entries[1], ahead)))
+    good, bad = (Delivered("e"), Settled()), (Blocked("AccessDenied", ""), DeadLetter("blocked", "", ""))
+    signal = attempted(good, bad, good)
+    event = signal.deliveries[0].event
+    signal = changed(signal, 0, event=event._replace(occurred_at_ms=AT_MS - 3_600_000))
+    samples = shown(changed(signal, 2, event=event._replace(occurred_at_ms=AT_MS + 3_600_000)))
     assert samples["pushrail_event_latency_seconds_count",] == 2, "of what was delivered"
     assert samples["pushrail_event_latency_seconds_sum",] == pytest.approx(3600.012, abs=0.001)
 

@@ -18,12 +18,12 @@ from opentelemetry.trace import SpanKind, StatusCode
 from pushrail_stream.core.event import Event, valid_traceparent
 from pushrail_stream.core.outcome import Blocked, Delivered
 from pushrail_stream.core.retry import DeadLetter, Settled
-from pushrail_stream.core.signals import Attempted, Backpressure, Consumed, DeadLettered, Signal
+from pushrail_stream.core.signals import Backpressure, Consumed, DeadLettered, Signal
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.tracing import Tracing, open_tracing
 from tests.support.records import record
-from tests.support.signals import AT_MS, attempted, event_of, letter
+from tests.support.signals import AT_MS, attempted, changed, event_of, letter
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{SPAN}-01"
@@ -72,9 +72,9 @@ def test_an_event_continues_its_trace() -> None:
 def test_an_attempt_links_to_its_events() -> None:
     signal = attempted((Delivered("e"), Settled()), (Blocked("AccessDenied", "no"), DeadLetter("blocked", "", "")))
     other = TRACE.replace("0", "1")
-    events = [traced(signal.entries[0].event), traced(signal.entries[1].event, f"00-{other}-{SPAN}-01")]
-    entries = tuple(entry._replace(event=event) for entry, event in zip(signal.entries, events, strict=True))
-    (span,) = spans(signal._replace(entries=entries))
+    signal = changed(signal, 0, event=traced(signal.deliveries[0].event))
+    signal = changed(signal, 1, event=traced(signal.deliveries[1].event, f"00-{other}-{SPAN}-01"))
+    (span,) = spans(signal)
     assert (span.name, span.kind, span.parent) == ("PutEvents", SpanKind.CLIENT, None)
     assert [f"{link.context.trace_id:032x}" for link in span.links] == [TRACE, other]
     assert [link.attributes["pushrail.outcome"] for link in span.links if link.attributes] == ["delivered", "blocked"]
@@ -88,12 +88,8 @@ def test_an_attempt_links_to_its_events() -> None:
 
 def test_a_full_delivery_is_no_error() -> None:
     signal = attempted((Delivered("e"), Settled()))
-    (span,) = spans(_with_trace(signal))
+    (span,) = spans(changed(signal, event=traced(signal.deliveries[0].event)))
     assert span.status.status_code is StatusCode.UNSET
-
-
-def _with_trace(signal: Attempted) -> Attempted:
-    return signal._replace(entries=tuple(e._replace(event=traced(e.event)) for e in signal.entries))
 
 
 def test_an_undecodable_record_keeps_its_trace() -> None:
@@ -109,8 +105,7 @@ def test_an_undecodable_record_keeps_its_trace() -> None:
 @pytest.mark.parametrize("traceparent", ["", SAMPLED[:-1] + "0", "00-" + "0" * 32 + "-" + SPAN + "-01"])
 def test_an_unsampled_event_has_no_span(traceparent: str) -> None:
     event = traced(event_of(record(3)), traceparent)
-    attempt = attempted((Delivered("e"), Settled()))
-    untraced = attempt._replace(entries=tuple(e._replace(event=event) for e in attempt.entries))
+    untraced = changed(attempted((Delivered("e"), Settled())), event=event)
     assert (
         spans(consumed(event), untraced, DeadLettered(letter("rejected", "x", "y"), None), Backpressure(True, 1, 1))
         == []

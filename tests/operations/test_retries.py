@@ -43,7 +43,7 @@ async def ready(settings: Settings, worker: Watched) -> None:
 
 def attempts_of(worker: Watched, customer: int) -> int:
     return sum(
-        len(signal.entries)
+        len(signal.deliveries)
         for signal in worker.signals
         if isinstance(signal, Attempted) and signal.destination.id == f"dst_{customer}"
     )

@@ -8,14 +8,13 @@ import pytest
 
 from pushrail_stream.core import signals
 from pushrail_stream.core.outcome import Delivered, Outcome, Retryable
-from pushrail_stream.core.record import Origin, Partition
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import Settled
 from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, Disturbance, SignalSeen, WorkerEnd, Written
 from tests.simulation.oracle.told import DLQ, EVENTS, ONE, WORKER, Told, delivered
 from tests.simulation.states import STATES, count_states, state
 from tests.support.builders import destination, modified
-from tests.support.records import record
-from tests.support.signals import event_of
+from tests.support.signals import attempted as call_of
 
 HERE = Partition(EVENTS, 0)
 
@@ -181,8 +180,8 @@ def test_windows_and_outages() -> None:
 
 
 def attempted(told: Told, begun_at: float, outcome: Outcome) -> None:
-    entry = signals.EntryAttempted(event_of(record(1)), Origin(EVENTS, 0, 0), "live", 1, 1, outcome, Settled(), 0)
-    show(told, begun_at + 1.0, signals.Attempted(modified(destination(), id=ONE), 0, 1.0, 200, None, (entry,)))
+    one = modified(destination(), id=ONE)
+    show(told, begun_at + 1.0, call_of((outcome, Settled()), destination=one, duration_secs=1.0))
 
 
 def test_replays_and_operators() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from typing import Any, final
 
 from pushrail_stream.core.copy import Copy
-from pushrail_stream.core.delivery import Problem
+from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadReason, Decision
-from pushrail_stream.core.signals import Attempted, EntryAttempted
+from pushrail_stream.core.signals import Attempted
 from tests.support.builders import VENDOR, destination
 from tests.support.records import record
+from tests.support.samples import pending
 
 AT_MS = 1_780_000_000_000
 
@@ -26,13 +28,24 @@ def event_of(given: Record) -> Event:
 
 
 def attempted(*results: tuple[Outcome, Decision], **changes: Any) -> Attempted:
-    """An attempt of one entry per result, at offsets 0, 1 ..; the entries' sizes are 100, 101 .."""
-    entries = tuple(
-        EntryAttempted(event_of(record(n)), record(n).origin, "live", 100 + n, 2, outcome, decision, AT_MS - 75)
-        for n, (outcome, decision) in enumerate(results)
-    )
-    signal = Attempted(destination(), AT_MS, 0.0123456, 200, "request-1", entries)
+    """A call with one entry per result, at offsets 0, 1 ..; the entries' sizes are 100, 101 .."""
+    to = destination()
+    records = [record(n)._replace(timestamp_ms=AT_MS - 75) for n in range(len(results))]
+    deliveries = tuple(Delivery(event_of(one), one, to.id, 100 + n, pending(n)) for n, one in enumerate(records))
+    outcomes, decisions = tuple(outcome for outcome, _ in results), tuple(decision for _, decision in results)
+    attempts = (2,) * len(results)
+    signal = Attempted(to, AT_MS, 0.0123456, 200, "request-1", deliveries, attempts, outcomes, decisions)
     return signal._replace(**changes)
+
+
+def changed(signal: Attempted, index: int = 0, **changes: Any) -> Attempted:
+    """The call with other attributes of one delivery."""
+    delivery = copy.copy(signal.deliveries[index])
+    for name, value in changes.items():
+        setattr(delivery, name, value)
+    deliveries = list(signal.deliveries)
+    deliveries[index] = delivery
+    return signal._replace(deliveries=tuple(deliveries))
 
 
 def letter(reason: DeadReason, code: str, message: str, *, attempts: int = 0, to: str | None = None) -> Copy:

@@ -280,7 +280,7 @@ REGISTRY: Final = (
 OBSERVE: Final = (
     mutant(
         "write an attempt record that says delivered for a throttled entry",
-        "observe.attempts:_add_outcome",
+        "observe.attempts:_failed_part",
         '{"status": "retrying", "reason": reason,',
         '{"status": "delivered" if reason == "throttled" else "retrying", "reason": reason,',
         needs=["lower_quota"],
@@ -288,8 +288,8 @@ OBSERVE: Final = (
     mutant(
         "write no attempt record for the last entry of a call",
         "observe.attempts:AttemptsLog._attempted",
-        "in enumerate(entries):",
-        "in enumerate(entries[:-1] if len(entries) > 1 else entries):",
+        "in enumerate(signal.deliveries):",
+        "in enumerate(signal.deliveries[:-1] if len(signal.deliveries) > 1 else signal.deliveries):",
     ),
     mutant(
         "write no attempt record for a dead letter without a call",

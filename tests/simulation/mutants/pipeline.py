@@ -49,8 +49,8 @@ MUTANTS: Final = (
     mutant(
         "count a delivery twice",
         "pipeline.settlement:Settlement.delivered",
-        "self._ledger.delivered += 1",
-        "self._ledger.delivered += 2",
+        "self._ledger.delivered += len(deliveries)",
+        "self._ledger.delivered += 2 * len(deliveries)",
     ),
     mutant(
         "write a copy on a higher tier than it was decided",
@@ -87,7 +87,7 @@ MUTANTS: Final = (
     mutant(
         "forget the entries of a split batch that the bus stopped answering",
         "pipeline.attempt:AttemptRunner._split",
-        "self._return(attempt, unsent, entry.decision)",
+        "self._return(attempt, unsent, decision)",
         "pass",
         needs=["aws.call:ValidationException", "aws.call:ServiceUnavailable"],
     ),
@@ -164,7 +164,7 @@ MUTANTS: Final = (
         "deliver what the filter leaves out",
         "pipeline.admission:Admission.admit",
         "elif not destination.event_types:",
-        "else:",
+        "elif True:",
         needs=["edit_destination"],
     ),
     mutant(

@@ -53,7 +53,7 @@ def failed_attempts(story: Deliveries) -> dict[str, list[float]]:
     """By destination the times of failed attempts, also of those that reached no server."""
     found: dict[str, list[float]] = {}
     for at, _, signal in story.evidence.signals:
-        if isinstance(signal, Attempted) and not all(isinstance(one.outcome, Delivered) for one in signal.entries):
+        if isinstance(signal, Attempted) and not all(isinstance(one, Delivered) for one in signal.outcomes):
             found.setdefault(signal.destination.id, []).append(at)
     return found
 

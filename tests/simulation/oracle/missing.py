@@ -100,8 +100,6 @@ def _ends_of(story: Deliveries, host: str) -> float:
 def _was_unreachable(story: Deliveries) -> bool:
     """Whether calls failed before they reached a server."""
     return any(
-        isinstance(signal, Attempted)
-        and signal.http_status is None
-        and isinstance(signal.entries[0].outcome, Retryable)
+        isinstance(signal, Attempted) and signal.http_status is None and isinstance(signal.outcomes[0], Retryable)
         for _, _, signal in story.evidence.signals
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.flood_guard import FloodReport
+from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import Attempted, Flooded, OffsetsSkipped, PartitionsAssigned, PartitionUnread, Signal
+from pushrail_stream.core.retry import Settled
+from pushrail_stream.core.signals import Flooded, OffsetsSkipped, PartitionsAssigned, PartitionUnread, Signal
 from tests.simulation.oracle.calm import RECOVERY_SECS, Calm
 from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
 from tests.simulation.oracle.hold import find_held, find_long_calls
-from tests.simulation.oracle.told import EPOCH_MS, EVENTS, WORKER, Told, delivered
-from tests.support.builders import destination
+from tests.simulation.oracle.told import EVENTS, WORKER, Told, delivered
+from tests.support.signals import attempted
 
 HERE = Partition(EVENTS, 0)
 
@@ -95,7 +97,7 @@ def test_bad_weather_lasts_until_the_world_heals() -> None:
 
 def test_a_call_ends_with_the_hold_of_its_deliveries() -> None:
     told = Told(delivery={"hold_secs": 4})
-    called = Attempted(destination(), EPOCH_MS, 5.0, None, None, ())
+    called = attempted((Delivered("id"), Settled()), duration_secs=5.0)
     told.evidence.signals.append(SignalSeen(1_006.0, WORKER, called))
     assert list(find_long_calls(told.story)) == []
     told.evidence.signals.append(SignalSeen(1_016.0, WORKER, called._replace(duration_secs=5.1)))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.outcome import Retryable
-from pushrail_stream.core.record import Origin
 from pushrail_stream.core.retry import Settled
-from pushrail_stream.core.signals import Attempted, EntryAttempted
 from tests.simulation.oracle.evidence import Disturbance, SignalSeen, WorkerEnd
 from tests.simulation.oracle.isolation import find_waits
-from tests.simulation.oracle.told import EVENTS, ONE, WORKER, Told, event_value
+from tests.simulation.oracle.told import ONE, WORKER, Told, event_value
 from tests.support.builders import destination, modified
+from tests.support.signals import attempted
 
 
 def waits(told: Told) -> list[str]:
@@ -108,8 +107,7 @@ def test_the_end_of_the_story_is_not_judged() -> None:
 
 def test_an_attempt_that_reached_no_server_is_a_failure_of_the_destination() -> None:
     told = slow()
-    entry = EntryAttempted(_event(), Origin(EVENTS, 0, 0), "live", 1, 1, Retryable("ConnectTimeout", ""), Settled(), 0)
-    failed = Attempted(modified(destination(), id=ONE), 0, 3.0, None, None, (entry,))
+    failed = attempted((Retryable("ConnectTimeout", ""), Settled()), destination=modified(destination(), id=ONE))
     told.evidence.signals.append(SignalSeen(900.0, WORKER, failed))
     assert len(waits(told)) == 1
     told.evidence.signals.append(SignalSeen(1_004.0, WORKER, failed))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pushrail_stream.core.outcome import Retryable
-from pushrail_stream.core.record import Origin
 from pushrail_stream.core.retry import RetryInMemory
-from pushrail_stream.core.signals import Attempted, EntryAttempted, RegistryChanged
+from pushrail_stream.core.signals import RegistryChanged
 from tests.simulation.oracle.evidence import Call, Disturbance, SignalSeen, WorkerEnd
 from tests.simulation.oracle.missing import find_unbelieved, find_unwatched
-from tests.simulation.oracle.told import BUS, EPOCH_MS, EVENTS, ONE, ROLE, WORKER, Told
-from tests.support.builders import destination
-from tests.support.records import record
-from tests.support.signals import event_of
+from tests.simulation.oracle.told import BUS, ONE, ROLE, WORKER, Told
+from tests.support.signals import attempted
 
 
 def unbelieved(told: Told) -> list[str]:
@@ -126,10 +123,6 @@ def test_a_check_may_have_reached_no_server() -> None:
     told = missing(1_000.0)
     told.evidence.worker_ends[:] = [WorkerEnd(1_200.0, WORKER, "w", "stopped")]
     assert len(unwatched(told)) == 1
-    outcome = Retryable("ConnectTimeout", "")
-    entry = EntryAttempted(
-        event_of(record(1)), Origin(EVENTS, 0, 1), "live", 1, 1, outcome, RetryInMemory(1.0, "retryable"), None
-    )
-    failed = Attempted(destination(), EPOCH_MS, 1.0, None, None, (entry,))
+    failed = attempted((Retryable("ConnectTimeout", ""), RetryInMemory(1.0, "retryable")), http_status=None)
     told.evidence.signals.append(SignalSeen(900.0, WORKER, failed))
     assert unwatched(told) == []

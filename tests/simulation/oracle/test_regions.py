@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from pushrail_stream.core.outcome import Delivered, Outcome, Retryable
-from pushrail_stream.core.record import Origin
 from pushrail_stream.core.retry import Settled
-from pushrail_stream.core.signals import Attempted, EntryAttempted, RegistryChanged
+from pushrail_stream.core.signals import RegistryChanged
 from tests.simulation.oracle.evidence import SignalSeen
 from tests.simulation.oracle.regions import find_crowded_regions
-from tests.simulation.oracle.told import EPOCH_MS, EVENTS, ONE, WORKER, Told
+from tests.simulation.oracle.told import ONE, WORKER, Told
 from tests.support.builders import destination, modified
-from tests.support.records import record
-from tests.support.signals import event_of
+from tests.support.signals import attempted
 
 FAILED: Final = Retryable("ServiceUnavailable", "")
 NAMES: Final = (ONE, "dst_two", "dst_three")
@@ -21,9 +19,11 @@ SECS: Final = 0.05
 
 
 def call(told: Told, begun_at: float, name: str = ONE, outcome: Outcome = FAILED) -> None:
-    entry = EntryAttempted(event_of(record(1)), Origin(EVENTS, 0, 0), "live", 10, 1, outcome, Settled(), None)
     made = told.call(begun_at, told.event(begun_at), status=503 if outcome == FAILED else 200)
-    signal = Attempted(modified(destination(), id=name), EPOCH_MS, SECS, made.status, made.request_id, (entry,))
+    by, status = modified(destination(), id=name), made.status
+    signal = attempted(
+        (outcome, Settled()), destination=by, duration_secs=SECS, http_status=status, request_id=made.request_id
+    )
     told.evidence.signals.append(SignalSeen(begun_at + SECS, WORKER, signal))
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pushrail_stream.core.destination import Destination, Limits
 from pushrail_stream.core.outcome import Delivered, Retryable
-from pushrail_stream.core.record import Origin
 from pushrail_stream.core.retry import RetryInMemory, Settled
-from pushrail_stream.core.signals import Attempted, EntryAttempted, RegistryChanged
+from pushrail_stream.core.signals import RegistryChanged
 from tests.simulation.oracle.evidence import SignalSeen
-from tests.simulation.oracle.told import EPOCH_MS, EVENTS, ONE, WORKER, Told
+from tests.simulation.oracle.told import ONE, WORKER, Told
 from tests.simulation.oracle.versions import find_old_versions
 from tests.support.builders import destination, modified
 from tests.support.records import record
-from tests.support.signals import event_of
+from tests.support.signals import attempted, changed
 
 OLD = modified(destination(), id=ONE)
 NEW = modified(OLD, limits=Limits(2.0))
@@ -26,8 +25,7 @@ def call(told: Told, at: float, by: Destination, offset: int = 0, *, again: bool
     """A call that ends at this time. ``again``: another call of the same batch follows."""
     outcome = Retryable("ExpiredToken", "") if again else Delivered("id")
     decision = RetryInMemory(0.0, "retryable") if again else Settled()
-    entry = EntryAttempted(event_of(record(1)), Origin(EVENTS, 0, offset), "live", 10, 1, outcome, decision, None)
-    signal = Attempted(by, EPOCH_MS, secs, 200, None, (entry,))
+    signal = changed(attempted((outcome, decision), destination=by, duration_secs=secs), record=record(offset))
     told.evidence.signals.append(SignalSeen(at, WORKER, signal))
 
 

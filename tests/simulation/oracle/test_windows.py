@@ -8,15 +8,13 @@ import pytest
 
 from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.outcome import Delivered, Outcome, Retryable, Throttled
-from pushrail_stream.core.record import Origin
 from pushrail_stream.core.retry import Settled
-from pushrail_stream.core.signals import Attempted, EntryAttempted, RegistryChanged
+from pushrail_stream.core.signals import RegistryChanged
 from tests.simulation.oracle.evidence import SignalSeen
-from tests.simulation.oracle.told import EPOCH_MS, EVENTS, ONE, WORKER, Told
+from tests.simulation.oracle.told import ONE, WORKER, Told
 from tests.simulation.oracle.windows import calls_made, find_unslowed, most_in_flight
 from tests.support.builders import destination, modified
-from tests.support.records import record
-from tests.support.signals import event_of
+from tests.support.signals import attempted
 
 DELIVERED: Final = Delivered("id")
 THROTTLED: Final = Throttled("ThrottlingException", "")
@@ -40,11 +38,13 @@ def call(
     flush: Flush = "time",
 ) -> float:
     """A call of a worker; returns its end."""
-    entry = EntryAttempted(event_of(record(1)), Origin(EVENTS, 0, 0), "live", 10, 1, outcome, Settled(), None)
     status = 200 if outcome == DELIVERED else 503
     made = told.call(begun_at, told.event(begun_at), status=status)
     by = modified(destination(), id=name)
-    signal = Attempted(by, EPOCH_MS, secs, status, made.request_id, (entry,), flush)
+    signal = attempted(
+        (outcome, Settled()), destination=by, duration_secs=secs, http_status=status, request_id=made.request_id,
+        flush=flush,
+    )  # fmt: skip
     told.evidence.signals.append(SignalSeen(begun_at + secs, WORKER, signal))
     return begun_at + secs
 

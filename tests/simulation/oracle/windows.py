@@ -46,17 +46,17 @@ class Made(NamedTuple):
     @property
     def has_failed(self) -> bool:
         """Whether the call as a whole failed, and we are not to blame."""
-        return all(isinstance(one.outcome, Retryable) and not one.outcome.ours for one in self.told.entries)
+        return all(isinstance(one, Retryable) and not one.ours for one in self.told.outcomes)
 
     @property
     def is_delivered(self) -> bool:
         """Whether each entry was delivered."""
-        return all(isinstance(one.outcome, Delivered) for one in self.told.entries)
+        return all(isinstance(one, Delivered) for one in self.told.outcomes)
 
     @property
     def is_throttled(self) -> bool:
         """Whether the call or one of its entries was throttled."""
-        return any(isinstance(one.outcome, Throttled) for one in self.told.entries)
+        return any(isinstance(one, Throttled) for one in self.told.outcomes)
 
 
 @dataclass

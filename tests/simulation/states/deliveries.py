@@ -106,7 +106,7 @@ def _(scene: Scene) -> int:
     """A session is refused while the entries of a batch are sent one by one."""
     codes = ("Expired", "Token", "UnrecognizedClient", "AccessDenied")
     return sum(
-        one.flush == "alone" and any(code in getattr(one.entries[0].outcome, "code", "") for code in codes)
+        one.flush == "alone" and any(code in getattr(one.outcomes[0], "code", "") for code in codes)
         for _, _, one in scene.signals(signals.Attempted)
     )
 
@@ -115,7 +115,7 @@ def _(scene: Scene) -> int:
 def _(scene: Scene) -> int:
     """A sign-in is refused for a fault of ours while deliveries wait for it."""
     return sum(
-        isinstance(one.entries[0].outcome, Retryable) and one.entries[0].outcome.ours
+        isinstance(one.outcomes[0], Retryable) and one.outcomes[0].ours
         for _, _, one in scene.signals(signals.Attempted)
     )
 
