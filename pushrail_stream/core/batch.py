@@ -99,7 +99,7 @@ class Attempt:
         self.batch = batch
         self.cuts = lane.health.window.cuts
         """Cuts of the lane's window before the attempt began."""
-        hold_until = min(now + lane.hold_secs, *(delivery.hold_until for delivery in batch.deliveries))
+        hold_until = min(now + lane.hold_secs, *[delivery.hold_until for delivery in batch.deliveries])
         self.deadline = max(now + _MIN_CALL_SECS, hold_until)
         """The end of all its calls: its deliveries must not hold back their partitions' commits any longer."""
         self.is_probe = lane.is_suspended

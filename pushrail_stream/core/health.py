@@ -256,14 +256,14 @@ class Health:
             if not self.suspension.is_clear:
                 signals += self.clear(destination, now, "delivered")
         self._note_answer(attempt, result, outcomes[0], now)
-        if any(isinstance(failure, Throttled) for failure in failures):
+        if failures and any(isinstance(failure, Throttled) for failure in failures):
             if self.window.throttled(attempt.cuts, now, partly=delivered > 0):
                 self._pause(now, jitter)
         elif delivered:
             self.window.went_through(secs, now)
         if self._calls_allowed != before:
             signals.append(Slowed(destination, self._calls_allowed[0], self.window.usual))
-        return signals + self._block(attempt, outcomes, now)
+        return signals if delivered else signals + self._block(attempt, outcomes, now)
 
     @property
     def next_call_at(self) -> float:

@@ -132,9 +132,14 @@ class Lane:
         return self._bus_state == "awaited"
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the bus does not exist."""
+        return self._bus_state == "missing"
+
+    @property
     def state(self) -> DestinationState:
         """The worst state that the destination's calls and the checks of its bus have shown."""
-        if self._bus_state == "missing":
+        if self.is_gone:
             return "gone"
         if self.health.suspension.is_blocked:
             return "suspended" if self.is_suspended else "blocked"
@@ -277,6 +282,9 @@ class Lane:
 
     def take(self, now: float) -> Batch | None:
         """The next batch, which is in flight until `finish`; None when none may leave yet."""
+        if not self.deliveries:
+            self._full_since = float("inf")
+            return None
         if self.is_shut or self.in_flight >= self.health.max_calls or now < self.health.next_call_at:
             if not self._is_full:
                 self._full_since = float("inf")

@@ -72,6 +72,10 @@ class Queue:
         """Take due retries first, because they are the oldest, and fill up with new deliveries."""
         picked, size = list[Delivery](), 0
         retries, fresh = self.retries, self.fresh
+        if self.fresh_bytes <= limits.max_bytes and not (retries and retries[0][0] <= now):
+            picked = [fresh.popleft() for _ in range(min(limits.max_entries, len(fresh)))]
+            self.fresh_bytes -= sum([delivery.size for delivery in picked])
+            return picked
         while len(picked) < limits.max_entries:
             due = bool(retries) and retries[0][0] <= now
             if not due and not fresh:

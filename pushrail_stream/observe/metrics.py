@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, final, get_args
 from pushrail_stream.core import signals
 from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.delivery import Trigger
-from pushrail_stream.core.outcome import Delivered, Outcome, Retryable
+from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.retry import DeadReason, RetryReason
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.observe.log_stream import LogStream
@@ -126,37 +126,27 @@ class Metrics:
             yield of_client.collect(stats.kafka)
 
     def _attempted(self, signal: signals.Attempted) -> None:
-        calls, ended_ms = (
-            zip(signal.deliveries, signal.outcomes, strict=True),
-            signal.at_ms + signal.duration_secs * 1000,
-        )
-        delivered = [delivery for delivery, outcome in calls if isinstance(outcome, Delivered)]
-        failed = len(signal.outcomes) - len(delivered)
-        self.calls.observe(signal.duration_secs)
-        self.batch_entries.observe(len(signal.outcomes))
-        self.batch_bytes.observe(sum([delivery.size for delivery in signal.deliveries]))
-        self.flushes[signal.flush] += 1
-        self.entries["delivered", ""] += len(delivered)
-        # The producer's clock may be ahead of ours, and no histogram's sum may fall.
-        self.age.observe_all([max(0.0, (ended_ms - one.event.occurred_at_ms) / 1000) for one in delivered])
-        timed = [one for one in delivered if one.record.timestamp_ms > 0]
-        for trigger in {one.trigger for one in timed}:
-            self.latency[trigger].observe_all(
-                [max(0.0, (ended_ms - one.record.timestamp_ms) / 1000) for one in timed if one.trigger == trigger]
-            )
-        if failed:
-            self._count_failures(signal.outcomes, ended_ms)
-        if self._max_destinations:
-            self._count_destination(signal.destination.id, len(delivered), failed)
-
-    def _count_failures(self, outcomes: Iterable[Outcome], ended_ms: float) -> None:
-        for outcome in outcomes:
+        deliveries, outcomes, age, latency = signal.deliveries, signal.outcomes, self.age, self.latency
+        ended_ms, delivered, size = signal.at_ms + signal.duration_secs * 1000, 0, 0
+        for delivery, outcome in zip(deliveries, outcomes, strict=True):
+            size += delivery.size
             if isinstance(outcome, Delivered):
-                continue
-            self._count_failure(type(outcome).__name__.lower(), outcome.code)
-            if isinstance(outcome, Retryable) and outcome.ours:
-                self.failures[_OWN_CREDENTIALS] += 1
-                self.own_fault_secs = ended_ms / 1000
+                delivered += 1
+                age.observe_since(delivery.event.occurred_at_ms, ended_ms)
+                if delivery.record.timestamp_ms > 0:
+                    latency[delivery.trigger].observe_since(delivery.record.timestamp_ms, ended_ms)
+            else:
+                self._count_failure(type(outcome).__name__.lower(), outcome.code)
+                if isinstance(outcome, Retryable) and outcome.ours:
+                    self.failures[_OWN_CREDENTIALS] += 1
+                    self.own_fault_secs = ended_ms / 1000
+        self.calls.observe(signal.duration_secs)
+        self.batch_entries.observe(len(outcomes))
+        self.batch_bytes.observe(size)
+        self.flushes[signal.flush] += 1
+        self.entries["delivered", ""] += delivered
+        if self._max_destinations:
+            self._count_destination(signal.destination.id, delivered, len(outcomes) - delivered)
 
     def _count_failure(self, outcome: str, code: str) -> None:
         if code not in self._codes:

@@ -39,12 +39,13 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def observe_all(self, values: Sequence[float]) -> None:
-        """As `observe`, of each value."""
-        bounds, counts = self._bounds, self._counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        self._sum += sum(values)
+    def observe_since(self, at_ms: int, now_ms: float) -> None:
+        """Count the seconds since a time. Its clock may be ahead of ours, and no sum may fall."""
+        secs = (now_ms - at_ms) / 1000
+        if secs < 0:
+            secs = 0.0
+        self._counts[bisect_left(self._bounds, secs)] += 1
+        self._sum += secs
 
     @property
     def buckets(self) -> list[tuple[str, float]]:

@@ -204,7 +204,7 @@ class Dispatcher:
         """Send nothing while the bus is missing, or before it is known whether it exists."""
         # A lane without deliveries needs no check.
         lane.follow_bus("open" if lane.is_idle else self._bus_monitor.watch(lane.destination), now)
-        if lane.state == "gone":
+        if lane.is_gone:
             # A call would succeed, and its events would be lost.
             problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
             for delivery in lane.deliveries.drop():
