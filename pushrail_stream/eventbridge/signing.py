@@ -97,7 +97,10 @@ class Signer:
     The session token and the signature come from the same object, so after a rotation they change together.
     """
 
-    __slots__ = ("_after_time", "_before_time", "_day", "_headers", "_key", "_region", "_scope", "_signed", "keys")
+    __slots__ = (
+        "_after_time", "_authorization", "_before_time", "_day", "_headers", "_key", "_region", "_request", "_second",
+        "_signed", "_to_sign", "keys",
+    )  # fmt: skip
 
     def __init__(self, keys: Keys, target: Target, operation: str = "PutEvents") -> None:
         self.keys = keys
@@ -119,23 +122,35 @@ class Signer:
         self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
         self._after_time = f"\n{token_line}x-amz-target:{action}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
-        self._day = self._scope = ""
-        self._key = b""
+        self._day, self._key = "", b""
+        # The parts that change every second: calls of the same second share them.
+        self._second = SigV4Time("", "")
+        self._request = sha256()
+        """The hash of the canonical request as far as the hash of the body."""
+        self._to_sign = b""
+        self._authorization = ""
 
     def headers(self, body: bytes, now: SigV4Time) -> dict[str, str]:
         """The headers of a call with this body at this time."""
+        if now is not self._second:
+            self._start_second(now)
+        request = self._request.copy()
+        request.update(sha256(body).hexdigest().encode())
+        signature = hmac.digest(self._key, self._to_sign + request.hexdigest().encode(), "sha256").hex()
+        return {**self._headers, "Authorization": self._authorization + signature}
+
+    def _start_second(self, now: SigV4Time) -> None:
         if now.day != self._day:
             self._start_day(now.day)
-        request = f"{self._before_time}{now.time}{self._after_time}{sha256(body).hexdigest()}"
-        digest = sha256(request.encode()).hexdigest()
-        to_sign = f"AWS4-HMAC-SHA256\n{now.time}\n{self._scope}\n{digest}"
-        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
-        credential = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{self._scope}"
-        return {**self._headers, "X-Amz-Date": now.time, "Authorization": f"{credential}, {self._signed}{signature}"}
+        scope = f"{now.day}/{self._region}/{_SERVICE}/aws4_request"
+        self._request = sha256(f"{self._before_time}{now.time}{self._after_time}".encode())
+        self._to_sign = f"AWS4-HMAC-SHA256\n{now.time}\n{scope}\n".encode()
+        self._authorization = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{scope}, {self._signed}"
+        self._headers["X-Amz-Date"] = now.time
+        self._second = now
 
     def _start_day(self, day: str) -> None:
         key = f"AWS4{self.keys.secret.reveal()}".encode()
         for part in (day, self._region, _SERVICE, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
         self._day, self._key = day, key
-        self._scope = f"{day}/{self._region}/{_SERVICE}/aws4_request"
