@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from unittest.mock import patch
 
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.event import Event
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import Backpressure, DeadLettered, PartitionsAssigned, Signal
+from pushrail_stream.core.signals import Backpressure, DeadLettered, PartitionsAssigned, Signal, Skipped
 from pushrail_stream.core.text import MAX_MESSAGE_BYTES
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.pipeline.assignment import FlowControl
-from tests.support.builders import destination, narrow
+from tests.support.builders import destination, modified, narrow
 from tests.support.pipeline_world import HANGS, Seen, World
 from tests.support.policy import buffer_limits, lane_limits
 from tests.support.records import P0, P1, always, failed, raw, record, records
@@ -90,6 +93,26 @@ async def test_an_oversized_event_dies_alone() -> None:
         assert said["pushrail-destination"] == "dst_acme"
         assert said["pushrail-attempts"] == "0"
         assert worker.commit() == {P0: 3}
+
+
+@in_virtual_time
+async def test_an_id_that_changes_hands_amid_a_poll_takes_only_the_new_customers_event() -> None:
+    new = modified(destination("other"), id="dst_acme")
+    world = World(destination())
+    size = world.bus.size
+
+    def hand_over(event: Event, to: Destination) -> int:
+        """The registry's thread puts the new document after the first record was routed."""
+        world.directory.put_untold(new)
+        return size(event, to)
+
+    async with world.worker() as worker:
+        with patch.object(world.bus, "size", hand_over):
+            worker.event_consumer.accept([record(0), record(1, "other")])
+        await worker.at(1)
+        assert world.bus.arrived == {"dst_acme": ["1"]}
+        told = [(skipped.origin.offset, skipped.reason) for skipped in worker.reported(Skipped)]
+        assert told == [(0, "deleted")]
 
 
 @in_virtual_time
