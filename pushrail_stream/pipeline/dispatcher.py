@@ -221,7 +221,7 @@ class Dispatcher:
         """The filter has changed: skip what waits for its first attempt and is not wanted any more."""
 
         def is_unwanted(delivery: Delivery) -> bool:
-            is_new = delivery.tier == 0 and delivery.first_attempt_ms is None
+            is_new = delivery.tier == 0 and delivery.attempts == 0
             return is_new and not destination.wants(delivery.event.event_type)
 
         for delivery in lane.deliveries.drop(is_unwanted):

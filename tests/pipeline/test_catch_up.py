@@ -377,6 +377,21 @@ async def test_the_newest_document_counts() -> None:
 
 
 @in_virtual_time
+async def test_a_changed_filter_counts_for_what_a_cursor_has_queued() -> None:
+    """Its time began when it was due, but no attempt was made."""
+    world = World(destination(), latency=5.0)
+    behind(world, head=1_000)
+    async with world.worker() as worker:
+        await worker.at(1)
+        tried = sorted(int(key) for call in world.bus.calls for key in call.keys)
+        assert len(tried) == 80, "of about 150 that the lane has"
+        world.directory.put(destination(event_types=("nothing.*",)))
+        await worker.at(20)
+        assert arrived(world) == tried
+        assert sorted([*tried, *(skip.origin.offset for skip in worker.reported(Skipped))]) == list(range(1_000))
+
+
+@in_virtual_time
 async def test_a_suspended_destination_drains_with_a_bounded_number_of_writes() -> None:
     world = World(destination(), answer=DOWN)
     async with world.worker() as worker:

@@ -1,0 +1,440 @@
+"""Connections to real servers of the tests, with TLS, on each kind of loop. They are made, kept, and leave nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+from pushrail_stream.eventbridge.http1.connection import Connection, Limits
+from pushrail_stream.eventbridge.http1.connections import Connections
+from pushrail_stream.eventbridge.http1.errors import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
+    ClientConnectorSSLError,
+    ClientOSError,
+    ClientPayloadError,
+    ConnectionTimeoutError,
+    HttpError,
+    ServerDisconnectedError,
+    SocketTimeoutError,
+)
+from pushrail_stream.eventbridge.http1.server import Server
+from tests.support.http_peer import PATIENT, Client, Peer, trusting, until
+from tests.support.loops import on_every_loop
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+SOON_SECS = 0.1
+"""A time-out that has to be reached."""
+LONG = b"x" * 5_000_000
+"""More than the kernel's buffers take."""
+
+
+async def answer_all(client: Client) -> None:
+    while True:
+        await client.request()
+        await client.send(OK)
+
+
+async def say_nothing(client: Client) -> None:
+    await client.reader.read()
+
+
+def sockets() -> int:
+    return len(psutil.Process().net_connections())
+
+
+@asynccontextmanager
+async def deaf() -> AsyncIterator[Server]:
+    """A server with TLS that takes connections and says nothing, not even the handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield Server.of(f"https://127.0.0.1:{listening.getsockname()[1]}/")
+
+
+@on_every_loop
+async def test_one_connection_carries_request_after_request() -> None:
+    heads: list[bytes] = []
+
+    async def talk(client: Client) -> None:
+        while True:
+            heads.append(await client.request())
+            await client.send(OK)
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        for _ in range(10):
+            reply = await connections.post({"X-One": "1"}, b"body")
+            assert reply == (200, {b"content-length": b"2"}, b"hi")
+        assert len(peer.clients) == 1
+    host = peer.server.name.encode()
+    assert set(heads) == {
+        b"POST / HTTP/1.1\r\nHost: " + host + b"\r\nX-One: 1\r\nAccept: */*\r\nContent-Length: 4\r\n\r\nbody"
+    }
+
+
+@on_every_loop
+async def test_requests_at_one_time_have_connections_of_their_own() -> None:
+    async with Peer.serve(answer_all) as peer, peer.connections() as connections:
+        for _ in range(3):
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(connections.post({}, b"")) for _ in range(40)]
+            assert {task.result().status for task in running} == {200}
+        assert len(peer.clients) == len(connections) == 40
+
+
+@on_every_loop
+async def test_an_idle_connection_ends() -> None:
+    async with (
+        Peer.serve(answer_all) as peer,
+        peer.connections(PATIENT._replace(idle_secs=SOON_SECS)) as connections,
+    ):
+        await connections.post({}, b"")
+        await until(lambda: not len(connections))
+        assert await peer.clients[0].reader.read() == b""
+        await connections.post({}, b"")
+        assert len(peer.clients) == 2
+
+
+@on_every_loop
+async def test_a_kept_connection_that_the_server_closed_is_not_used() -> None:
+    async def once(client: Client) -> None:
+        await client.request()
+        await client.send(OK)
+
+    async with Peer.serve(once) as peer, peer.connections() as connections:
+        for number in range(3):
+            assert (await connections.post({}, b"")).content == b"hi"
+            await until(lambda: not len(connections))
+            assert len(peer.clients) == number + 1
+
+
+@on_every_loop
+async def test_a_request_on_a_kept_connection_that_ends_is_not_repeated() -> None:
+    """The server may have carried it out."""
+    requests: list[bytes] = []
+
+    async def once(client: Client) -> None:
+        requests.append(await client.request())
+        await client.send(OK)
+        requests.append(await client.request())
+
+    async with Peer.serve(once) as peer, peer.connections() as connections:
+        await connections.post({}, b"first")
+        with pytest.raises(ServerDisconnectedError):
+            await connections.post({}, b"second")
+        assert [request[-6:] for request in requests] == [b"\nfirst", b"second"]
+        assert len(peer.clients) == 1
+        await until(lambda: not len(connections))
+
+
+@on_every_loop
+async def test_bytes_without_a_request_answer_none() -> None:
+    async def talk(client: Client) -> None:
+        await client.request()
+        await client.send(OK)
+        await client.send(OK.replace(b"hi", b"no"))
+        await say_nothing(client)
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        for number in range(3):
+            assert (await connections.post({}, b"")).content == b"hi"
+            await until(lambda: not len(connections))
+            assert len(peer.clients) == number + 1
+
+
+@on_every_loop
+async def test_a_cancelled_request_ends_its_connection() -> None:
+    async with Peer.serve(say_nothing) as peer, peer.connections() as connections:
+        request = asyncio.current_task()
+        assert request is not None
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(connections.post({}, b""))
+            await until(lambda: len(peer.clients) == 1 and len(connections) == 1)
+            waiting.cancel()
+        assert waiting.cancelled()
+        await until(lambda: not len(connections))
+        await until(peer.clients[0].reader.at_eof)
+
+
+@on_every_loop
+async def test_a_handshake_without_an_answer_is_a_connect_time_out() -> None:
+    before = sockets()
+    async with deaf() as server:
+        connections = Connections(server, PATIENT._replace(connect_secs=SOON_SECS), trusting())
+        with pytest.raises(ConnectionTimeoutError, match=f"^Connection timeout to host {server.url}$"):
+            await connections.post({}, b"")
+        await until(lambda: sockets() <= before + 1)
+        await connections.close()
+
+
+@on_every_loop
+async def test_the_whole_time_bounds_connecting_too() -> None:
+    before = sockets()
+    async with deaf() as server:
+        connections = Connections(server, PATIENT._replace(total_secs=SOON_SECS), trusting())
+        with pytest.raises(TimeoutError):
+            await connections.post({}, b"")
+        await until(lambda: sockets() <= before + 1)
+
+
+@on_every_loop
+async def test_a_request_that_is_cancelled_while_connecting_leaves_nothing() -> None:
+    before = sockets()
+    async with deaf() as server:
+        connections = Connections(server, PATIENT, trusting())
+        async with asyncio.TaskGroup() as tasks:
+            connecting = [tasks.create_task(connections.post({}, b"")) for _ in range(20)]
+            await until(lambda: sockets() > before + 20)
+            for task in connecting:
+                task.cancel()
+        await until(lambda: sockets() <= before + 1)
+        await connections.close()
+
+
+@on_every_loop
+async def test_nobody_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{unused.getsockname()[1]}/"
+        with pytest.raises(ClientConnectorError, match="Cannot connect to host 127.0.0.1:"):
+            await Connections(Server.of(url), PATIENT, trusting()).post({}, b"")
+
+
+@on_every_loop
+async def test_a_certificate_must_be_trusted() -> None:
+    async with Peer.serve(answer_all) as peer:
+        connections = Connections(peer.server, PATIENT, ssl.create_default_context())
+        with pytest.raises(ClientConnectorCertificateError, match="CERTIFICATE_VERIFY_FAILED"):
+            await connections.post({}, b"")
+        assert len(connections) == 0
+
+
+@on_every_loop
+async def test_a_certificate_must_name_the_server() -> None:
+    async with Peer.serve(answer_all) as peer:
+        other = Server.of(peer.server.url.replace("127.0.0.1", "127.0.0.2"))
+        connections = Connections(other, PATIENT, trusting())
+        connections._addresses._found = await asyncio.get_running_loop().getaddrinfo("127.0.0.1", peer.server.port)
+        connections._addresses._found_at = float("inf")
+        with pytest.raises(ClientConnectorCertificateError, match="127.0.0.2"):
+            await connections.post({}, b"")
+
+
+@on_every_loop
+async def test_a_server_without_tls_fails_the_handshake() -> None:
+    async def talk(client: Client) -> None:
+        await client.reader.read(1)
+        await client.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await say_nothing(client)
+
+    async with Peer.serve(talk, tls=False) as peer:
+        server = Server.of(peer.server.url.replace("http:", "https:"))
+        with pytest.raises(ClientConnectorSSLError):
+            await Connections(server, PATIENT, trusting()).post({}, b"")
+
+
+@on_every_loop
+async def test_the_first_address_that_answers_is_used() -> None:
+    async with Peer.serve(answer_all) as peer, peer.connections() as connections:
+        with socket.socket() as silent, socket.socket() as first, socket.socket() as second, socket.socket() as unused:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(0)
+            for filling in (first, second):  # the queue of connections is full: the next one waits for ever
+                filling.setblocking(False)
+                filling.connect_ex(silent.getsockname())
+            unused.bind(("127.0.0.1", 0))
+            there = (peer.server.host, peer.server.port)
+            for dead in (unused.getsockname(), silent.getsockname()):
+                found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (there, dead)]
+                connections._addresses._found = list(found)
+                connections._addresses._found_at = float("inf")
+                async with asyncio.TaskGroup() as tasks:  # each of the two begins with another address
+                    running = [tasks.create_task(connections.post({}, b"")) for _ in range(2)]
+                assert {task.result().status for task in running} == {200}
+
+
+@on_every_loop
+async def test_a_server_that_takes_a_long_request_slowly_gets_it_whole() -> None:
+    async def talk(client: Client) -> None:
+        await asyncio.sleep(0.05)
+        assert (await client.request())[-len(LONG) :] == LONG
+        await client.send(OK)
+        await answer_all(client)
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        assert (await connections.post({}, LONG)).content == b"hi"
+        assert (await connections.post({}, b"")).content == b"hi"
+        assert len(peer.clients) == 1
+
+
+@on_every_loop
+async def test_a_request_that_is_taken_slowly_is_bounded_by_the_whole_time() -> None:
+    async def talk(client: Client) -> None:
+        client.writer.transport.pause_reading()
+        await asyncio.sleep(PATIENT.total_secs)
+
+    limits = PATIENT._replace(read_secs=SOON_SECS, total_secs=3 * SOON_SECS)
+    async with Peer.serve(talk, tls=False) as peer, peer.connections(limits) as connections:
+        with pytest.raises(TimeoutError):
+            await connections.post({}, LONG)
+        await until(lambda: not len(connections))
+
+
+@on_every_loop
+async def test_a_refusal_of_half_a_request_is_read() -> None:
+    async def talk(client: Client) -> None:
+        await client.reader.readuntil(b"\r\n\r\n")
+        client.writer.transport.pause_reading()
+        await client.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.sleep(PATIENT.total_secs)
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        assert (await connections.post({}, LONG)).status == 413
+        await until(lambda: not len(connections))
+
+
+@on_every_loop
+async def test_a_reply_may_end_with_the_connection() -> None:
+    async def talk(client: Client) -> None:
+        await client.request()
+        await client.send(b"HTTP/1.1 200 OK\r\n\r\n", b"h", b"i")
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        assert [(await connections.post({}, b"")).content for _ in range(2)] == [b"hi", b"hi"]
+        assert len(peer.clients) == 2
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi"])
+@on_every_loop
+async def test_a_reset_is_a_failure(start: bytes) -> None:
+    async def talk(client: Client) -> None:
+        await client.request()
+        await client.send(start)
+        await asyncio.sleep(0.02)
+        client.reset()
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        with pytest.raises(ClientPayloadError if start else ClientOSError):
+            await connections.post({}, b"")
+        await until(lambda: not len(connections))
+
+
+@on_every_loop
+async def test_a_peer_that_is_gone_without_a_word_is_a_time_out() -> None:
+    async def talk(client: Client) -> None:
+        await client.request()
+        await client.send(OK)
+        await say_nothing(client)
+
+    async with (
+        Peer.serve(talk) as peer,
+        peer.connections(PATIENT._replace(read_secs=SOON_SECS)) as connections,
+    ):
+        await connections.post({}, b"")
+        with pytest.raises(SocketTimeoutError):
+            await connections.post({}, b"")
+        await until(lambda: not len(connections))
+        assert len(peer.clients) == 1
+
+
+@on_every_loop
+async def test_a_server_that_closes_at_once_is_a_failure() -> None:
+    async def talk(client: Client) -> None:
+        client.writer.close()
+
+    async with Peer.serve(talk) as peer, peer.connections() as connections:
+        for _ in range(20):
+            with pytest.raises((ServerDisconnectedError, ClientOSError)):
+                await connections.post({}, b"")
+        await until(lambda: not len(connections))
+
+
+@on_every_loop
+async def test_closing_ends_requests_and_leaves_nothing() -> None:
+    async with Peer.serve(say_nothing) as peer:
+        connections = Connections(peer.server, PATIENT, trusting())
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(outcome(connections)) for _ in range(5)]
+            await until(lambda: len(connections) == 5)
+            await connections.close()
+            assert len(connections) == 0
+        assert {task.result() for task in waiting} == {"ServerDisconnectedError"}
+        await connections.close()
+
+
+@on_every_loop
+async def test_a_connection_that_is_made_while_closing_does_not_stay() -> None:
+    async with Peer.serve(answer_all) as peer:
+        connections = Connections(peer.server, PATIENT, trusting())
+        async with asyncio.TaskGroup() as tasks:
+            connecting = tasks.create_task(outcome(connections))
+            await asyncio.sleep(0)
+            await connections.close()
+        assert connecting.result() == "ServerDisconnectedError"
+        await until(lambda: len(peer.clients) == 0 or peer.clients[0].reader.at_eof())
+        assert len(connections) == 0
+
+
+async def outcome(connections: Connections, body: bytes = b"") -> str:
+    """The status of a reply, or the kind of a failure."""
+    try:
+        return str((await connections.post({}, body)).status)
+    except (HttpError, TimeoutError) as error:
+        return type(error).__name__
+
+
+async def stall(client: Client) -> None:
+    await client.send(OK[:-1])
+    await say_nothing(client)
+
+
+async def drip(client: Client) -> None:
+    await client.send(*(OK[index : index + 1] for index in range(len(OK))))
+
+
+async def reset(client: Client) -> None:
+    client.reset()
+
+
+async def end_early(client: Client) -> None:
+    await client.send(OK[:-1])
+    client.writer.close()
+
+
+TROUBLES: list[Callable[[Client], Awaitable[None]]] = [stall, drip, reset, end_early]
+
+
+@on_every_loop
+async def test_troubles_leave_no_socket_no_task_and_no_memory() -> None:
+    dice = random.Random(1)
+
+    async def talk(client: Client) -> None:
+        while True:
+            await client.request()
+            if dice.random() < 0.5:
+                await client.send(OK)
+            else:
+                await dice.choice(TROUBLES)(client)
+
+    before = sockets()
+    async with Peer.serve(talk) as peer:
+        limits = Limits(PATIENT.connect_secs, SOON_SECS, PATIENT.total_secs, SOON_SECS, PATIENT.reply_bytes)
+        async with peer.connections(limits) as connections:
+            found: set[str] = set()
+            for _ in range(10):
+                async with asyncio.TaskGroup() as tasks:
+                    running = [tasks.create_task(outcome(connections, b"body")) for _ in range(20)]
+                found |= {task.result() for task in running}
+            await until(lambda: not len(connections))
+        assert {"200", "SocketTimeoutError", "ClientPayloadError"} <= found
+        assert found <= {"200", "SocketTimeoutError", "ClientPayloadError", "ClientOSError", "ServerDisconnectedError"}
+    await until(lambda: sockets() <= before)
+    del connections, peer
+    gc.collect()
+    assert not [found for found in gc.get_objects() if type(found) is Connection]

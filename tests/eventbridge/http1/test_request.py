@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.eventbridge.http1.request import request_bytes
+
+
+def test_a_request_is_a_head_and_a_body() -> None:
+    assert request_bytes("/a?b", {"Host": "bus", "X-Amz-Date": "now"}, b"{}") == (
+        b"POST /a?b HTTP/1.1\r\nHost: bus\r\nX-Amz-Date: now\r\nAccept: */*\r\nContent-Length: 2\r\n\r\n{}"
+    )
+
+
+def test_a_request_without_a_body_says_so() -> None:
+    assert request_bytes("/", {}, b"") == b"POST / HTTP/1.1\r\nAccept: */*\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("bad", ["a\r\nX-Other: b", "a\nb", "a\rb", "a\r\n\r\nPOST / HTTP/1.1", "\0"])
+def test_a_header_cannot_begin_another(bad: str) -> None:
+    with pytest.raises(ValueError, match="Newline, carriage return, or null byte"):
+        request_bytes("/", {"X-Amz-Security-Token": bad}, b"")
+    with pytest.raises(ValueError, match="Newline, carriage return, or null byte"):
+        request_bytes("/", {bad: "value"}, b"")
+    with pytest.raises(ValueError, match="Newline, carriage return, or null byte"):
+        request_bytes(f"/{bad}", {}, b"")
