@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import cast
 
 import trustme
 
@@ -56,6 +57,10 @@ class Client:
             await self.writer.drain()
             await asyncio.sleep(0)
 
+    def stop_reading(self) -> None:
+        """Leave in the kernel's buffers what the client sends from now on."""
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
     def reset(self) -> None:
         """End the connection by RST."""
         end = self.writer.get_extra_info("socket")
@@ -82,14 +87,16 @@ class Peer:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             authority().issue_cert("127.0.0.1", "localhost").configure_cert(context)
         clients: list[Client] = []
+        talking: list[asyncio.Task[None] | None] = []
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             client = Client(reader, writer)
             clients.append(client)
+            talking.append(asyncio.current_task())
             try:
                 await talk(client)
-            except (asyncio.IncompleteReadError, OSError):
-                pass  # the client has gone
+            except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+                pass  # the client has gone, or the test is over
             finally:
                 writer.close()
 
@@ -100,6 +107,9 @@ class Peer:
             yield cls(Server.of(f"{scheme}://127.0.0.1:{port}/"), clients)
         finally:
             server.close()
+            for task in talking:
+                if task is not None:
+                    task.cancel()
             for client in clients:
                 client.writer.transport.abort()
             await server.wait_closed()
@@ -119,5 +129,5 @@ class Peer:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(PATIENCE_SECS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)

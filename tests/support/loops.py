@@ -26,9 +26,10 @@ def on_every_loop(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[.
         with asyncio.Runner(loop_factory=_LOOPS[loop_name]) as runner:
             runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
             runner.run(story(*args, **kwargs))
-        assert failures == []
+        assert not failures, failures
 
     signature = inspect.signature(story)
     named = inspect.Parameter("loop_name", inspect.Parameter.KEYWORD_ONLY)
     test.__signature__ = signature.replace(parameters=[*signature.parameters.values(), named])  # type: ignore[attr-defined]
-    return pytest.mark.parametrize("loop_name", _LOOPS)(test)
+    marked: Callable[..., None] = pytest.mark.parametrize("loop_name", _LOOPS)(test)
+    return marked

@@ -32,7 +32,6 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[bytes] = []
-        self.unsent = 0
         self.is_open = True
         self.lost = 0
         self.connection = Connection(LIMITS, asyncio.get_running_loop(), self._count)
@@ -45,9 +44,6 @@ class Wire(asyncio.Transport):
     def write(self, data: Any) -> None:
         assert self.is_open
         self.sent.append(data)
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
 
     def abort(self) -> None:
         if self.is_open:
@@ -326,30 +322,6 @@ async def test_an_idle_connection_ends() -> None:
     await asyncio.sleep(0.2)
     assert not wire.is_open
     assert wire.lost == 1
-
-
-@in_virtual_time
-async def test_a_request_that_is_still_being_sent_has_the_whole_time() -> None:
-    wire = Wire()
-    reply = wire.ask()
-    wire.connection.pause_writing()
-    wire.connection._expect_bytes()  # as after `write`, which calls the one before
-    await asyncio.sleep(6)
-    assert not reply.done()
-    wire.connection.resume_writing()
-    wire.answer(OK)
-    assert (await reply).content == b"hi"
-
-
-@in_virtual_time
-async def test_a_reply_to_half_a_request_ends_the_connection() -> None:
-    """The rest of the request would be read as the next one."""
-    wire = Wire()
-    reply = wire.ask()
-    wire.unsent = 1
-    wire.answer(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
-    assert (await reply).status == 413
-    assert not wire.connection.is_reusable
 
 
 @in_virtual_time

@@ -202,7 +202,7 @@ async def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"https://127.0.0.1:{unused.getsockname()[1]}/"
-        with pytest.raises(ClientConnectorError, match="Cannot connect to host 127.0.0.1:"):
+        with pytest.raises(ClientConnectorError, match=r"Cannot connect to host 127\.0\.0\.1:"):
             await Connections(Server.of(url), PATIENT, trusting()).post({}, b"")
 
 
@@ -220,9 +220,11 @@ async def test_a_certificate_must_name_the_server() -> None:
     async with Peer.serve(answer_all) as peer:
         other = Server.of(peer.server.url.replace("127.0.0.1", "127.0.0.2"))
         connections = Connections(other, PATIENT, trusting())
-        connections._addresses._found = await asyncio.get_running_loop().getaddrinfo("127.0.0.1", peer.server.port)
+        connections._addresses._found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (peer.server.host, peer.server.port))
+        ]
         connections._addresses._found_at = float("inf")
-        with pytest.raises(ClientConnectorCertificateError, match="127.0.0.2"):
+        with pytest.raises(ClientConnectorCertificateError, match=r"127\.0\.0\.2"):
             await connections.post({}, b"")
 
 
@@ -274,14 +276,13 @@ async def test_a_server_that_takes_a_long_request_slowly_gets_it_whole() -> None
 
 
 @on_every_loop
-async def test_a_request_that_is_taken_slowly_is_bounded_by_the_whole_time() -> None:
+async def test_a_server_that_stops_taking_a_request_is_a_time_out() -> None:
     async def talk(client: Client) -> None:
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         await asyncio.sleep(PATIENT.total_secs)
 
-    limits = PATIENT._replace(read_secs=SOON_SECS, total_secs=3 * SOON_SECS)
-    async with Peer.serve(talk, tls=False) as peer, peer.connections(limits) as connections:
-        with pytest.raises(TimeoutError):
+    async with Peer.serve(talk) as peer, peer.connections(PATIENT._replace(read_secs=SOON_SECS)) as connections:
+        with pytest.raises(SocketTimeoutError):
             await connections.post({}, LONG)
         await until(lambda: not len(connections))
 
@@ -290,8 +291,8 @@ async def test_a_request_that_is_taken_slowly_is_bounded_by_the_whole_time() -> 
 async def test_a_refusal_of_half_a_request_is_read() -> None:
     async def talk(client: Client) -> None:
         await client.reader.readuntil(b"\r\n\r\n")
-        client.writer.transport.pause_reading()
-        await client.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        client.stop_reading()
+        await client.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await asyncio.sleep(PATIENT.total_secs)
 
     async with Peer.serve(talk) as peer, peer.connections() as connections:
@@ -370,6 +371,7 @@ async def test_closing_ends_requests_and_leaves_nothing() -> None:
 
 @on_every_loop
 async def test_a_connection_that_is_made_while_closing_does_not_stay() -> None:
+    before = sockets()
     async with Peer.serve(answer_all) as peer:
         connections = Connections(peer.server, PATIENT, trusting())
         async with asyncio.TaskGroup() as tasks:
@@ -377,8 +379,8 @@ async def test_a_connection_that_is_made_while_closing_does_not_stay() -> None:
             await asyncio.sleep(0)
             await connections.close()
         assert connecting.result() == "ServerDisconnectedError"
-        await until(lambda: len(peer.clients) == 0 or peer.clients[0].reader.at_eof())
         assert len(connections) == 0
+    await until(lambda: sockets() <= before)
 
 
 async def outcome(connections: Connections, body: bytes = b"") -> str:
@@ -435,6 +437,5 @@ async def test_troubles_leave_no_socket_no_task_and_no_memory() -> None:
         assert {"200", "SocketTimeoutError", "ClientPayloadError"} <= found
         assert found <= {"200", "SocketTimeoutError", "ClientPayloadError", "ClientOSError", "ServerDisconnectedError"}
     await until(lambda: sockets() <= before)
-    del connections, peer
     gc.collect()
     assert not [found for found in gc.get_objects() if type(found) is Connection]
