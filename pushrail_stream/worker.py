@@ -63,8 +63,8 @@ _ANSWER_SECS: Final = 10.0
 _DRAIN_MARGIN_SECS: Final = 2.0
 """Seconds after the longest call for the copies that follow from it."""
 _CLOSED: Final = "the handler is closed"
-"""End of uvloop's error when a peer's last bytes reach a TLS connection that we have closed. No call is lost, because
-aiohttp no longer uses the connection."""
+"""End of uvloop's error when a peer's last bytes reach a TLS connection that we have closed. No call is lost: the
+connection is no longer used."""
 _NO_CURSORS: Final = (
     "is {} at a broker: a commit cannot name the cursor of a destination that falls behind, so its events are copied "
     f"to the retry topics. Set it to at least {MIN_METADATA_CHARS}; Kafka's default is 4096"

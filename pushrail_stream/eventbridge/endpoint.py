@@ -9,7 +9,7 @@ No content of a reply makes reading it raise: proxies answer for AWS with HTML, 
 code is in the body's ``__type``, else in the header ``x-amzn-ErrorType``, else in the body's ``code``; without any of
 them the HTTP status is the code.
 
-Private names: ``botocore.auth._host_from_url``, and those that eventbridge/http.py lists.
+Private names: ``botocore.auth._host_from_url``, and those that http.py and proxied.py list.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
 
-_ERROR_TYPE: Final = "x-amzn-ErrorType"
-_QUERY_ERROR: Final = "x-amzn-query-error"
+_ERROR_TYPE: Final = b"x-amzn-errortype"
+_QUERY_ERROR: Final = b"x-amzn-query-error"
 """``CODE;FAULT``: replaces the code in the body, as in botocore."""
 _OK: Final = 200
 _REDIRECT: Final = 301
@@ -74,7 +74,7 @@ class Endpoint:
         url: str = client.meta.endpoint_url
         if not urlsplit(url).path:
             url += "/"
-        return cls(client, await Http.of(client, url, clients.settings), clients.user_agent)
+        return cls(client, await Http.of(client, url, clients), clients.user_agent)
 
     async def put_events(self, entries: list[Entry], signer: Signer, now: SigV4Time) -> CallReply:
         """Make one PutEvents call. Raises for nothing that AWS or the network does."""
@@ -137,9 +137,9 @@ def _refusal(operation: Operation, reply: HttpReply) -> CallFailed:
         return reply.unreadable(operation, "is no answer")
     fields = _fields(reply.content)
     code = (
-        _code(reply.headers.get(_QUERY_ERROR, "").partition(";")[0])
+        _code((reply.header(_QUERY_ERROR) or "").partition(";")[0])
         or _code(fields.get("__type"))
-        or _code(reply.headers.get(_ERROR_TYPE))
+        or _code(reply.header(_ERROR_TYPE))
         or _code(fields.get("code"))
         or _code(fields.get("Code"))
         or str(reply.status)

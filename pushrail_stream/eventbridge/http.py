@@ -1,18 +1,18 @@
 """HTTP to AWS: one POST, one reply. Every failure of the network or the peer is a value, never an exception.
 
-The stock client's own aiohttp session carries the request, with its TLS context, proxies, CA bundle and time-outs.
-Redirects are not followed: they would hand session tokens, external IDs and events to another host. Cookies are not
-kept: all customers share the session.
+Connections of our own carry the request, with the stock client's TLS context and CA bundle. Through a proxy, the stock
+client's aiohttp session does. Redirects are not followed: they would hand session tokens, external IDs and events to
+another host. Cookies are not kept: all customers share the connections.
 
-Private names: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10), and
-``_cookie_jar`` and ``_get`` of aiohttp's session and connector.
+Private names: ``client._endpoint.http_session`` with ``_build_ssl_contexts``, ``_get_session`` and ``_proxy_config``
+(aiobotocore 3.10).
 """
 
 from __future__ import annotations
 
-import io
+import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, final
 
@@ -25,6 +25,11 @@ from botocore.exceptions import BotoCoreError
 from pushrail_stream.core.outcome import CONNECT_TIMEOUT, READ_TIMEOUT
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, CallFailed, Operation
+from pushrail_stream.eventbridge.http1 import errors
+from pushrail_stream.eventbridge.http1.connection import Limits, Reply
+from pushrail_stream.eventbridge.http1.connections import Connections
+from pushrail_stream.eventbridge.http1.server import Server
+from pushrail_stream.eventbridge.proxied import ProxiedSession
 from pushrail_stream.settings.model import EventBridgeSettings
 
 if TYPE_CHECKING:
@@ -36,8 +41,8 @@ _PRODUCT: Final = "pushrail-stream"
 MAX_REPLY_BYTES: Final = 4 << 20
 """Bytes of a reply that are read, and as many that are decompressed. AWS's replies stay below 16 KiB, except that a
 refusal may quote the request: up to 1 MiB, in which every quotation mark is escaped twice."""
-_BODY_IN_ONE_PIECE: Final = 1 << 20
-"""Longest body in bytes that is handed to aiohttp as it is: it warns of longer ones, which block the event loop."""
+_IDLE_SECS: Final = 12.0
+"""Seconds for which an unused connection is kept: as long as AWS's library keeps one."""
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 """zlib's value for detecting the format by the header."""
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
@@ -49,14 +54,20 @@ class HttpReply(NamedTuple):
     """A reply of any status."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    """By name in lower case."""
     content: bytes
     """Decompressed. A body that cannot be decompressed stays as it came."""
+
+    def header(self, name: bytes) -> str | None:
+        """The value of the header with this name in lower case."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def request_id(self) -> str | None:
         """AWS's id of the request; None when it is missing or not printable."""
-        return safe_id(self.headers.get("x-amzn-RequestId"))
+        return safe_id(self.header(b"x-amzn-requestid"))
 
     def failed(self, operation: Operation, code: str, message: str) -> CallFailed:
         """The failure that this reply means."""
@@ -68,7 +79,7 @@ class HttpReply(NamedTuple):
 
     def for_parser(self) -> dict[str, Any]:
         """The reply as botocore's parsers take it."""
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers.items()}
         return {"headers": headers, "status_code": self.status, "body": self.content}
 
 
@@ -77,7 +88,7 @@ class StockClients:
     """Opens AWS's stock clients, whose connections we use. They stay open as long as ``stack``."""
 
     def __init__(self, stack: AsyncExitStack, settings: EventBridgeSettings) -> None:
-        self._stack = stack
+        self.stack = stack
         self._session = get_session()
         # The global endpoint's sessions are not valid in regions that an account has to enable.
         self._session.set_config_variable("sts_regional_endpoints", "regional")
@@ -95,77 +106,55 @@ class StockClients:
 
     async def open(self, service: Literal["events", "sts"], region: str, endpoint_url: str | None) -> AioBaseClient:
         """A client of this service. No call is made. ``endpoint_url`` None: AWS's own endpoint of the region."""
-        return await self._stack.enter_async_context(
+        return await self.stack.enter_async_context(
             self._session.create_client(service, region_name=region, endpoint_url=endpoint_url, config=self._config)
         )
 
 
 @final
 class Http:
-    """The connections a stock client would use. It lives as long as that client."""
+    """POSTs to one URL. It lives as long as the stock clients."""
 
-    __slots__ = ("_proxy", "_proxy_headers", "_session", "_timeout", "url")
+    __slots__ = ("_post", "url")
 
-    def __init__(
-        self,
-        url: str,
-        session: aiohttp.ClientSession,
-        *,
-        proxy: tuple[str | None, dict[str, str]],
-        settings: EventBridgeSettings,
-    ) -> None:
+    def __init__(self, url: str, post: Callable[[Mapping[str, str], bytes], Awaitable[Reply]]) -> None:
+        """``post`` raises what the HTTP libraries raise."""
         self.url = url
-        self._session = session
-        self._proxy, self._proxy_headers = proxy
-        self._timeout = aiohttp.ClientTimeout(
-            total=settings.call_secs,
-            sock_connect=settings.connect_timeout_secs,
-            sock_read=settings.read_timeout_secs,
-        )
+        self._post = post
 
     @classmethod
-    async def of(cls, client: AioBaseClient, url: str, settings: EventBridgeSettings) -> Http:
+    async def of(cls, client: AioBaseClient, url: str, clients: StockClients) -> Http:
         """For requests to ``url``, the client's endpoint."""
         stock: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see the head
+        settings = clients.settings
+        limits = Limits(
+            connect_secs=settings.connect_timeout_secs,
+            read_secs=settings.read_timeout_secs,
+            total_secs=settings.call_secs,
+            idle_secs=_IDLE_SECS,
+            reply_bytes=MAX_REPLY_BYTES,
+        )
         proxies = stock._proxy_config  # noqa: SLF001 - see the head
         proxy_url = proxies.proxy_url_for(url)
-        session = await stock._get_session(proxy_url)  # noqa: SLF001 - see the head
-        session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see the head
-        _reuse_only_silent(session.connector)
-        return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), settings=settings)
+        if proxy_url is not None:
+            session = await stock._get_session(proxy_url)  # noqa: SLF001 - see the head
+            return cls(url, ProxiedSession(url, session, (proxy_url, proxies.proxy_headers_for(url)), limits).post)
+        server = Server.of(url)
+        tls, _ = await asyncio.to_thread(stock._build_ssl_contexts, None)  # noqa: SLF001 - see the head
+        connections = Connections(server, limits, tls if server.is_tls else None)
+        clients.stack.push_async_callback(connections.close)
+        return cls(url, connections.post)
 
-    async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
+    async def post(self, operation: Operation, headers: Mapping[str, str], body: bytes) -> HttpReply | CallFailed:
         """The reply, of any status; a `CallFailed` when no readable one came."""
         try:
-            response = await self._session.request(
-                "POST",
-                self.url,
-                headers=headers,
-                data=body if len(body) <= _BODY_IN_ONE_PIECE else io.BytesIO(body),
-                allow_redirects=False,
-                proxy=self._proxy,
-                proxy_headers=self._proxy_headers,
-                timeout=self._timeout,
-            )
-            content = await _read(response)
+            status, received, content = await self._post(headers, body)
         except Exception as error:  # noqa: BLE001 - a peer's bytes make HTTP libraries raise almost anything
             return network_failure(operation, error)
-        coding = response.headers.get("Content-Encoding")
+        coding = received.get(b"content-encoding")
         if coding is not None:
-            content = decompressed(content, coding)
-        return HttpReply(response.status, response.headers, content)
-
-
-def _reuse_only_silent(connector: Any) -> None:
-    """Close a kept connection that received bytes while idle: they would be read as the next request's answer."""
-    stock = connector._get  # noqa: SLF001 - see the head
-
-    async def get(*request: Any) -> Any:
-        while (connection := await stock(*request)) is not None and connection.protocol.should_close:
-            connection.close()
-        return connection
-
-    connector._get = get  # noqa: SLF001 - see the head
+            content = decompressed(content, coding.decode("latin-1"))
+        return HttpReply(status, received, content)
 
 
 def safe_id(name: object) -> str | None:
@@ -173,24 +162,6 @@ def safe_id(name: object) -> str | None:
     if isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= _MAX_ID_LENGTH:
         return name
     return None
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body; raises `aiohttp.ClientPayloadError` when it is too long."""
-    length = response.content_length
-    if length is not None and length <= MAX_REPLY_BYTES:
-        return await response.read()
-    content = bytearray()
-    try:
-        async for part in response.content.iter_any():
-            content += part
-            if len(content) > MAX_REPLY_BYTES:
-                break
-    finally:
-        response.close()  # otherwise a broken reply keeps its connection open until garbage collection
-    if len(content) > MAX_REPLY_BYTES:
-        raise aiohttp.ClientPayloadError(f"the reply has more than {MAX_REPLY_BYTES} bytes")
-    return bytes(content)
 
 
 def decompressed(content: bytes, coding: str) -> bytes:
@@ -205,6 +176,12 @@ def decompressed(content: bytes, coding: str) -> bytes:
 
 # The first class that fits decides: the more special come first.
 _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (errors.ConnectionTimeoutError, CONNECT_TIMEOUT),
+    (errors.SocketTimeoutError, READ_TIMEOUT),
+    (errors.ClientConnectorDNSError, "DnsFailed"),
+    (errors.ClientConnectorSSLError, "TlsFailed"),
+    (errors.ClientConnectorError, "ConnectionFailed"),
+    (errors.HttpError, "ConnectionClosed"),
     (aiohttp.ConnectionTimeoutError, CONNECT_TIMEOUT),
     (aiohttp.ClientProxyConnectionError, "ProxyFailed"),
     (aiohttp.ClientHttpProxyError, "ProxyFailed"),

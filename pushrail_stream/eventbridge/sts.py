@@ -92,7 +92,7 @@ class StsEndpoint:
         """The endpoint that a stock client would call, or the reason why there is none. No call is made."""
         try:
             client = await clients.open("sts", settings.region, settings.endpoint_url)
-            http = await Http.of(client, client.meta.endpoint_url, clients.settings)
+            http = await Http.of(client, client.meta.endpoint_url, clients)
         except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
             problem = f"STS of {settings.region} cannot be called: {type(error).__name__}: {error}"
             return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
@@ -109,7 +109,7 @@ class StsEndpoint:
     async def date(self) -> str | CallFailed | None:
         """The ``Date`` header of STS's refusal of an unsigned call; None when there is none."""
         reply = await self._http.post("GetCallerIdentity", {"Content-Type": _CONTENT_TYPE}, b"")
-        return reply if isinstance(reply, CallFailed) else reply.headers.get("Date")
+        return reply if isinstance(reply, CallFailed) else reply.header(b"date")
 
     async def _ask(
         self, action: Action, keys: Keys, request: Mapping[str, str], read: Callable[[dict[str, Any]], _Read | str]

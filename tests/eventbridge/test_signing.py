@@ -53,8 +53,8 @@ def test_the_hot_paths_libraries_are_proven(library: str) -> None:
     installed = ".".join(version(library).split(".")[:2])
     assert installed == PROVEN_WITH[library], (
         f"{library} {version(library)} is installed; eventbridge/endpoint.py was proven with {PROVEN_WITH[library]}. "
-        "Run all of tests/eventbridge and its benchmark, check the private names that the heads of endpoint.py and "
-        "http.py list, and then change PROVEN_WITH."
+        "Run all of tests/eventbridge and its benchmark, check the private names that the heads of endpoint.py, "
+        "http.py and proxied.py list, and then change PROVEN_WITH."
     )
 
 

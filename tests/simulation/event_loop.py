@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from types import CoroutineType
 from typing import Any, Final, final
@@ -12,6 +12,8 @@ from tests.simulation.scheduler import Condition, Host, HostKilled
 
 Connect = Callable[[Host, Callable[[], asyncio.BaseProtocol], str, int], tuple[Any, asyncio.BaseProtocol]]
 """Makes a connection for a host: transport and protocol. Raises OSError."""
+Resolve = Callable[[str, int], Awaitable[list[Any]]]
+"""Looks up the addresses of a name and a port, as ``getaddrinfo`` returns them. Raises OSError."""
 _MOST_TURNS: Final = 100
 """Turns of a loop at one virtual time, after which a moment passes. A real clock never stands still: code that is a
 rounding error too early comes back at once, and its next turn is later."""
@@ -50,6 +52,8 @@ class SimLoop(asyncio.BaseEventLoop):
 
     connect: Connect
     """The network; set on the class by the substitution."""
+    resolve: Resolve
+    """The name service; set on the class by the network's `install`."""
 
     def __init__(self, host: Host) -> None:
         super().__init__()
@@ -75,7 +79,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return next(self._numbers)
 
     def create_future(self) -> asyncio.Future[Any]:
-        """A future whose place in a set does not depend on its address: aiohttp wakes those of a set."""
+        """A future whose place in a set does not depend on its address."""
         future = _Future(loop=self)
         future.number = self.next_number()
         return future
@@ -140,6 +144,12 @@ class SimLoop(asyncio.BaseEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is none."""
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: str, port: int, **_options: Any
+    ) -> list[Any]:
+        """The addresses of a name."""
+        return await type(self).resolve(host, port)
 
     async def create_connection(  # type: ignore[override]
         self,

@@ -1,7 +1,7 @@
-"""The connection between the product's aiohttp and the cloud: names, a transport, and HTTP/1.1 as bytes.
+"""The connection between the product's HTTP client and the cloud: names, a transport, and HTTP/1.1 as bytes.
 
-aiohttp resolves a name with its resolver, connects a socket with aiohappyeyeballs, and hands the socket to the event
-loop. `install` replaces the first two. The loop calls `Network.open` to make a connection.
+The client asks the event loop for a name's addresses, connects a socket with aiohappyeyeballs, and hands the socket to
+the loop. The loop calls `Network.resolve` and `Network.open`; `install` sets the first, and replaces the second step.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest import mock
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
 from tests.simulation.aws.blocking_http import install_blocking
 from tests.simulation.aws.cloud import Cloud
 from tests.simulation.aws.models import kept_models
 from tests.simulation.aws.records import Call
 from tests.simulation.aws.server import ServerSide
+from tests.simulation.event_loop import SimLoop
 from tests.simulation.scheduler import Host
 
 _GIVE_UP_SECS: Final = 127.0
@@ -160,11 +159,7 @@ class Network:
         self._names: dict[str, str] = {}
         """Names by address."""
 
-    def now(self) -> float:
-        """Virtual seconds."""
-        return self.cloud.state.scheduler.now
-
-    async def resolve(self, name: str, port: int) -> list[ResolveResult]:
+    async def resolve(self, name: str, port: int) -> list[Any]:
         """The address of a name. Raises ``OSError`` when the name is unknown or the name service fails."""
         await asyncio.sleep(self.cloud.latency())
         if self.cloud.connect_fault("resolve", name):
@@ -172,7 +167,7 @@ class Network:
         known = [address for address, known_name in self._names.items() if known_name == name]
         address = known[0] if known else f"10.0.0.{len(self._names) + 1}"
         self._names[address] = name
-        return [ResolveResult(hostname=name, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
 
     async def connect(self, addr_infos: Sequence[Any], **_: Any) -> SimSocket:
         """A connected socket, in the place of ``aiohappyeyeballs.start_connection``. Raises ``OSError``."""
@@ -200,25 +195,10 @@ class Network:
 @contextmanager
 def install(network: Network) -> Iterator[None]:
     """Let every connection of AWS's library end in this network's cloud, until the block ends."""
-
-    class Resolver(AbstractResolver):
-        def __init__(self, *_: Any, **__: Any) -> None:
-            """Names need no loop."""
-
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-        ) -> list[ResolveResult]:
-            del family
-            return await network.resolve(host, port)
-
-        async def close(self) -> None:
-            """Nothing is open."""
-
     with (
         kept_models(),
         install_blocking(network.cloud),
-        mock.patch("aiohttp.connector.DefaultResolver", Resolver),
-        mock.patch("aiohttp.connector.aiohappyeyeballs.start_connection", network.connect),
-        mock.patch("aiohttp.connector.monotonic", network.now),
+        mock.patch("aiohappyeyeballs.start_connection", network.connect),
+        mock.patch.object(SimLoop, "resolve", staticmethod(network.resolve), create=True),
     ):
         yield
