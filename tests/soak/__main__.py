@@ -7,6 +7,9 @@ rounds. Traffic goes to loopback only. The last line is JSON.
 
 Twenty minutes replace some 10,000 destinations. Eight minutes (``--minutes 8``) are enough to see a leak of a few
 kilobytes for each of them.
+
+A second part, of a quarter of these minutes, is about the connections to AWS: see tests/soak/transport.py. ``--only``
+runs one part for all minutes.
 """
 
 from __future__ import annotations
@@ -25,14 +28,18 @@ from pushrail_stream.sandbox.bus.faults import (
     CallError,
     Effect,
     ExpireTokens,
+    Hang,
     Match,
     Operation,
+    ResetAfter,
+    ResetBefore,
     Rule,
     Times,
     rules_to_json,
 )
 from tests.bench import world
 from tests.soak.growth import Sample, growth_per_replaced
+from tests.soak.transport import soak_transport
 
 _EVENTS: Final = 2
 """For each destination and round."""
@@ -46,6 +53,8 @@ _LIMIT: Final = 1_024
 """Bytes for each replaced destination. The smallest possible leak is larger: the state of a bus takes 1 KB, and a
 role's session 5 KB. Noise is smaller: 1 MiB over 5,000 replaced destinations is 210 bytes.
 """
+_TRANSPORT_PART: Final = 0.25
+"""Part of the minutes for the connections, when both parts run."""
 _FAILING: Final = 20
 """Calls that fail in a round with a fault."""
 
@@ -63,8 +72,12 @@ _FAULTS: Final[Sequence[_Fault | None]] = (
     _Fault("AssumeRole", CallError(403, "AccessDenied")),
     _Fault("PutEvents", CallError(500, "InternalFailure")),
     _Fault("DescribeEventBus", CallError(400, "ResourceNotFoundException")),
+    _Fault("PutEvents", ResetBefore()),
+    _Fault("PutEvents", ResetAfter()),
+    _Fault("PutEvents", Hang()),
 )
-"""By turns: no fault, sessions that end early, roles that deny us, a bus that fails, buses that are missing."""
+"""By turns: no fault, sessions that end early, roles that deny us, a bus that fails, buses that are missing, resets
+before and after a call, calls that stall."""
 
 
 def main() -> None:
@@ -73,14 +86,28 @@ def main() -> None:
     parser.add_argument("--destinations", type=int, default=500, help="destinations at any time (default 500)")
     parser.add_argument("--replaced", type=int, default=250, help="destinations replaced in a round (default 250)")
     parser.add_argument("--limit", type=int, default=_LIMIT, help=f"bytes for each replaced one (default {_LIMIT})")
+    parser.add_argument("--only", choices=("worker", "transport"), help="run this part alone")
     options = parser.parse_args()
+    result: dict[str, Any] = {}
+    if options.only != "transport":
+        result |= _soak_worker(options)
+    if options.only != "worker":
+        part = 1.0 if options.only else _TRANSPORT_PART
+        result["transport"] = soak_transport(options.minutes * part)
+        result["ok"] = result.get("ok", True) and result["transport"]["ok"]
+    print(json.dumps(result))
+    if not result["ok"]:
+        sys.exit("error: something grows with what comes and goes, or the run was too short to tell")
+
+
+def _soak_worker(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, world.broker() as (bootstrap, real):
         folder = Path(name)
         (folder / "destinations").mkdir()
         with world.bus(folder) as bus:
             samples = soak(folder, bootstrap, bus, options, real=real)
     growth = growth_per_replaced(samples)
-    result: dict[str, Any] = {
+    return {
         "rounds": len(samples),
         "replaced": samples[-1].replaced,
         "rss_mib_first": round(samples[0].rss / 2**20, 1),
@@ -90,10 +117,6 @@ def main() -> None:
         "ok": growth is not None and growth <= options.limit,
         "broker": "Apache Kafka" if real else "embedded",
     }
-    print(json.dumps(result))
-    if not result["ok"]:
-        why = "too short to tell" if growth is None else "memory grows with the destinations that come and go"
-        sys.exit(f"error: {why}")
 
 
 def soak(folder: Path, bootstrap: str, bus: world.Bus, options: argparse.Namespace, *, real: bool) -> list[Sample]:
@@ -126,7 +149,7 @@ def soak(folder: Path, bootstrap: str, bus: world.Bus, options: argparse.Namespa
 
 
 def _round(bootstrap: str, topic: str, bus: world.Bus, there: list[int], number: int) -> None:
-    """Send events to every destination; in four rounds of five some calls fail."""
+    """Send events to every destination; in all rounds but those without a fault some calls fail."""
     fault = _FAULTS[number % len(_FAULTS)]
     rules = [] if fault is None else [Rule(fault.effect, Match(operation=fault.operation), Times(_FAILING))]
     bus.put("plan", json.dumps(rules_to_json(rules)).encode())
