@@ -144,6 +144,17 @@ MUTANTS: Final = (
         ],
     ),
     mutant(
+        "lose a backlog with the end of its log without a word",
+        "core.cursor:Cursor.lost_from",
+        "if known == 0 and self.unread(live_next, first) == 0:",
+        "if True:",
+        needs=[
+            *_BEHIND,
+            "elect_unclean?at=20&topic=pushrail.events&lost=30",
+            "elect_unclean?at=42&topic=pushrail.events&lost=30",
+        ],
+    ),
+    mutant(
         "commit the deliveries of a cursor that were dropped with its partition",
         "core.cursor:Cursor.state",
         "first = max(self.since, self._highest + 1)",

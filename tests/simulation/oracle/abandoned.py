@@ -1,18 +1,20 @@
 """A worker brings to an end what it had read of a log that Kafka lost: nothing else can.
 
 The log was deleted with its topic, or cut off. The worker notices that by itself, and says that the partition begins
-again. The events of a cursor that are not in memory go with their log, and the worker says so.
+again. The events of a cursor that are not in memory go with their log, and the worker says so, also of those that it
+had committed with the cursor.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CopyFailed, CursorTrimmed, PartitionRestarted, PartitionsAssigned
+from tests.simulation.oracle.cursor_duties import duties_of
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.evidence import Violation, Written
 from tests.simulation.oracle.nothing_lost import loss
@@ -34,14 +36,21 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
         read = _read_first(story, signal.partition, begun[0], at)
         refused = _refused(story, host, ends[host].at - _TRIED_SECS)
         for one, seen, wanted in _deliveries(story):
-            is_held = read.get(one.record.offset) is one and _was_held(story, one, signal, begun, at)
+            is_held = read.get(one.record.offset) is one and _was_held(one, signal, begun, at)
             if not is_held or not isinstance(seen.event, Event):
                 continue
             certain = story.documents.certain(seen.owner or ("", ""), one.at, at)
-            for destination in certain if wanted is None else certain.keys() & {wanted}:
+            for destination in _left(story, one, certain if wanted is None else certain.keys() & {wanted}):
                 is_refused = destination in refused[seen.event.value] or _is_told(story, host, one, destination, at)
                 if not is_refused and not _went_on(story, seen, destination, one.at):
                     yield loss(seen, destination)
+
+
+def _left(story: Deliveries, one: Written, destinations: Iterable[str]) -> list[str]:
+    """Those that the worker had left open: of a record that was committed, those whose cursors had it."""
+    if story.covered_at(one) == float("inf"):
+        return list(destinations)
+    return [name for name in destinations if duties_of(story).were_taken(one, name)]
 
 
 def _is_told(story: Deliveries, host: str, one: Written, destination: str, at: float) -> bool:
@@ -102,13 +111,13 @@ def _read_first(story: Deliveries, partition: Partition, since: float, at: float
     return {one.record.offset: one for one in reversed(lost) if one.record.topic_id == log}
 
 
-def _was_held(story: Deliveries, one: Written, signal: PartitionRestarted, begun: tuple[float, int], at: float) -> bool:
-    """Whether a worker had read this record of the lost part of a log, and had not committed it."""
+def _was_held(one: Written, signal: PartitionRestarted, begun: tuple[float, int], at: float) -> bool:
+    """Whether a worker had read this record of the lost part of a log."""
     since, first = begun
     is_there = signal.partition == (one.record.topic, one.record.partition) and one.is_readable
     is_read = signal.position is not None and first <= one.record.offset < signal.position
     is_gone = one.gone_at is not None and max(since, one.at + 1.0) < one.gone_at <= at
-    return is_there and is_read and is_gone and story.covered_at(one) == float("inf")
+    return is_there and is_read and is_gone
 
 
 def _went_on(story: Deliveries, seen: EventSeen, destination: str, since: float) -> bool:

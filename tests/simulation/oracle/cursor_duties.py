@@ -49,6 +49,8 @@ class Duties:
         """Commits without a cursor for an event that had not settled, although one before had it."""
         self.taken: list[tuple[float, Duty]] = []
         """The deliveries that a commit left to its cursors, with its time."""
+        self._taken: set[tuple[int, str]] = set()
+        """The same deliveries, without the time: the record's identity, and the destination."""
         self._story = story
         self._on: dict[Log, list[Duty]] = defaultdict(list)
         self._last: dict[Log, Mapping[str, CursorSeen]] = {}
@@ -68,6 +70,10 @@ class Duties:
             self._keep(commit)
             if commit.host:
                 self._take(commit, covered.get(id(commit), ()))
+
+    def were_taken(self, one: Written, destination: str) -> bool:
+        """Whether a commit has left the delivery to a cursor."""
+        return (id(one), destination) in self._taken
 
     def waits(self, one: Written, destination: str) -> bool:
         """Whether a cursor has the delivery when the story ends."""
@@ -92,6 +98,7 @@ class Duties:
             kept = [name for name in found if name in cursors and cursors[name].covers(one.record.offset)]
             self._on[log_of(commit)] += [Duty(one, name) for name in kept]
             self.taken += [(commit.at, Duty(one, name)) for name in kept]
+            self._taken |= {(id(one), name) for name in kept}
             if left := [name for name in found if name not in kept]:
                 self.uncovered.append((commit, one, left))
 

@@ -53,6 +53,17 @@ def test_the_events_of_a_cursor_may_go_with_their_log() -> None:
     assert abandoned(told) == []
 
 
+def test_events_that_were_committed_with_their_cursor_are_told_too() -> None:
+    told = restarted()
+    told.commit(1_004.0, 2)
+    assert abandoned(told) == []
+    told = restarted()
+    told.commit(1_004.0, 2, cursors=[told.cursor(1, 1)])
+    assert len(abandoned(told)) == 1
+    told.evidence.signals.append(SignalSeen(1_020.0, WORKER, CursorTrimmed(Partition(EVENTS, 0), ONE, 1, 2, 1)))
+    assert abandoned(told) == []
+
+
 def test_a_failed_attempt_is_no_end() -> None:
     told = restarted()
     event = told.evidence.written[-1]

@@ -8,6 +8,7 @@ Facts that surprised us, as Apache Kafka 4.3 and librdkafka 2.16 have them (`rec
 | bounds | cached ones are -1001 until a fetch has answered; asked ones end at the last stable offset (read_committed) |
 | bounds | cached ones end at the high watermark, also for read_committed |
 | transactions | a marker takes an offset: the position passes it, also at the end of the log |
+| transactions | a marker alone takes the position to the epoch of its leader |
 | fencing | the late record: INVALID_PRODUCER_EPOCH; then poll raises _FENCED (fatal), further calls _FENCED or _FATAL |
 | `flush` | raises a fatal error as a KafkaError, which is no exception: not even `except BaseException` catches it |
 | commit | only errors of all partitions are raised; a partition that does not exist: UNKNOWN_TOPIC_OR_PART |
