@@ -78,6 +78,15 @@ class Delivery:
             return "replay"
         return "retry" if self.tier else "live"
 
+    @property
+    def age_from_ms(self) -> int | None:
+        """Epoch milliseconds from which its age counts; None before its first attempt.
+
+        Its cursor lets the age begin again after a fault of our own.
+        """
+        first_ms = self.first_attempt_ms
+        return None if first_ms is None else max(first_ms, self.pending.owner.age_from_ms)
+
     def settle(self) -> None:
         """Settle the delivery. A second time is a bug and raises."""
         if self.settled:

@@ -154,10 +154,9 @@ class Lane:
 
     def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
         """The facts about a delivery that decide its next step."""
-        first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
-        first_ms = max(first_ms, delivery.pending.owner.age_from_ms)
+        since_ms = now_ms if (age_from_ms := delivery.age_from_ms) is None else age_from_ms
         is_taking = now - self.health.throughput.last <= self._limits.hold_secs and not self.is_stuck(now)
-        return RetryState((now_ms - first_ms) / 1000, delivery.hold_until - now, delivery.tier, is_taking)
+        return RetryState((now_ms - since_ms) / 1000, delivery.hold_until - now, delivery.tier, is_taking)
 
     @property
     def hold_secs(self) -> float:

@@ -173,6 +173,7 @@ class Settlement:
         if delivery.pending.is_for_next_owner:
             self.abandon(1)
             return
+        delivery.first_attempt_ms = delivery.age_from_ms  # the copy leaves the cursor, which knew it
         copy = Copy.of(delivery, step.reason, delivery.problem, self._clock.now_ms(), tier=step.tier)
         pending = delivery.pending
         self._in_flight.start(self._write(copy, pending, delivery.settle), lambda: pending.is_revoked)

@@ -15,7 +15,7 @@ from tests.pipeline.test_catch_up import arrived, behind
 from tests.support.builders import destination
 from tests.support.pipeline_world import World
 from tests.support.policy import lane_limits, retry_policy
-from tests.support.records import EVENTS, P0, START_MS, always, failed, records, take_all
+from tests.support.records import EVENTS, P0, START_MS, always, answered, failed, fault, keys, records, take_all
 from tests.support.samples import RECREATED, TOPIC
 from tests.support.virtual_time import in_virtual_time
 
@@ -95,6 +95,23 @@ async def test_time_in_which_our_own_credentials_fail_does_not_count() -> None:
         await worker.at(640)
         assert len(dead(world)) + len({origin for _, origin, *_ in world.topics.moved()}) == 400
         assert len(dead(world)) > 300
+
+
+@in_virtual_time
+async def test_time_in_which_our_own_credentials_fail_does_not_count_on_a_retry_topic() -> None:
+    """After our fault, five entries fail alone. Their copies tell from when their age counts."""
+    bad = {str(offset) for offset in range(5)}
+    world = World(destination(), answer=OURS)
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await fall_behind(worker)
+        await worker.at(500)
+        world.bus.answer(
+            lambda batch: answered(batch, {key: fault("InternalFailure") for key in keys(batch) if key in bad})
+        )
+        await worker.at(540)
+        assert {origin for _, origin, *_ in world.topics.moved()} == bad
+        first = {datetime.fromisoformat(copy.said["pushrail-first-attempt-at"]) for copy in world.topics.written[:5]}
+        assert all(at.timestamp() > START_MS / 1000 + 490 for at in first)
 
 
 @in_virtual_time
