@@ -63,6 +63,8 @@ class AttemptsLog:
             "durationMs": round(signal.duration_secs * 1000, 3),
             "destinationId": destination.id,
             "busArn": destination.bus.arn,
+            "vendor": destination.vendor,
+            "customerExternalId": destination.customer_external_id,
             "httpStatus": signal.http_status,
             "requestId": signal.request_id,
             "batchSize": len(signal.deliveries),
@@ -74,8 +76,6 @@ class AttemptsLog:
             event = delivery.event
             record = {
                 "attemptId": f"{call_id}-{index}",
-                "vendor": event.vendor,
-                "customerExternalId": event.customer_external_id,
                 "eventType": event.event_type,
                 "idempotencyKey": event.idempotency_key,
                 "correlationId": event.correlation_id,

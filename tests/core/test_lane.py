@@ -371,6 +371,14 @@ def test_calls_are_spaced_by_the_rate() -> None:
     assert queue.send_at() == 10.5
 
 
+def test_the_state_tells_of_a_missing_bus() -> None:
+    queue = lane()
+    queue.follow_bus("missing", 0.0)
+    assert (queue.is_gone, queue.state) == (True, "gone")
+    queue.follow_bus("open", 0.0)
+    assert (queue.is_gone, queue.state) == (False, "ok")
+
+
 def test_a_dropped_delivery_makes_room() -> None:
     queue = lane(lane_limits(max_bytes=1000), flush_ms=1_000)
     gone, kept = offered(queue, 0.0, 999, 1)
