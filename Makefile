@@ -60,7 +60,7 @@ simulate: $(STAMP) ## Play whole fleets in virtual time, with faults drawn from 
 simulate-mutants: $(STAMP) ## Let the simulation find each of many deliberate faults of the product; the last line is JSON (options: ARGS=--help)
 	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
-soak: $(STAMP) ## Let destinations, sessions, partitions and faults come and go, and fail if a worker's memory grows with them; the last line is JSON (options: ARGS="--minutes 8")
+soak: $(STAMP) ## Let destinations, sessions, partitions, connections and faults come and go, and fail if memory grows with them; the last line is JSON (options: ARGS="--minutes 8")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench-isolation: $(STAMP) ## Measure what healthy customers notice of hanging and throttling ones (options: ARGS=...)
