@@ -182,10 +182,10 @@ class EventBridge:
             return True
         return access.source.at_hand(self._clock.read()[0]) is None
 
-    async def sign_in(self, destination: Destination) -> bool:
+    async def sign_in(self, destination: Destination, *, patient: bool = False) -> bool:
         """Return whether there are credentials to call with; sign in when there are none."""
         access = self._access(destination)
-        return not isinstance(await access.source.keys(access.used_at), CallFailed)
+        return not isinstance(await access.source.keys(access.used_at, patient=patient), CallFailed)
 
     async def check(self, destination: Destination) -> BusStatus:
         """Return whether the bus exists. The destination's own credentials sign the question."""

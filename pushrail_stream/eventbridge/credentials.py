@@ -62,7 +62,7 @@ class FixedKeys:
         """The pair, or the reason why it is missing."""
         return self._keys
 
-    async def keys(self, now: float) -> Keys | CallFailed:
+    async def keys(self, now: float, *, patient: bool = False) -> Keys | CallFailed:  # noqa: ARG002 - nothing to wait for
         """The same."""
         return self.at_hand(now)
 
@@ -107,10 +107,13 @@ class RoleKeys:
             return self._keys
         return None
 
-    async def keys(self, now: float) -> Keys | CallFailed:
-        """The session's keys at ``now`` (epoch seconds), or the reason why there are none."""
+    async def keys(self, now: float, *, patient: bool = False) -> Keys | CallFailed:
+        """The session's keys at ``now`` (epoch seconds), or the reason why there are none.
+
+        ``patient``: wait for the turn to sign in, for any time.
+        """
         known = self.at_hand(now)
-        return await self._sign_in.run(self._renew) if known is None else known
+        return await self._sign_in.run(lambda: self._renew(patient=patient)) if known is None else known
 
     def renew(self, refused: Keys, now: float) -> bool:
         """Drop the session of these keys; return whether the next call has a newer one.
@@ -126,8 +129,8 @@ class RoleKeys:
         self._renewed_at = now
         return True
 
-    async def _renew(self) -> Keys | CallFailed:
-        session = await self._sts.assume_role(self._request)
+    async def _renew(self, *, patient: bool) -> Keys | CallFailed:
+        session = await self._sts.assume_role(self._request, patient=patient)
         # The time of the answer: an STS that took seconds to fail would otherwise be asked again at once.
         now = self._answered_at = self._sts.now().timestamp()
         if isinstance(session, RoleSession):

@@ -49,6 +49,9 @@ class SignInService:
         self._deadline_secs = clients.settings.call_secs
         self._own_keys = OwnKeys(now)
         self._rate = TokenBucket(settings.max_calls_per_second)
+        # Patient callers alone never fill the queue of calls, so no impatient one fails because of them.
+        self._patient = asyncio.Semaphore(max(1, int(settings.max_calls_per_second * self._deadline_secs / 4)))
+        """The sign-ins of patient callers that may be in progress together. The others wait in their order."""
         self._opening = SingleFlight[StsEndpoint | CallFailed](keep=StsEndpoint)
         self._witnesses = Witnesses()
         self._doubting = SingleFlight[CallFailed | None]()
@@ -63,8 +66,18 @@ class SignInService:
         """The sign-ins so far, counted by outcome."""
         return SignIns(self.refreshed, self.failed, self.kept, self._calls, self._refusals)
 
-    async def assume_role(self, request: RoleRequest) -> RoleSession | CallFailed:
-        """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
+    async def assume_role(self, request: RoleRequest, *, patient: bool = False) -> RoleSession | CallFailed:
+        """A new session, or why there is none. Ends within the deadline, waiting for a turn included.
+
+        ``patient``: wait for a turn first, for any time, and then until the deadline. A caller without patience gets
+        `SIGN_INS_QUEUED` when too many sign-ins are due.
+        """
+        if patient:
+            async with self._patient:
+                return await self._assume_role(request)
+        return await self._assume_role(request)
+
+    async def _assume_role(self, request: RoleRequest) -> RoleSession | CallFailed:
         until = asyncio.get_running_loop().time() + self._deadline_secs
         keys = await self._own_keys.keys()
         if isinstance(keys, CallFailed):

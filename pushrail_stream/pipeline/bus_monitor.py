@@ -158,7 +158,8 @@ class BusMonitor:
         self._in_flight.start(self._check(watched), lambda: False)
 
     async def _check(self, watched: _Watched) -> None:
-        if not await self._bus.sign_in(watched.destination):
+        # No batch waits for a sign-in beyond its hold. A failure would only make it fail, again and again.
+        if not await self._bus.sign_in(watched.destination, patient=watched.status.is_awaited):
             self._could_not_sign_in(watched)
             return
         await self._turn(watched.destination)

@@ -36,8 +36,11 @@ class Bus(Protocol):
     def must_sign_in(self, destination: Destination) -> bool:
         """Whether a call now would sign in first. Asked per call: the answer must cost nothing."""
 
-    async def sign_in(self, destination: Destination) -> bool:
-        """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`."""
+    async def sign_in(self, destination: Destination, *, patient: bool = False) -> bool:
+        """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`.
+
+        ``patient``: wait for any time until it is this destination's turn. Without patience that is a failure.
+        """
 
     async def check(self, destination: Destination) -> BusStatus:
         """Return whether the destination's bus exists. Never raises, like `put`."""

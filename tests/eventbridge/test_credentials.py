@@ -25,6 +25,7 @@ from pushrail_stream.eventbridge.signing import Signer
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, ResetBefore, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
+from tests.support.builders import destination
 from tests.support.eventbridge_world import (
     ASSUME,
     KEY,
@@ -73,6 +74,20 @@ async def test_many_roles_do_not_ask_sts_at_once(
         failed = [call.result() for call in calls if not isinstance(call.result(), Answered)]
         assert failed, "the rest waits its turn elsewhere"
         assert "SignInsQueued" in {reply.code for reply in failed if isinstance(reply, CallFailed)}
+
+
+async def test_patient_roles_wait_for_their_turn_and_leave_room_for_others(
+    base_credentials: tuple[str, str],
+) -> None:
+    async with world(base_credentials, read_timeout_secs=2, sts_max_calls_per_second=200) as (us, server):
+        async with asyncio.TaskGroup() as tasks:
+            roles = [destination(number, auth=ASSUME) for number in range(700)]
+            waits = [tasks.create_task(us.sign_in(one, patient=True)) for one in roles]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            assert isinstance(await us.call(to(ASSUME, "dst_other")), Answered)
+            assert not waits[-1].done()
+        assert all(wait.result() for wait in waits)
+        assert len(server.assumed) == 701
 
 
 @pytest.mark.parametrize("identity", ["dst_acme_8K2zRq", "ü", "a" * 300, "x y/z", ""])

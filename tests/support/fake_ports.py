@@ -124,8 +124,8 @@ class ScriptedBus:
         del destination
         return self.is_signed_out
 
-    async def sign_in(self, destination: Destination) -> bool:
-        del destination
+    async def sign_in(self, destination: Destination, *, patient: bool = False) -> bool:
+        del destination, patient
         signs_in = self.signs_in
         await _pass(self.sign_in_secs)
         self.is_signed_out = False
