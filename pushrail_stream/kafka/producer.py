@@ -178,9 +178,9 @@ class KafkaLog(PolledProducer):
         """Records that Kafka has not acknowledged."""
         return len(self._burst) + super().waiting
 
-    def append(self, key: bytes, value: bytes) -> None:
-        """Write one record when it can be written, together with others."""
-        self._burst.append((key, value))
+    def append(self, key: bytes, *values: bytes) -> None:
+        """Write records of this key when they can be written, together with others."""
+        self._burst += [(key, value) for value in values]
         if len(self._burst) >= _BURST_RECORDS:
             self._hand_over()
         elif self._timer is None:

@@ -6,9 +6,8 @@ CONTRACTS.md, "The attempt record", lists the fields.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 import orjson
 
@@ -27,12 +26,19 @@ _ID_DIGITS: Final = 16
 1 in 37 million."""
 
 
+class Write(Protocol):
+    """Writes records."""
+
+    def __call__(self, key: bytes, *values: bytes) -> None:
+        """Write a record of this key for each of the values."""
+
+
 @final
 class AttemptsLog:
     """Turns signals into attempt records, keyed by destination id, or by customer if there is no destination."""
 
-    def __init__(self, write: Callable[[bytes, bytes], None]) -> None:
-        """``write`` takes key and value of a record; it never waits and never raises."""
+    def __init__(self, write: Write) -> None:
+        """``write`` never waits and never raises."""
         self._write = write
         # The random part differs in each worker and after each start, the number in each call of this one.
         self._ids = map(f"{uuid.uuid4().hex[:_ID_DIGITS]}-{{:x}}".format, count())
@@ -71,7 +77,7 @@ class AttemptsLog:
         }
         # The call's part is the same in each record: it is serialised once and joined, object to object.
         head = orjson.dumps(call)[:-1] + b","
-        key = destination.id.encode()
+        records = list[bytes]()
         for index, delivery in enumerate(signal.deliveries):
             event = delivery.event
             record = {
@@ -93,7 +99,8 @@ class AttemptsLog:
                 record["eventBridgeEventId"] = outcome.event_id
             else:
                 record |= _failed_part(outcome, signal.decisions[index], signal)
-            self._write(key, head + orjson.dumps(record)[1:])
+            records.append(head + orjson.dumps(record)[1:])
+        self._write(destination.id.encode(), *records)
 
     def _unsent_part(self, at_ms: int, trigger: Trigger) -> dict[str, Any]:
         return {"attemptId": next(self._ids), "at": format_rfc3339(at_ms), "trigger": trigger, "attempt": 0}

@@ -72,8 +72,8 @@ class KeptLog:
     def __init__(self) -> None:
         self.raw: list[tuple[str, dict[str, Any]]] = []
 
-    def append(self, key: bytes, value: bytes) -> None:
-        self.raw.append((key.decode(), json.loads(value)))
+    def append(self, key: bytes, *values: bytes) -> None:
+        self.raw += [(key.decode(), json.loads(value)) for value in values]
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -156,9 +156,10 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
 """Signals, at least one of each kind, and the last line that the log writes about each (None: nothing)."""
 
 
-def _write(key: bytes, value: bytes) -> None:
+def _write(key: bytes, *values: bytes) -> None:
     assert isinstance(key, bytes)
-    assert isinstance(value, bytes)
+    assert values
+    assert all(isinstance(value, bytes) for value in values)
 
 
 def _log(level: str) -> Observer:

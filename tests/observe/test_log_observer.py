@@ -398,8 +398,8 @@ async def test_no_secret_reaches_log_attempts_or_dlq() -> None:
     stream, attempts = io.StringIO(), io.BytesIO()
 
     class Kept:
-        def append(self, key: bytes, value: bytes) -> None:
-            attempts.write(key + value)
+        def append(self, key: bytes, *values: bytes) -> None:
+            attempts.write(b"".join((key, *values)))
 
     log = open_log("debug", stream=stream)
 
