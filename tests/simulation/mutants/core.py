@@ -20,6 +20,14 @@ _HELD_BACK: Final = (
     "elect_unclean?at=21&topic=pushrail.events&lost=3",
 )
 """A log loses its end while a worker has fetched more than it takes."""
+_ROLLS: Final = (
+    "settings?delivery.hold_secs=30",
+    "produce_events?at=15&count=150&secs=30&transactions=false",
+    'trouble_of_one_account?at=20&account="111000000000"&kind=hang&share=1&secs=60',
+    "roll_fleet?at=38&grace_secs=30&pause=3",
+    "roll_fleet?at=50&grace_secs=30&pause=3",
+)
+"""Partitions get other owners while one customer's deliveries hold back the commits."""
 _DOWN: Final = (
     "settings?delivery.max_in_flight=8&delivery.max_entries=1&delivery.hold_secs=30",
     "produce_events?at=20&count=200&secs=10",
@@ -79,7 +87,7 @@ MUTANTS: Final = (
         "core.offsets:OffsetTracker.committable",
         "settled, self.topic",
         "[], self.topic",
-        needs=["kill_worker", "trouble_of_one_account", "regional_outage"],
+        needs=_ROLLS,
     ),
     mutant(
         "shift the map of settled offsets by one",
