@@ -156,7 +156,9 @@ class Lane:
         """The facts about a delivery that decide its next step."""
         since_ms = now_ms if (age_from_ms := delivery.age_from_ms) is None else age_from_ms
         is_taking = now - self.health.throughput.last <= self._limits.hold_secs and not self.is_stuck(now)
-        return RetryState((now_ms - since_ms) / 1000, delivery.hold_until - now, delivery.tier, is_taking)
+        # While the endpoint is down, the delivery comes back here when its hold is over, and moves to a cursor.
+        left_secs = math.inf if self.health.outage.is_of_endpoint else delivery.hold_until - now
+        return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, is_taking)
 
     @property
     def hold_secs(self) -> float:

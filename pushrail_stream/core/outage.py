@@ -3,7 +3,8 @@
 Server errors, lost connections and time-outs are such failures. After several in a row the destination is down. Then a
 pause follows each call, and each pause is longer than the one before. The first answer ends that.
 
-When several destinations of one endpoint are down and none of the endpoint's calls is answered, the endpoint is down.
+When several destinations of one endpoint are down, or the calls of many fail, and none of the endpoint's calls is
+answered, the endpoint is down.
 Then single calls probe it for all destinations that have failed, with the same pauses from one to the next. A
 destination without a failure makes its calls all the same: no customer waits because of others. All times are seconds
 of one monotonic clock.
@@ -25,28 +26,64 @@ PAUSES: Final = Backoff(0.2, 2.0)
 shortest is that of the first retry. The longest is what an outage that has ended may cost more."""
 
 
+_MANY: Final = 8
+"""Destinations that fail, and are not down, when their endpoint counts as down. Most have few events, and few calls."""
+_MANY_FAILURES: Final = SEVERAL * DOWN_AFTER
+"""Failed calls of these, in a row: as many as when several destinations are down."""
+_TOGETHER: Final = 100
+"""Destinations of an endpoint that is down which may wake at the same moment, to see which of them makes the probe."""
+_SPREAD_SECS: Final = 0.0005
+"""Seconds by which each further one makes the time longer over which they wake. To wake one takes 15 microseconds."""
+_MOST_SPREAD_SECS: Final = PAUSES.cap_secs
+"""Longest such time, in seconds: an outage that has ended costs as much again at most."""
+_GOLDEN: Final = 0.618034
+"""Multiples of the golden ratio are evenly spread, for any number of them."""
+
+
 @final
 class Endpoint:
     """The address that the calls to many destinations go to, and those of its destinations that are down."""
 
-    __slots__ = ("_down", "_probes", "probe_at")
+    __slots__ = ("_down", "_failing", "_failures", "_probes", "_turns", "failing", "probe_at")
 
     def __init__(self) -> None:
         self._down: set[Outage] = set()
         """The destinations that went down, or failed again, since the last answer."""
+        self._failing: set[Outage] = set()
+        """The destinations of which a call has failed since the last answer."""
+        self._failures = 0
+        """Calls that have failed since then."""
         self._probes = 0
         self.probe_at = float("-inf")
         """Time from which a destination that has failed may probe the endpoint, while this is down."""
+        self._turns = 0
+        self.failing = 0
+        """Destinations whose last call failed."""
 
     @property
     def is_down(self) -> bool:
-        """Whether several destinations are down, and no call was answered since."""
-        return len(self._down) >= SEVERAL
+        """Whether several destinations are down, or calls of many have failed, and none was answered since."""
+        return len(self._down) >= SEVERAL or (self._failures >= _MANY_FAILURES and len(self._failing) >= _MANY)
+
+    def turn(self) -> float:
+        """A destination's part of the time over which the destinations wake, from 0 to below 1."""
+        self._turns += 1
+        return self._turns * _GOLDEN % 1
+
+    def probe_at_of(self, turn: float) -> float:
+        """Time from which the destination with this turn may probe the endpoint: thousands do not wake at once."""
+        further = self.failing - _TOGETHER
+        return self.probe_at if further <= 0 else self.probe_at + turn * min(further * _SPREAD_SECS, _MOST_SPREAD_SECS)
 
     def probe(self, now: float) -> None:
         """A destination that has failed makes a call."""
         self._probes += 1
         self.probe_at = now + PAUSES.pause_secs(self._probes)
+
+    def note_failure(self, outage: Outage) -> None:
+        """A call to one of the destinations failed as a whole."""
+        self._failing.add(outage)
+        self._failures += 1
 
     def note_down(self, outage: Outage) -> None:
         """A destination is down."""
@@ -54,23 +91,26 @@ class Endpoint:
 
     def answered(self) -> None:
         """A call to one of the destinations was answered."""
-        if self._down:
+        if self._failures:
             self._down.clear()
-            self._probes, self.probe_at = 0, float("-inf")
+            self._failing.clear()
+            self._failures, self._probes, self.probe_at = 0, 0, float("-inf")
 
     def forget(self, outage: Outage) -> None:
         """Nothing is known about this destination any more."""
         self._down.discard(outage)
+        self._failing.discard(outage)
 
 
 @final
 class Outage:
     """Whether one destination is down."""
 
-    __slots__ = ("_endpoint", "_is_probing", "_pauses", "_probe_at", "failures")
+    __slots__ = ("_endpoint", "_is_probing", "_pauses", "_probe_at", "_turn", "failures")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._turn = endpoint.turn()
         self.failures = 0
         """Calls in a row that failed as a whole."""
         self._pauses = 0
@@ -93,7 +133,7 @@ class Outage:
         """No call is made before this time."""
         if not self.is_down:
             return float("-inf")
-        return max(self._probe_at, self._endpoint.probe_at) if self._endpoint.is_down else self._probe_at
+        return max(self._probe_at, self._endpoint.probe_at_of(self._turn)) if self._endpoint.is_down else self._probe_at
 
     def called(self, now: float) -> None:
         """A call begins."""
@@ -105,7 +145,9 @@ class Outage:
         """A call failed as a whole. One that began before the destination was down tells nothing new."""
         if self.is_down and not self._is_probing:
             return
+        self._endpoint.failing += self.failures == 0
         self.failures += 1
+        self._endpoint.note_failure(self)
         if self.failures >= DOWN_AFTER:
             self._endpoint.note_down(self)
         if self.is_down:
@@ -121,6 +163,7 @@ class Outage:
     def forget(self) -> None:
         """Begin anew, because the bus is reached in another way, or is said to be back."""
         self._endpoint.forget(self)
+        self._endpoint.failing -= self.failures > 0
         self.failures = self._pauses = 0
         self._probe_at = float("-inf")
         self._is_probing = False

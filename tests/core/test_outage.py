@@ -174,3 +174,44 @@ def test_a_destination_may_move_to_another_endpoint() -> None:
     for _ in range(DOWN_AFTER):
         outages[0].failed(0.0)
     assert (here.is_down, there.is_down) == (False, True)
+
+
+def test_thousands_of_destinations_do_not_wake_at_once() -> None:
+    endpoint = Endpoint()
+    few = [down(endpoint) for _ in range(100)]
+    endpoint.probe(9.0)
+    assert {outage.next_call_at for outage in few} == {endpoint.probe_at}
+    many = [*few, *(down(endpoint) for _ in range(4_900))]
+    assert endpoint.failing == 5_000
+    offsets = sorted(outage.next_call_at - endpoint.probe_at for outage in many)
+    assert (offsets[0] >= 0, offsets[-1] < PAUSES.cap_secs) == (True, True)
+    parts = [sum(part <= offset * 10 < part + 1 for offset in offsets) for part in range(20)]
+    assert min(parts) > 240, "250 in each tenth of a second"
+    for outage in many:
+        outage.forget()
+    assert endpoint.failing == 0
+
+
+def test_many_destinations_with_few_calls_show_that_their_endpoint_is_down() -> None:
+    """Each has too few calls to be down by itself, as most customers have few events."""
+    endpoint = Endpoint()
+    outages = [Outage(endpoint) for _ in range(12)]
+    for outage in [*outages, *outages[:11]]:
+        outage.failed(0.0)
+    assert not endpoint.is_down, "23 failures"
+    outages[11].failed(0.0)
+    assert endpoint.is_down
+    assert all(outage.is_down and outage.is_of_endpoint for outage in outages)
+    assert not Outage(endpoint).is_down, "it has not failed"
+    outages[3].answered()
+    assert not endpoint.is_down
+    assert not any(outage.is_down for outage in outages)
+
+
+def test_few_destinations_must_be_down_before_their_endpoint_is() -> None:
+    endpoint = Endpoint()
+    outages = [Outage(endpoint) for _ in range(7)]
+    for _ in range(DOWN_AFTER - 1):
+        for outage in outages:
+            outage.failed(0.0)
+    assert not endpoint.is_down

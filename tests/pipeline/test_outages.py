@@ -133,3 +133,20 @@ async def test_a_destination_that_was_down_is_forgotten_with_its_lane() -> None:
         worker.feed(*(record(100 + each, "0") for each in range(8)))
         await worker.at(90.05)
         assert len(world.bus.calls) == before + 8
+
+
+@in_virtual_time
+async def test_a_region_of_many_destinations_with_few_events_leaves_no_copies() -> None:
+    """None of them has enough calls to be down by itself. Together they have, and all wait on cursors."""
+    many = [str(number) for number in range(60)]
+    world = World(*map(destination, many))
+    for name in many:
+        world.bus.answer(down_until(40), f"dst_{name}")
+    async with world.worker(poll_secs=0.5) as worker:
+        worker.feed(*(record(offset, many[offset % 60]) for offset in range(180)))
+        await worker.at(40)
+        assert worker.commit()[P0] == 180, "its hold is over"
+        assert len(world.bus.calls) < 60 + 2 * 24, "one of each, and a probe every 2 s"
+        await worker.at(50)
+        assert world.topics.moved() == []
+        assert sum(len(world.bus.arrived[f"dst_{name}"]) for name in many) == 180
