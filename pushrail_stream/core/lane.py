@@ -63,7 +63,7 @@ _FILL_SECS: Final = 0.5
 """Seconds of deliveries with which cursors fill a lane. They fill it again when half of these are left."""
 _MAX_FILL: Final = 3_000
 """Most deliveries with which cursors fill a lane: about 3 MB of events."""
-_STUCK_FILL: Final = PRESSED_ROOM
+LEAST_FILL: Final = PRESSED_ROOM
 """Deliveries with which cursors fill a stuck destination's lane: a few calls, which notice when it is back."""
 _KEPT_SECS: Final = 60.0
 """Seconds for which an idle lane remembers its calls, and between two looks at a blocking destination's document."""
@@ -262,7 +262,7 @@ class Lane:
     def fill(self, now: float) -> int:
         """Deliveries up to which cursors fill the lane."""
         if self.is_stuck(now):
-            return _STUCK_FILL
+            return LEAST_FILL
         return min(max(ROOM, int(_FILL_SECS * self.health.throughput.per_second(now))), _MAX_FILL)
 
     def retry(self, delivery: Delivery, at: float) -> None:

@@ -109,10 +109,12 @@ class CatchUp:
         return {partition: self._start(partition, place) for partition, place in places.items()}
 
     def wake(self, lane: Lane) -> None:
-        """Read on, because this lane may take more."""
-        if self._is_idle and any(lane.destination.id in tracker.cursors for tracker in self._trackers.values()):
-            self._is_idle = False
-            self.woken()
+        """Read on, because this lane may take more, if one of its cursors wants records."""
+        if self._is_idle:
+            cursors = [tracker.cursors.get(lane.destination.id) for tracker in self._trackers.values()]
+            if any(cursor is not None and cursor.is_behind and self._is_wanted(cursor) for cursor in cursors):
+                self._is_idle = False
+                self.woken()
 
     def step_over(self, partition: Partition, start: int, end: int) -> None:
         """Pass the batch from ``start`` to below ``end``, which cannot be read, if the live reader has passed it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, final
 
 from pushrail_stream.core.cursor import Cursor
-from pushrail_stream.core.lane import ROOM, Lane
+from pushrail_stream.core.lane import LEAST_FILL, ROOM, Lane
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.policy import BufferLimits
@@ -58,7 +58,7 @@ class CursorRoom:
         now = self._loop.time()
         if now >= self._shared_at + _FRESH_SECS:
             self._share(now)
-        return min(self._want(destination_id, now), self._most)
+        return self._most if self._most <= LEAST_FILL else min(self._want(destination_id, now), self._most)
 
     def along(self, destination_id: str) -> int:
         """The same, when its cursor comes along while records are read for others. A stuck one gets no more."""
@@ -104,7 +104,10 @@ class CursorRoom:
                 cursors += 1
                 destinations.add(cursor.destination_id)
         limits = self._limits
-        self._most = fair_share((self._want(name, now) for name in destinations), limits.max_events)
+        if len(destinations) * LEAST_FILL >= limits.max_events:  # each wants at least its part
+            self._most = max(1, limits.max_events // len(destinations))
+        else:
+            self._most = fair_share((self._want(name, now) for name in destinations), limits.max_events)
         self._most_along = limits.max_events // max(1, len(destinations))
         self._most_bytes = limits.max_bytes // max(1, cursors)
         self._left = limits.max_events + _ON_THEIR_WAY - held

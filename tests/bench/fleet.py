@@ -15,7 +15,7 @@ import psutil
 from pushrail_stream.sandbox.bus.faults import Latency, Match, Rule
 from tests.bench import world
 from tests.bench.checkout import Checkout
-from tests.bench.trial import Stage, set_plan
+from tests.bench.trial import Stage, set_plan, status_mib
 
 _LOOK_SECS: Final = 0.2
 """Time between two looks at the bus: a look is a TLS connection, for which the bus pays."""
@@ -64,7 +64,7 @@ class Fleet:
 
     def mib(self, line: str = "VmHWM") -> float:
         """Peak memory of all processes, in MiB; with ``VmRSS`` the memory now."""
-        return sum(_status_mib(one.pid, line) for one in self._processes())
+        return sum(status_mib(one.pid, line) for one in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
         return [self._process, *self._process.children(recursive=True)]
@@ -131,10 +131,3 @@ def produced(stage: Stage, customers: Sequence[int] | Iterator[int], topic: str 
     name: str = topic or world.make_topics(stage.bootstrap, real=True)["events"]
     world.produce_for(stage.bootstrap, name, customers)
     return name
-
-
-def _status_mib(pid: int, line: str) -> float:
-    for text in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if text.startswith(f"{line}:"):
-            return int(text.split()[1]) / 1024
-    return 0.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.bench import commits, put_events, sign_in, world
+from tests.bench import commits, put_events, region, sign_in, world
 from tests.bench.checkout import Checkout
 from tests.bench.fleet import Fleet, Setup, cost, fleet, in_runs, produced, write_documents
 from tests.bench.trial import Stage
@@ -35,14 +35,16 @@ class Scale:
     destination_events: int
     """Events of each case, and at least ten for each destination."""
     cold: int
-    """Destinations of the cold start. Each has 30 events."""
+    """Destinations of the cold start, which have 30 events each, and of a region that is down."""
     worker_events: int
     latency_secs: float
+    down_secs: float
+    """Time for which a region is down."""
 
 
-QUICK: Final = Scale(30_000, (10, 50, 1_000), 20_000, 1_000, 60_000, 4.0)
+QUICK: Final = Scale(30_000, (10, 50, 1_000), 20_000, 1_000, 60_000, 4.0, 15.0)
 """Each row takes about a minute on two idle cores."""
-FULL: Final = Scale(150_000, (10, 50, 1_000, 10_000), 150_000, 10_000, 300_000, 30.0)
+FULL: Final = Scale(150_000, (10, 50, 1_000, 10_000), 150_000, 10_000, 300_000, 30.0, 60.0)
 Row = Callable[[Scale, Stage, Checkout], dict[str, Any]]
 
 
@@ -149,6 +151,13 @@ def memory(scale: Scale, stage: Stage, checkout: Checkout) -> dict[str, Any]:
     return rows
 
 
+def regional(scale: Scale, stage: Stage, checkout: Checkout) -> dict[str, Any]:
+    """Many destinations of a region that is down, and 50 of another one."""
+    rows: dict[str, Any] = {}
+    _tell(rows, f"region_{scale.cold}", region.measure(stage, checkout, scale.cold, scale.down_secs))
+    return rows
+
+
 ROWS: Final[Mapping[str, Row]] = {
     "fill": fill,
     "destinations": destinations,
@@ -158,6 +167,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "commits": committing,
     "latency": latency,
     "memory": memory,
+    "region": regional,
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import psutil
@@ -28,6 +29,9 @@ _LOOK_SECS: Final = 0.2
 """Time between two looks at the bus: a look is a TLS connection, for which the bus pays."""
 _READ_AGAIN: Final = "pushrail_catch_up_records_total"
 _SERVED: Final = "pushrail_catch_up_deliveries_total"
+
+
+NO_SECTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Look(NamedTuple):
@@ -65,7 +69,8 @@ class Trial:
     def __init__(self, process: psutil.Process, bus: world.Bus, port: int, copies: Callable[[], int]) -> None:
         self._process = process
         self._bus = bus
-        self._port = port
+        self.port = port
+        """Of the worker's own pages."""
         self.copies = copies
         """The retry copies that were written so far."""
 
@@ -94,9 +99,13 @@ class Trial:
         """Replace the faults of the buses."""
         set_plan(self._bus, plan)
 
+    def mib(self, line: str) -> float:
+        """The memory that this line of the process's status tells, in MiB."""
+        return status_mib(self._process.pid, line)
+
     def read_again_per_served(self) -> float | None:
         """Records that cursors made the worker read again, for each delivery that this began; None without any."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=30) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as reply:
             lines = reply.read().decode().splitlines()
         values = dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         served = float(values.get(_SERVED, 0))
@@ -119,15 +128,20 @@ class Stage:
         return topic
 
     @contextmanager
-    def trial(self, checkout: Checkout, events: str, surroundings: Surroundings) -> Iterator[Trial]:
-        """A worker on the events topic with this name. All other topics are new. It is killed at the end."""
+    def trial(
+        self, checkout: Checkout, events: str, surroundings: Surroundings, sections: Mapping[str, Any] = NO_SECTIONS
+    ) -> Iterator[Trial]:
+        """A worker on the events topic with this name. All other topics are new. It is killed at the end.
+
+        ``sections``: of the settings that differ from the benchmark's.
+        """
         self.bus.ask("clear", "POST")
         set_plan(self.bus, surroundings.plan)
         self.bus.put("paces", json.dumps(dict(surroundings.paces)).encode())
         topics = world.make_topics(self.bootstrap, real=True, tiers=TIERS, events=events)
         known = {name: value for name, value in topics.items() if name in checkout.topics}
         port = free_port()
-        settings = world.write_settings(self.folder, self.bootstrap, known, self.bus, port)
+        settings = world.write_settings(self.folder, self.bootstrap, known, self.bus, port, sections=sections)
         with world.worker(settings, self.bus.ca, checkout.path, checkout.python, signal.SIGKILL) as process:
             yield Trial(process, self.bus, port, lambda: self._count(topics["retry"]))
 
@@ -145,3 +159,11 @@ class Stage:
 def set_plan(bus: world.Bus, plan: Sequence[Rule]) -> None:
     """Replace the faults of the buses."""
     bus.put("plan", json.dumps(rules_to_json(list(plan))).encode())
+
+
+def status_mib(pid: int, line: str) -> float:
+    """The memory that a line of a process's status tells, in MiB."""
+    for text in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if text.startswith(f"{line}:"):
+            return int(text.split()[1]) / 1024
+    return 0.0

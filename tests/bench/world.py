@@ -95,15 +95,15 @@ def write_documents(folder: Path) -> None:
         write_document(folder, number)
 
 
-def write_document(folder: Path, number: int, account: int = 123456789012) -> None:
+def write_document(folder: Path, number: int, account: int = 123456789012, region: str = "us-east-1") -> None:
     """The document of one customer, with a bus and a role of its own."""
     document = {
         "id": f"dst_{number}",
         "vendor": "acme",
         "customerExternalId": f"acct_{number}",
         "type": "EVENTBRIDGE",
-        "busArn": f"arn:aws:events:us-east-1:{account}:event-bus/bus-{number}",
-        "region": "us-east-1",
+        "busArn": f"arn:aws:events:{region}:{account}:event-bus/bus-{number}",
+        "region": region,
         "auth": {
             "mode": "ASSUME_ROLE",
             "roleArn": f"arn:aws:iam::{account}:role/Writer{number}",

@@ -474,3 +474,20 @@ async def test_a_cursor_that_comes_along_stops_at_its_end() -> None:
         cursors = worker.event_consumer.trackers[P1].cursors
         assert (cursors["dst_acme"].position, cursors["dst_other"].position) == (200, 100)
         assert not cursors["dst_other"].is_behind
+
+
+@in_virtual_time
+async def test_a_lane_without_a_cursor_that_wants_records_wakes_nobody() -> None:
+    """While a region is down, thousands of lanes wake all the time."""
+    world = World(destination(), answer=DOWN)
+    async with world.worker() as worker:
+        await fall_behind(worker)
+        await worker.at(10)
+        catch_up, [lane] = worker.engine.catch_up, worker.dispatcher.lanes.values()
+        with patch.object(catch_up, "woken") as woken:
+            assert catch_up.plan() == {}
+            catch_up.wake(lane)
+            assert not woken.called
+            lane.deliveries.drop()
+            catch_up.wake(lane)
+            assert woken.called

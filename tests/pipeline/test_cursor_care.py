@@ -258,3 +258,19 @@ async def test_a_cursor_keeps_its_place_when_the_log_lost_its_end() -> None:
         assert len(arrived(world)) == len(set(arrived(world)))
         assert worker.commit() == {P0: 500}
         assert worker.event_consumer.trackers[P0].cursors == {}
+
+
+@in_virtual_time
+async def test_very_many_cursors_are_taken_care_of_in_turns() -> None:
+    """One look has time for a part of them, so that the event loop does not stand still."""
+    world = World()
+    names = [f"dst_{number}" for number in range(2_500)]
+    states = [CursorState(destination_id=name, since=0, next=0, oldest_ms=1, opened_ms=2) for name in names]
+    world.group[P0] = Committable(100, encode_metadata(100, [], None, None, encode_cursors(states)))
+    async with world.worker() as worker:
+        ended = []
+        for _ in range(3):
+            worker.engine.catch_up.plan()
+            ended.append(sum(cursor.to is not None for cursor in worker.event_consumer.trackers[P0].cursors.values()))
+        assert ended == [1_000, 2_000, 2_500]
+        assert len(worker.reported(CursorClosed)) == 2_500, "their destinations do not exist"
