@@ -258,6 +258,16 @@ class OffsetTracker:
             while self._known and self._known[0] < offset:
                 self._known.popleft()
 
+    def step_over(self, offset: int) -> None:
+        """As `pass_over`, of records that cannot be read, so that their leader epoch is unknown.
+
+        It may be a later one than that of the records before. With the earlier epoch, Kafka's client would take
+        ``offset`` for lost and go back to where that epoch ended: to the records that cannot be read.
+        """
+        self.pass_over(offset)
+        self._known.clear()  # they count for the earlier epoch only
+        self.epoch, self.epoch_start = None, math.inf
+
     def replace(self, kept_below: int, new: OffsetTracker) -> None:
         """Leave the partition to another tracker. Kafka still has the records below ``kept_below``, but no others.
 

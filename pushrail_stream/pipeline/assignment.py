@@ -209,7 +209,7 @@ class Assignment:
         tracker = self.trackers.get(partition)
         if tracker is not None:
             self._seeks[partition] = ReadingPlace(offset)
-            tracker.pass_over(offset)
+            tracker.step_over(offset)
 
     def sought(self, places: Mapping[Partition, ReadingPlace]) -> None:
         """Note that the consumer reads on there."""

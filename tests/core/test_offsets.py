@@ -441,6 +441,18 @@ def test_passed_offsets_are_committed() -> None:
     assert empty.committable() == Committable(4, "")
 
 
+def test_records_that_cannot_be_read_have_no_known_leader_epoch() -> None:
+    """They may be of a later epoch than the one before: a client would go back to where that one ended."""
+    tracker = OffsetTracker(Committable(5, encode_metadata(5, [20], TOPIC, 3)), TOPIC)
+    begin(tracker, 5).settle()
+    tracker.step_over(12)
+    assert tracker.committable() == Committable(12, encode_metadata(12, [], TOPIC))
+    assert not tracker.doubts(13, 4), "a marker may stand at 12"
+    tracker.meet_epoch(4, 13)
+    begin(tracker, 13).settle()
+    assert tracker.committable() == Committable(14, encode_metadata(14, [], TOPIC, 4))
+
+
 def test_passed_offsets_leave_the_map() -> None:
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 10)]

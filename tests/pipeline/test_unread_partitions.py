@@ -169,3 +169,19 @@ async def test_a_skipped_batch_is_committed_past() -> None:
         assert worker.commit() == {P0: 40}
         await worker.feed_until(2, record(40))
         assert worker.commit() == {P0: 41}
+
+
+@in_virtual_time
+async def test_reading_goes_on_in_the_leader_epoch_of_the_unreadable_batch() -> None:
+    """The batch came from a later leader, and the marker of a transaction follows it."""
+    world = World(destination())
+    async with world.worker() as worker:
+        old, new = ([one._replace(leader_epoch=epoch) for one in records(range(45))] for epoch in (1, 2))
+        await worker.feed_until(1, *old[:5])
+        worker.engine.step_over(P0, 40)
+        worker.event_consumer.sought(worker.event_consumer.flow_control().seeks)
+        tracker = worker.event_consumer.trackers[P0]
+        assert (tracker.epoch, worker.commit()) == (None, {P0: 40})
+        assert worker.event_consumer.accept(new[41:]).seeks == {}
+        await worker.at(2)
+        assert (tracker.epoch, worker.commit()) == (2, {P0: 45})
