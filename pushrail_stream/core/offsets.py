@@ -181,15 +181,17 @@ class OffsetTracker:
             known.popleft()
 
     def doubts(self, offset: int, epoch: int | None) -> bool:
-        """Whether to read again at `read_to`, because reading went on at another ``offset``, with this leader epoch.
+        """Whether to read again at `read_to`, although reading went on at this offset, with this leader epoch.
 
         That is doubtful when its leader was elected after the last record came. When a log has lost its end, librdkafka
         throws away the records that it has fetched, and goes on at the new end: those between were not lost. When a log
-        loses its end twice, the client may also go on above the first cut, and below `read_to`. Whatever comes of the
-        same leader after reading again is the next one of the log.
+        loses its end twice, the client goes on at the second cut, which may be above the first one, and below `read_to`
+        or just there. Whatever comes of the same leader after reading again is the next one of the log.
         """
         doubted = self.read_to, epoch
-        if offset == self.read_to or not self.awaits(epoch) or doubted == self._doubted:
+        if not self.awaits(epoch) or doubted == self._doubted:
+            return False
+        if offset == self.read_to and self._follows(epoch):
             return False
         self._doubted = doubted
         return True
@@ -197,6 +199,10 @@ class OffsetTracker:
     def awaits(self, epoch: int | None) -> bool:
         """Whether nothing of this leader epoch has come yet."""
         return epoch is not None and self.epoch is not None and epoch > self.epoch
+
+    def _follows(self, epoch: int | None) -> bool:
+        """Whether one leader was elected since the last record came, so that its log cannot have been cut twice."""
+        return self.epoch is not None and epoch == self.epoch + 1
 
     def reaches(self, offset: int) -> bool:
         """Whether a record at this offset may begin ahead of its turn."""

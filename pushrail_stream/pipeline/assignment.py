@@ -193,7 +193,7 @@ class Assignment:
         for partition, reading in readings.items():
             tracker = self.trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
-                if reading.position not in {None, tracker.read_to} and tracker.awaits(reading.epoch):
+                if reading.position is not None and tracker.awaits(reading.epoch):
                     # A new leader's marker came before any record of it.
                     tracker = self._jump(partition, tracker, reading.position, reading.epoch)
                     if tracker is None:
@@ -276,7 +276,7 @@ class Assignment:
             partition = Partition(record.topic, record.partition)
             tracker = trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
-                if record.offset != tracker.read_to:
+                if record.offset != tracker.read_to or record.leader_epoch != tracker.epoch:
                     tracker = self._jump(partition, tracker, record.offset, record.leader_epoch)
                     if tracker is None:
                         continue
@@ -298,7 +298,7 @@ class Assignment:
     def _jump(
         self, partition: Partition, tracker: OffsetTracker, offset: int, epoch: int | None
     ) -> OffsetTracker | None:
-        """Go on reading at another offset than the next one. Returns its tracker, or None to read again first."""
+        """Go on reading at another place than the next one. Returns its tracker, or None to read again first."""
         if tracker.doubts(offset, epoch):
             self._seeks[partition] = ReadingPlace(tracker.read_to, tracker.epoch)
             return None

@@ -328,6 +328,16 @@ def test_a_gap_before_a_new_leaders_record_is_doubted_once() -> None:
     assert tracker.doubts(20, 6), "the log has lost its end again"
 
 
+def test_the_next_record_is_doubted_when_leaders_without_records_were_elected() -> None:
+    """The log may have been cut off twice, the second time just there."""
+    tracker = OffsetTracker()
+    tracker.meet_epoch(4, 0)
+    tracker.read_to = 10
+    assert not tracker.doubts(10, 5)
+    assert tracker.doubts(10, 6)
+    assert not tracker.doubts(10, 6)
+
+
 def test_a_new_leaders_record_below_the_last_one_is_doubted_once() -> None:
     tracker = OffsetTracker()
     tracker.meet_epoch(4, 0)

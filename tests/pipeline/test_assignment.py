@@ -342,6 +342,22 @@ async def test_a_log_that_ends_with_a_new_leaders_marker_went_back() -> None:
 
 
 @in_virtual_time
+async def test_a_second_cut_just_behind_the_last_record_hides_nothing() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        first, second, third = ([one._replace(leader_epoch=at) for one in records(range(12))] for at in (1, 2, 3))
+        worker.feed(*first[:10])
+        flow = worker.event_consumer.accept(third[10:])
+        assert flow.seeks == {P0: ReadingPlace(10, 1)}
+        for _ in range(2):
+            worker.event_consumer.sought(flow.seeks)
+            flow = worker.event_consumer.accept([*second[8:10], *third[10:]])
+        await worker.feed_until(1)
+        assert flow.seeks == {}
+        assert world.bus.arrived["dst_acme"] == [*map(str, range(10)), "8", "9", "10", "11"]
+
+
+@in_virtual_time
 async def test_no_record_counts_before_the_consumer_reads_where_it_was_told() -> None:
     """A seek may fail, and is repeated."""
     world = World(destination())
