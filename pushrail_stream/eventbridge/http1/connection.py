@@ -100,9 +100,12 @@ class Connection(asyncio.Protocol):
         return reply
 
     def close(self) -> None:
-        """Close at once. What was not sent yet is dropped."""
+        """Close, and drop what was not sent yet.
+
+        Not at once: uvloop's TLS uses its transport once more after a call of `data_received`.
+        """
         self.is_reusable = False
-        self._transport.abort()
+        self._loop.call_soon(self._transport.abort)
 
     def rest(self) -> None:
         """Wait for the next request, not for ever."""

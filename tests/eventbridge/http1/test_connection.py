@@ -33,6 +33,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent: list[bytes] = []
         self.is_open = True
+        self.is_receiving = False
         self.lost = 0
         self.connection = Connection(LIMITS, asyncio.get_running_loop(), self._count)
         self.connection.connection_made(self)
@@ -47,6 +48,7 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         if self.is_open:
+            assert not self.is_receiving
             self.is_open = False
             asyncio.get_running_loop().call_soon(self.connection.connection_lost, None)
 
@@ -61,13 +63,16 @@ class Wire(asyncio.Transport):
 
     def answer(self, *parts: bytes) -> None:
         for part in parts:
+            self.is_receiving = True
             self.connection.data_received(part)
+            self.is_receiving = False
 
 
 async def failed(reply: asyncio.Future[Reply], kind: type[Exception], match: str | None = None) -> None:
     with pytest.raises(kind, match=match) as caught:
         await reply
     assert type(caught.value) is kind
+    await asyncio.sleep(0)  # until the connection is closed
 
 
 @in_virtual_time
@@ -227,6 +232,7 @@ async def test_bytes_without_a_request_end_the_connection() -> None:
     await reply
     wire.answer(b"HTTP/1.1 408 Request Timeout\r\n")
     assert not wire.connection.is_reusable
+    await asyncio.sleep(0)
     assert not wire.is_open
 
 
@@ -332,7 +338,7 @@ async def test_a_caller_that_has_gone_is_not_told() -> None:
         reply.cancel()
         wire.answer(answer)
         wire.connection.close()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
         assert (wire.is_open, wire.lost) == (False, 1)
 
 

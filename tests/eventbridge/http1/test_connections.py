@@ -409,11 +409,21 @@ async def end_early(client: Client) -> None:
     client.writer.close()
 
 
-TROUBLES: list[Callable[[Client], Awaitable[None]]] = [stall, drip, reset, end_early]
+async def say_more(client: Client) -> None:
+    await client.send(OK + b"no HTTP")
 
 
+async def say_no_http(client: Client) -> None:
+    await client.send(b"no HTTP")
+
+
+NAMES = {"SocketTimeoutError", "ClientPayloadError", "ClientResponseError", "ServerDisconnectedError"}
+TROUBLES: list[Callable[[Client], Awaitable[None]]] = [stall, drip, reset, end_early, say_more, say_no_http]
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["TLS", "no TLS"])
 @on_every_loop
-async def test_troubles_leave_no_socket_no_task_and_no_memory() -> None:
+async def test_troubles_leave_no_socket_and_no_memory(*, tls: bool) -> None:
     dice = random.Random(1)
 
     async def talk(client: Client) -> None:
@@ -425,7 +435,7 @@ async def test_troubles_leave_no_socket_no_task_and_no_memory() -> None:
                 await dice.choice(TROUBLES)(client)
 
     before = sockets()
-    async with Peer.serve(talk) as peer:
+    async with Peer.serve(talk, tls=tls) as peer:
         limits = Limits(PATIENT.connect_secs, SOON_SECS, PATIENT.total_secs, SOON_SECS, PATIENT.reply_bytes)
         async with peer.connections(limits) as connections:
             found: set[str] = set()
@@ -434,8 +444,8 @@ async def test_troubles_leave_no_socket_no_task_and_no_memory() -> None:
                     running = [tasks.create_task(outcome(connections, b"body")) for _ in range(20)]
                 found |= {task.result() for task in running}
             await until(lambda: not len(connections))
-        assert {"200", "SocketTimeoutError", "ClientPayloadError"} <= found
-        assert found <= {"200", "SocketTimeoutError", "ClientPayloadError", "ClientOSError", "ServerDisconnectedError"}
+        assert {"200", "SocketTimeoutError", "ClientPayloadError", "ClientResponseError"} <= found
+        assert found <= {"200", "ClientOSError", *NAMES}
     await until(lambda: sockets() <= before)
     gc.collect()
     assert not [found for found in gc.get_objects() if type(found) is Connection]
