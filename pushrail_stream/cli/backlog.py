@@ -45,16 +45,19 @@ def list_(options: Options, *, destination: str | None) -> None:
     higher quota of PutEvents. `destinations disable ID` gives the events up: they are recorded as skipped. Copies on
     retry topics are no part of it: `retry list`.
 
-    The command exits 0 with and without a backlog, and 1 when Kafka cannot be reached or a commit cannot be understood.
+    The command exits 0 with and without a backlog, and 1 when Kafka cannot be reached or the cursors of a partition
+    cannot be read; it lists those of the other partitions all the same.
     With --json: one object for each destination, with destination, events, waiting (read, not delivered), unread
     (offsets), oldest, since, partitions (their numbers), perSecond and catchUpSecs (null when not known).
     """
     from pushrail_stream.operations.backlogs import list_backlogs
 
     with options.progress() as progress:
-        found = list_backlogs(options.settings, progress, destination)
+        found, problem = list_backlogs(options.settings, progress, destination)
     now = now_ms()
     options.table(_COLUMNS, (_row(one, now) for one in found), map(backlog_as_json, found))
+    if problem is not None:
+        raise problem
     if not options.json:
         note(_summary(found))
 

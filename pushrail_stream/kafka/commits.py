@@ -7,6 +7,8 @@ have taken their offsets, and the reset policy decides where to go on.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple, final
@@ -15,7 +17,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from pushrail_stream.core.commit import Committable, epoch_of
 from pushrail_stream.core.record import Partition
-from pushrail_stream.kafka.snapshots import Snapshots
+from pushrail_stream.kafka.snapshots import LAST_SECS, Snapshots
 from pushrail_stream.pipeline.read_progress import ReadPosition
 
 _OFFSETS_SECS: Final = 10.0
@@ -69,14 +71,20 @@ class Commits:
         if ready:
             consumer.commit(offsets=self._with_epochs(consumer, ready), asynchronous=True)
 
-    def commit_sync(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
+    def commit_sync(
+        self, consumer: Consumer, commits: Mapping[Partition, Committable], deadline: float = math.inf
+    ) -> KafkaError | None:
         """Commit and wait, with shorter metadata until the broker accepts it; the error if that fails.
 
-        A commit whose snapshot does not reach Kafka soon is not made, which costs repeats only.
+        A commit whose snapshot does not reach Kafka soon is not made, which costs repeats only. ``deadline``: of the
+        wait for snapshots, in monotonic seconds.
         """
-        error = None
+        error, until = None, min(time.monotonic() + LAST_SECS, deadline)
         for _ in range(_LENGTHS):
-            last = _naming(commits) if self._snapshots is None else self._snapshots.last(commits, self._tell_trouble)
+            last = (
+                _naming(commits) if self._snapshots is None
+                else self._snapshots.last(commits, self._tell_trouble, until)
+            )  # fmt: skip
             error = self._try(consumer, last) if last else None
             if not is_too_large(error):
                 break

@@ -296,7 +296,7 @@ class KafkaConsumer:
         self._report_readings(consumer)
         self._last = self._drain(self._assigned)
         deadline = time.monotonic() + LAST_COMMIT_SECS
-        while (error := self._commits.commit_sync(consumer, self._last)) is not None:
+        while (error := self._commits.commit_sync(consumer, self._last, deadline)) is not None:
             if time.monotonic() >= deadline:
                 self._tell(CommitFailed(f"{error.str()}; uncommitted events are delivered again"))
                 break

@@ -75,8 +75,10 @@ class OpenCursors(NamedTuple):
 class UnreadableCursorsError(OperatorError):
     """Cursors of a group cannot be read. Their partitions stand still until they can, or until the group is moved."""
 
-    def __init__(self, unreadable: Mapping[Partition, str]) -> None:
+    def __init__(self, unreadable: Mapping[Partition, str], readable: Mapping[int, OpenCursors]) -> None:
+        """``readable``: the cursors of the other partitions."""
         super().__init__(*unreadable.values())
+        self.readable = readable
         self.partitions = frozenset(partition.number for partition in unreadable)
 
 
@@ -95,10 +97,11 @@ def open_cursors(kafka: KafkaSettings, group_id: str, topics: TopicsSettings) ->
         }
         identities = TopicIdentities(kafka).ask([topic])
         _, cursors, unreadable = resume(consumer, commits, identities, partial(restored, kafka, topics.cursors))
-        if unreadable:
-            raise UnreadableCursorsError(unreadable)
         ends = {p: settled_bounds_of(consumer, topic, p.number)[1] for p in cursors}
-        return {partition.number: OpenCursors(states, ends[partition]) for partition, states in cursors.items()}
+        readable = {partition.number: OpenCursors(states, ends[partition]) for partition, states in cursors.items()}
+        if unreadable:
+            raise UnreadableCursorsError(unreadable, readable)
+        return readable
 
 
 def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable:

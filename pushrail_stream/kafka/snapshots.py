@@ -39,7 +39,7 @@ _EVERY_SECS: Final = 5.0
 """Seconds between two snapshots of a partition. One may have a megabyte when thousands of destinations are behind.
 Events delivered since the last one are delivered again after a crash, and with more than 256 cursors also those of the
 8 s before, because cursors take turns (`core.cursor_texts`)."""
-_LAST_SECS: Final = 5.0
+LAST_SECS: Final = 5.0
 """Longest wait for the snapshots of last commits, at the end of an assignment, in seconds."""
 _READ_SECS: Final = 10.0
 """Longest wait for one snapshot that is read, in seconds. Its partition then asks again."""
@@ -93,14 +93,14 @@ class Snapshots:
         return made
 
     def last(
-        self, commits: Mapping[Partition, Committable], failed: Callable[[str], object]
+        self, commits: Mapping[Partition, Committable], failed: Callable[[str], object], until: float
     ) -> dict[Partition, Committable]:
-        """The last commits that may be made. Waits at most `_LAST_SECS` for all their snapshots together."""
+        """The last commits that may be made. Waits for their snapshots until this time (monotonic seconds)."""
         for partition, commit in commits.items():
             written = self._written.get(partition)
             if commit.needs_snapshot and not (written and written.commit.says_as(commit)):
                 self._begin(partition, commit)
-        until, made = time.monotonic() + _LAST_SECS, {}
+        made = {}
         for partition, commit in commits.items():
             if not commit.needs_snapshot:
                 made[partition] = commit

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.groups import OpenCursors, open_cursors
+from pushrail_stream.kafka.groups import OpenCursors, UnreadableCursorsError, open_cursors
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.operations.fleet import FleetBacklog, read_fleet
 from pushrail_stream.operations.topic_reader import Progress
@@ -44,14 +44,33 @@ class Backlog(NamedTuple):
         return self.waiting + self.unread
 
 
-def list_backlogs(settings: Settings, progress: Progress, destination: str | None = None) -> list[Backlog]:
-    """The destinations that are behind, those with the most events first. Raises `OperatorError`.
+class Backlogs(NamedTuple):
+    """The backlogs of a group."""
 
-    When the workers cannot be read, nothing tells how fast a backlog goes, and the progress says so.
+    found: list[Backlog]
+    """Those with the most events first."""
+    problem: OperatorError | None = None
+    """The partitions whose cursors cannot be read; None when all can."""
+
+
+def list_backlogs(settings: Settings, progress: Progress, destination: str | None = None) -> Backlogs:
+    """The destinations that are behind, also when the cursors of some partitions cannot be read.
+
+    When the workers cannot be read, nothing tells how fast a backlog goes, and the progress says so. Raises
+    `OperatorError`.
     """
     if destination is not None:
         check_options(("--destination", DESTINATION_ID, destination))
-    found = sum_up(open_cursors(reached_kafka(settings), settings.kafka.group_id, settings.topics))
+    try:
+        cursors, problem = open_cursors(reached_kafka(settings), settings.kafka.group_id, settings.topics), None
+    except UnreadableCursorsError as error:
+        cursors, problem = dict(error.readable), error
+    return Backlogs(_with_speeds(settings, progress, sum_up(cursors), destination), problem)
+
+
+def _with_speeds(
+    settings: Settings, progress: Progress, found: Sequence[Backlog], destination: str | None
+) -> list[Backlog]:
     wanted = [one for one in found if destination in {None, one.destination}]
     if not wanted:
         return []

@@ -88,10 +88,12 @@ def read_states(settings: Settings, destinations: Iterable[Destination], progres
 
 def _backlogs(settings: Settings, progress: Progress) -> dict[str, Backlog]:
     try:
-        return {one.destination: one for one in list_backlogs(settings, progress)}
+        found, problem = list_backlogs(settings, progress)
     except OperatorError as error:
-        progress.note(f"the backlogs are not known: {error}")
-        return {}
+        found, problem = [], error
+    if problem is not None:
+        progress.note(f"the backlogs are not known: {problem}")
+    return {one.destination: one for one in found}
 
 
 def add_live(

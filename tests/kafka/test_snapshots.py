@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, cast
@@ -152,7 +153,9 @@ async def test_snapshots_of_a_partition_have_their_distance(stage: Stage, monkey
 async def test_the_last_commits_wait_for_their_snapshots_together(stage: Stage) -> None:
     commits = {P0: large(100), P1: large(7), Partition("events", 2): small(1)}
     async with asyncio.TaskGroup() as tasks:
-        last = tasks.create_task(asyncio.to_thread(stage.snapshots.last, commits, stage.troubles.append))
+        last = tasks.create_task(
+            asyncio.to_thread(stage.snapshots.last, commits, stage.troubles.append, time.monotonic() + 30)
+        )
         await until(lambda: len(stage.publisher.waiting) == 2)
         await stage.acknowledge(17)
         await stage.acknowledge(18)
@@ -162,10 +165,10 @@ async def test_the_last_commits_wait_for_their_snapshots_together(stage: Stage) 
     }  # fmt: skip
 
 
-async def test_a_last_commit_without_its_snapshot_is_not_made(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_last_commit_without_its_snapshot_is_not_made(stage: Stage) -> None:
     """A missing commit costs repeats. The commit alone would lose the events of its cursors."""
-    monkeypatch.setattr(snapshots_module, "_LAST_SECS", 0.05)
-    made = await asyncio.to_thread(stage.snapshots.last, {P0: large(100), P1: small(1)}, stage.troubles.append)
+    soon = time.monotonic() + 0.05
+    made = await asyncio.to_thread(stage.snapshots.last, {P0: large(100), P1: small(1)}, stage.troubles.append, soon)
     assert made == {P1: small(1)}
     assert stage.troubles == ["the snapshot of the cursors of events/0 could not be written: it took too long"]
 
@@ -175,7 +178,7 @@ async def test_a_snapshot_is_read_back(embedded_broker: EmbeddedBroker) -> None:
     embedded_broker.create_topic(topic, 2)
     async with KafkaPublisher(kafka) as publisher:
         snapshots, commits, troubles = Snapshots(kafka, topic, publisher), {P0: large(100), P1: large(7)}, list[str]()
-        made = await asyncio.to_thread(snapshots.last, commits, troubles.append)
+        made = await asyncio.to_thread(snapshots.last, commits, troubles.append, time.monotonic() + 30)
         assert troubles == []
         kept = {partition: Committable(commit.offset, commit.metadata) for partition, commit in made.items()}
         for partition, commit in commits.items():

@@ -9,7 +9,7 @@ import pytest
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.groups import OpenCursors
+from pushrail_stream.kafka.groups import OpenCursors, UnreadableCursorsError
 from pushrail_stream.observe.worker_record import BacklogSummary
 from pushrail_stream.operations.backlogs import Backlog, add_speeds, list_backlogs, sum_up
 from pushrail_stream.operations.destination_health import read_states
@@ -75,7 +75,9 @@ def test_living_workers_tell_the_speed() -> None:
 
 
 async def listed(settings: Settings, destination: str | None = None) -> list[Backlog]:
-    return await asyncio.to_thread(list_backlogs, settings, ProgressBar(quiet=True), destination)
+    found, problem = await asyncio.to_thread(list_backlogs, settings, ProgressBar(quiet=True), destination)
+    assert problem is None
+    return found
 
 
 async def test_the_commits_alone_tell_who_is_behind(embedded_broker: EmbeddedBroker) -> None:
@@ -102,7 +104,7 @@ async def test_backlogs_are_listed_also_when_the_workers_cannot_be_seen(
             raise OperatorError("no topic of workers")
 
         monkeypatch.setattr("pushrail_stream.operations.backlogs.read_fleet", fail)
-        found = await asyncio.to_thread(list_backlogs, settings, ProgressBar())
+        found, _ = await asyncio.to_thread(list_backlogs, settings, ProgressBar())
         assert [(one.destination, one.events, one.per_second) for one in found] == [("dst_a", 40, None)]
         assert "nothing tells how fast the backlogs go" in capsys.readouterr().err
 
@@ -117,8 +119,11 @@ async def test_states_are_read_also_when_the_backlogs_cannot_be(
         assert "the backlogs are not known" in capsys.readouterr().err
 
 
-async def test_cursors_that_cannot_be_read_are_an_error(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_partition_whose_cursors_cannot_be_read_hides_no_other_one(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker) as (_, settings):
         commit_cursors(settings, 0, 0, [cursor("dst_a/damaged", 10)])
-        with pytest.raises(OperatorError, match="cannot be read"):
-            await listed(settings)
+        commit_cursors(settings, 1, 0, [cursor("dst_b", 0, to=7)])
+        found, problem = await asyncio.to_thread(list_backlogs, settings, ProgressBar())
+        assert [(one.destination, one.events, one.partitions) for one in found] == [("dst_b", 7, [1])]
+        assert isinstance(problem, UnreadableCursorsError)
+        assert problem.partitions == {0}

@@ -56,7 +56,7 @@ def test_a_commit_is_replaced_at_its_offset_only_where_its_partition_is_named(
     committed: list[Shift] = []
 
     def fail(*_: object) -> None:
-        raise UnreadableCursorsError({Partition("pushrail.events", 0): "pushrail.events/0 stands still"})
+        raise UnreadableCursorsError({Partition("pushrail.events", 0): "pushrail.events/0 stands still"}, {})
 
     def move(_kafka: object, _group: str, _topic: str, shifts: list[Shift]) -> None:
         committed.extend(shifts)

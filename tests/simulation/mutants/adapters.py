@@ -24,7 +24,7 @@ KAFKA: Final = (
     mutant(
         "leave the group without a last commit",
         "kafka.consumer:KafkaConsumer._give_back_all",
-        "while (error := self._commits.commit_sync(consumer, self._last)) is not None:",
+        "while (error := self._commits.commit_sync(consumer, self._last, deadline)) is not None:",
         "while False:",
         needs=["roll_fleet", "scale_fleet"],
     ),
