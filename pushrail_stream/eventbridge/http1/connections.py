@@ -113,6 +113,8 @@ class Connections:
             sock=connected,
             ssl=self._tls,
             server_hostname=self._server.host if self._tls else None,
+            # Our own time-out comes first. uvloop keeps a handshake that was given up until this one, by default 60 s.
+            ssl_handshake_timeout=2 * self._limits.connect_secs if self._tls else None,
         )
         return connection
 

@@ -174,6 +174,31 @@ async def test_a_handshake_without_an_answer_is_a_connect_time_out() -> None:
 
 
 @on_every_loop
+async def test_a_handshake_that_was_given_up_does_not_stay_in_memory() -> None:
+    """A loop keeps it until its own time-out, which is a minute unless it is told another."""
+
+    def is_gone() -> bool:
+        gc.collect()
+        return not [found for found in gc.get_objects() if type(found) is Connection]
+
+    dice = random.Random(1)
+    async with deaf() as server:
+        connections = Connections(server, PATIENT._replace(connect_secs=1), trusting())
+
+        async def give_up() -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(dice.uniform(0, 0.02)):
+                    await connections.post({}, b"")
+
+        for _ in range(10):
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(20):
+                    tasks.create_task(give_up())
+        async with asyncio.timeout(30):
+            await until(is_gone)
+
+
+@on_every_loop
 async def test_the_whole_time_bounds_connecting_too() -> None:
     before = sockets()
     async with deaf() as server:
