@@ -27,7 +27,7 @@ from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.settings.model import KafkaSettings
 
 _IDLE_SECS: Final = 0.5
-"""Seconds between two looks for work. A lane that may take more ends the wait at once."""
+"""Seconds between two looks for work while there are cursors. A lane that may take more ends the wait at once."""
 _KEPT_SECS: Final = 30.0
 """Seconds without work after which the client is closed. A lane asks for more many times a minute."""
 _FETCH_BYTES: Final = 65_536
@@ -69,10 +69,10 @@ class CatchUpReader:
                 except StuckConsumerError:
                     self._tell("the client that reads for cursors is stuck, and is replaced")
             else:
-                self._wait()
+                self._wait(_IDLE_SECS if self._catch_up.has_cursors else None)
 
-    def _wait(self) -> None:
-        self._wake.wait(_IDLE_SECS)
+    def _wait(self, secs: float | None) -> None:
+        self._wake.wait(secs)
         self._wake.clear()
 
     def _read(self) -> None:
@@ -94,7 +94,7 @@ class CatchUpReader:
                         self._meet(partition, offset, error)
                     used_at = time.monotonic()
                 elif time.monotonic() - used_at < _KEPT_SECS:
-                    self._wait()
+                    self._wait(_IDLE_SECS)
                 else:
                     return
 

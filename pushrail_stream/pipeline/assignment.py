@@ -101,6 +101,8 @@ class Assignment:
         """Until the consumer reads on there, the records that come are of another place."""
         self._room = BufferRoom(limits, dispatcher, self._early, observe)
         self.metadata = MetadataRoom()
+        self.cursors_came: Callable[[], None] = _nothing
+        """Called when partitions may have the first cursors."""
 
     def assigned(
         self,
@@ -128,6 +130,7 @@ class Assignment:
                 self._committed[partition] = start
         starts = tuple((p, None if p in recreated or c is None else c.offset) for p, c in committed.items())
         self._observe(PartitionsAssigned(starts))
+        self.cursors_came()
         return recreated
 
     def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
@@ -370,6 +373,10 @@ class Assignment:
                 uncommitted.append((partition, fitting))
         self._text_blocks = 2 * self._text_blocks if budget is not None and budget.is_exceeded else _TEXT_BLOCKS
         return uncommitted
+
+
+def _nothing() -> None:
+    """Nobody reads for cursors."""
 
 
 def _never(_early: EarlyRecord) -> None:

@@ -66,6 +66,7 @@ class Backlogs:
             adopted[partition] = adopted.get(partition, 0) + 1
         for partition, cursor in opened.items():
             self._observe(CursorOpened(partition, lane.destination.id, cursor.begins_at, adopted[partition]))
+        self._events.cursors_came()
         self.trim(lane)
 
     def adopt_late(self, lane: Lane) -> None:

@@ -72,6 +72,8 @@ class CatchUp:
         self._records = self._deliveries = self._turn = 0
         self._is_idle = True
         """Whether there was nothing to read at the last look."""
+        self.has_cursors = False
+        """Whether there was a cursor at the last look. Until `begin`, nothing has to be looked at."""
         self.woken: Callable[[], None] = _nothing
         """Called when there may be something to read."""
 
@@ -105,8 +107,15 @@ class CatchUp:
                     if cursor.is_behind:
                         places[partition] = min(cursor.position, places.get(partition, cursor.position))
         self._is_idle = not places
+        self.has_cursors = any(tracker.cursors for tracker in self._trackers.values())
         self.logs = self._known.numbers()
         return {partition: self._start(partition, place) for partition, place in places.items()}
+
+    def begin(self) -> None:
+        """Look at the cursors, because there may be the first ones."""
+        if not self.has_cursors and any(tracker.cursors for tracker in self._trackers.values()):
+            self.has_cursors = True
+            self.woken()
 
     def wake(self, lane: Lane) -> None:
         """Read on, because this lane may take more, if one of its cursors wants records."""

@@ -35,9 +35,15 @@ class Wanting:
         self.offsets: list[int] = []
         self.stepped_over: list[tuple[Partition, int]] = []
         self.woken: Callable[[], None] = lambda: None
+        self.plans = 0
         self.logs: Mapping[Partition, int] = {}
 
+    @property
+    def has_cursors(self) -> bool:
+        return self.place < self.end
+
     def plan(self) -> Mapping[Partition, int]:
+        self.plans += 1
         return {self._partition: self.place} if self.place < self.end else {}
 
     def accept(self, readings: Sequence[Reading]) -> Mapping[Partition, int]:
@@ -113,6 +119,25 @@ async def test_an_idle_client_is_closed_and_another_one_reads_on(
         await until(lambda: catch_up.place == 400)
         reader.stop()
     assert sorted(set(catch_up.offsets)) == list(range(400))
+
+
+async def test_nothing_is_looked_at_while_no_destination_is_behind(
+    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up_reader, "_IDLE_SECS", 0.001)
+    world = World(embedded_broker)
+    catch_up = world.wanting(0)
+    async with asyncio.TaskGroup() as tasks:
+        reader = world.reader(catch_up)
+        tasks.create_task(reader.run())
+        await until(lambda: catch_up.plans == 1)
+        await asyncio.sleep(0.1)
+        assert catch_up.plans == 1
+        catch_up.end = 400
+        catch_up.woken()
+        await until(lambda: catch_up.place == 400)
+        reader.stop()
+    assert catch_up.offsets == list(range(400))
 
 
 @pytest.mark.parametrize("trouble", ["stuck", "recreated"])

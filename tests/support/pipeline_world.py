@@ -22,7 +22,7 @@ from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import RetryPolicy
-from pushrail_stream.core.signals import CursorOpened, CursorTrimmed, Signal, Skipped
+from pushrail_stream.core.signals import CursorTrimmed, Signal, Skipped
 from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.pipeline.catch_up import Reading
 from pushrail_stream.pipeline.engine import Engine
@@ -207,7 +207,6 @@ class Worker:
             group = {partition: self.world.group.get(partition) for partition in members}
             for partition in assignment.assigned(group, self.world.topic_ids, cursors):
                 del self.world.group[partition]
-        self._wanted.set()
 
     def feed(self, *given: Record) -> FlowControl:
         """The consumer of the events topic hands over records."""
@@ -243,9 +242,8 @@ class Worker:
                 readings = [self._reread(partition, start) for partition, start in plan.items()]
                 plan = catch_up.accept([reading for reading in readings if reading is not None])
                 await asyncio.sleep(_CATCH_UP_SECS)
-            have_cursors = any(tracker.cursors for tracker in self.event_consumer.trackers.values())
             with suppress(TimeoutError):
-                await asyncio.wait_for(wanted.wait(), _IDLE_SECS if have_cursors else None)
+                await asyncio.wait_for(wanted.wait(), _IDLE_SECS if catch_up.has_cursors else None)
             wanted.clear()
 
     def _reread(self, partition: Partition, start: int) -> Reading | None:
@@ -390,8 +388,6 @@ class Worker:
                     del still_open[offset]
 
     def _see(self, signal: Signal) -> None:
-        if isinstance(signal, CursorOpened):
-            self._wanted.set()
         assert self.ledger.balances, (signal, self.ledger)
         if isinstance(signal, CursorTrimmed) and signal.partition in self._open:
             self._give_up(signal)
