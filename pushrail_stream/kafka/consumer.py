@@ -14,7 +14,7 @@ from typing import Final, TypeVar, final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.commit import Committable
-from pushrail_stream.core.record import Partition, TopicIdentity
+from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.client_properties import ConsumerProfile
 from pushrail_stream.kafka.commits import (
@@ -147,12 +147,13 @@ class KafkaConsumer:
             records = []
         else:
             records = records_of(self._poll(consumer), self._met.now)
+        if time.monotonic() >= self._next_commit:
+            self._commit(consumer, records)
+            return
         flow_control = self._ask(self._assignment.accept, records)
         self._apply(consumer, flow_control)
         if flow_control.have_gaps:
             self._report_readings(consumer)
-        if time.monotonic() >= self._next_commit:
-            self._commit(consumer)
 
     def _poll(self, consumer: Consumer) -> list[Message]:
         messages = take_messages(consumer, _POLL_SECS, self._profile.batch, _BATCH_BYTES)
@@ -193,12 +194,14 @@ class KafkaConsumer:
             return False
         return True
 
-    def _commit(self, consumer: Consumer) -> None:
-        """Commit what has been released. All polled records must have been accepted."""
+    def _commit(self, consumer: Consumer, records: Sequence[Record]) -> None:
+        """Hand over the records of the last poll, and commit what has been released."""
         self._next_commit = time.monotonic() + _COMMIT_SECS
         self._say_unreadable()
         known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
-        recreated, commits = self._ask(self._assignment.due, known, read_positions_of(consumer, self._assigned))
+        readings = read_positions_of(consumer, self._assigned)
+        flow_control, recreated, commits = self._ask(self._assignment.accept_all, records, known, readings)
+        self._apply(consumer, flow_control)
         self._met.follow(known, self._restart(consumer, recreated))
         if recreated:
             self._report_readings(consumer)

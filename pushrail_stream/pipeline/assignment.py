@@ -63,6 +63,7 @@ class FlowControl(NamedTuple):
 class Due(NamedTuple):
     """The commits that have moved; or the partitions whose topic was recreated, for `Assignment.restart`, first."""
 
+    flow_control: FlowControl
     recreated: Mapping[Partition, TopicIdentity]
     commits: Sequence[tuple[Partition, Committable]] = ()
 
@@ -220,12 +221,18 @@ class Assignment:
             if self._seeks.get(partition) == place:
                 del self._seeks[partition]
 
-    def due(self, topics: Mapping[str, TopicIdentity], readings: Mapping[Partition, ReadPosition]) -> Due:
-        """Learn the current topics and, unless one was recreated, the consumer's positions."""
+    def accept_all(
+        self,
+        records: Iterable[Record],
+        topics: Mapping[str, TopicIdentity],
+        readings: Mapping[Partition, ReadPosition],
+    ) -> Due:
+        """Take records, learn the current topics and, unless one was recreated, the positions behind the records."""
+        flow_control = self.accept(records)
         if recreated := self.recreated(topics):
-            return Due(recreated)
+            return Due(flow_control, recreated)
         self.note_positions(readings)
-        return Due({}, self.committable())
+        return Due(flow_control, {}, self.committable())
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """The commits that have moved since the last ones."""

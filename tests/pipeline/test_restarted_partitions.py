@@ -8,7 +8,6 @@ from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
-from pushrail_stream.pipeline.assignment import Due
 from pushrail_stream.pipeline.read_progress import ReadPosition
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
@@ -97,10 +96,24 @@ async def test_a_recreated_topic_is_restarted_before_anything_is_committed() -> 
     world.topic_ids[EVENTS] = OLD
     async with world.worker() as worker:
         await worker.feed_until(1, record(0))
-        nothing, commits = worker.event_consumer.due({EVENTS: OLD}, {P0: ReadPosition(1, 0)})
+        _, nothing, commits = worker.event_consumer.accept_all((), {EVENTS: OLD}, {P0: ReadPosition(1, 0)})
         assert (nothing, [(partition, commit.offset) for partition, commit in commits]) == ({}, [(P0, 1)])
-        assert worker.event_consumer.due({EVENTS: NEW}, {P0: ReadPosition(9, 0)}) == Due({P0: NEW})
+        due = worker.event_consumer.accept_all((), {EVENTS: NEW}, {P0: ReadPosition(9, 0)})
+        assert (due.recreated, due.commits) == ({P0: NEW}, ())
         assert worker.event_consumer.committable() == commits, "a position in the old topic counts no more"
+
+
+@in_virtual_time
+async def test_records_count_before_the_position_behind_them() -> None:
+    world = World(destination())
+    world.topic_ids[EVENTS] = OLD
+    async with world.worker() as worker:
+        await worker.feed_until(1, record(0))
+        due = worker.event_consumer.accept_all(records(range(1, 4)), {EVENTS: OLD}, {P0: ReadPosition(4, 0)})
+        assert [(partition, commit.offset) for partition, commit in due.commits] == [(P0, 1)]
+        assert not due.flow_control.have_gaps
+        await worker.at(3)
+        assert worker.commit() == {P0: 4}
 
 
 @in_virtual_time
