@@ -46,8 +46,8 @@ class CatchUpReader:
         self._catch_up = catch_up
         self._observe = observe
         self._identities = identities
-        self._thread = LoopThread("kafka-catch-up")
         self._wake = threading.Event()
+        self._thread = LoopThread("kafka-catch-up", self._wake.set)
         catch_up.woken = self._wake.set
 
     async def run(self) -> None:
@@ -56,8 +56,7 @@ class CatchUpReader:
 
     def stop(self) -> None:
         """Ask for the end."""
-        self._thread.stopping.set()
-        self._wake.set()
+        self._thread.stop()
 
     # Everything below runs on the reader's thread.
 

@@ -15,8 +15,10 @@ _T = TypeVar("_T")
 class LoopThread:
     """Runs one function on a thread of its own. The only thing shared with it is the wish to stop."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, wake: Callable[[], object] = lambda: None) -> None:
+        """``wake``: ends a wait of the thread that `stopping` does not end."""
         self._name = name
+        self._wake = wake
         self._loop = asyncio.get_running_loop()
         self.stopping = threading.Event()
         """Set when the thread must end."""
@@ -25,7 +27,7 @@ class LoopThread:
         self._answered.acquire()
 
     async def run(self, main: Callable[[], None]) -> None:
-        """Run ``main`` until it ends. Cancelling this sets `stopping` and waits all the same."""
+        """Run ``main`` until it ends. Cancelling this stops it and waits all the same."""
         with ThreadPoolExecutor(1, thread_name_prefix=self._name) as thread:
             work = self._loop.run_in_executor(thread, main)
             cancelled = False
@@ -35,11 +37,16 @@ class LoopThread:
                 try:
                     await asyncio.wait([work])
                 except asyncio.CancelledError:
-                    self.stopping.set()
+                    self.stop()
                     cancelled = True
             work.result()
             if cancelled:
                 raise asyncio.CancelledError
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self.stopping.set()
+        self._wake()
 
     def ask(self, question: Callable[..., _T], *arguments: object) -> _T:
         """Call on the event loop and wait for the answer. Only the thread of `run` may ask: it has one question."""

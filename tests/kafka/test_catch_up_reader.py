@@ -140,6 +140,17 @@ async def test_nothing_is_looked_at_while_no_destination_is_behind(
     assert catch_up.offsets == list(range(400))
 
 
+async def test_a_cancelled_reader_ends_while_no_destination_is_behind(embedded_broker: EmbeddedBroker) -> None:
+    world = World(embedded_broker)
+    catch_up = world.wanting(0)
+    async with asyncio.timeout(PATIENCE_SECS), asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(world.reader(catch_up).run())
+        await until(lambda: catch_up.plans == 1)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
 @pytest.mark.parametrize("trouble", ["stuck", "recreated"])
 async def test_a_client_of_no_use_is_replaced(
     embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, trouble: str
