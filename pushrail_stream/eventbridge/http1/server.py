@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import Final, final
@@ -79,11 +80,20 @@ class AddressBook:
 
     async def _look_up(self) -> Addresses | OSError:
         loop = asyncio.get_running_loop()
+        host, port = self._server.host, self._server.port
+        # AI_ADDRCONFIG would refuse ::1 where no interface but the loopback has an address of IPv6.
+        flags = socket.AI_NUMERICHOST if _is_address(host) else socket.AI_ADDRCONFIG
         try:
-            found = await loop.getaddrinfo(
-                self._server.host, self._server.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-            )
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
         except OSError as error:
             return error
         self._found, self._found_at = list(found), loop.time()
         return self._found
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -102,3 +102,25 @@ async def test_a_failed_look_up_is_shared_and_not_kept(monkeypatch: pytest.Monke
 async def failure(book: AddressBook) -> None:
     with pytest.raises(ClientConnectorDNSError, match=r"bus.example:443 ssl:default \[Name or service not known\]"):
         await book.find()
+
+
+@pytest.mark.parametrize(
+    ("host", "flags"),
+    [
+        ("[::1]", socket.AI_NUMERICHOST),
+        ("127.0.0.1", socket.AI_NUMERICHOST),
+        ("bus.example", socket.AI_ADDRCONFIG),
+    ],
+)
+@in_virtual_time
+async def test_an_address_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, host: str, flags: int) -> None:
+    """A name has only addresses that this machine has routes for; the loopback's do not count as routes."""
+    asked: list[int] = []
+
+    async def answer(host: str, port: int, *, type: int, flags: int) -> list[Any]:
+        asked.append(flags)
+        return [(socket.AF_INET, type, 6, "", (host, port))]
+
+    monkeypatch.setattr(virtual_loop(), "getaddrinfo", answer)
+    await AddressBook(Server.of(f"http://{host}:4566/")).find()
+    assert asked == [flags]
