@@ -21,6 +21,7 @@ _MAX_HEAD_BYTES: Final = 64 << 10
 them."""
 _EARLY_SECS: Final = 0.001
 """Seconds by which a timer may ring too early: uvloop's count milliseconds."""
+_CODINGS: Final = b"transfer-encoding"
 _ANNOUNCEMENTS: Final = frozenset(range(100, 200)) - {101}
 """The statuses after which another reply follows. 101 ends HTTP on the connection."""
 
@@ -30,7 +31,7 @@ class Reply(NamedTuple):
 
     status: int
     headers: Mapping[bytes, bytes]
-    """By name in lower case. Of several with one name, the first."""
+    """By name in lower case. Of several with one name, the first; of ``Transfer-Encoding``, all."""
     content: bytes
 
 
@@ -84,6 +85,11 @@ class Connection(asyncio.Protocol):
         self.is_reusable = True
         """Whether another request may be sent after the last reply."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request may be sent now. The transport tells the end of a connection a moment after it began."""
+        return self.is_reusable and not self._transport.is_closing()
+
     def ask(self, request: bytes, ends_at: float) -> asyncio.Future[Reply]:
         """Send a request. The future raises `HttpError`, or ``TimeoutError`` at ``ends_at`` (the loop's time).
 
@@ -136,6 +142,10 @@ class Connection(asyncio.Protocol):
             else:
                 self._expect_bytes()
 
+    def eof_received(self) -> None:
+        """The transport's call. It closes the connection a moment later."""
+        self.is_reusable = False
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport's call."""
         self.is_reusable = False
@@ -158,8 +168,13 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser's call. Those after the body are not read."""
-        if not self._head_is_complete:
-            self._headers.setdefault(name.lower(), value)
+        if self._head_is_complete:
+            return
+        name, value = name.lower(), value.rstrip()
+        if name not in self._headers:
+            self._headers[name] = value
+        elif name == _CODINGS:
+            self._headers[name] += b"," + value
 
     def on_headers_complete(self) -> None:
         """The parser's call."""
@@ -174,8 +189,8 @@ class Connection(asyncio.Protocol):
         if self._parser.get_status_code() in _ANNOUNCEMENTS:
             self._headers, self._body, self._head_is_complete = {}, [], False
             return
-        if not self._parser.should_keep_alive():
-            self.is_reusable = False
+        if not self._parser.should_keep_alive() or self._transport.get_write_buffer_size():
+            self.is_reusable = False  # the next request would wait for the rest of this one
         self._complete()
 
     def _complete(self) -> None:
@@ -191,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         """Whether the end of the connection is the reply's end: its head does not tell where it ends."""
-        is_chunked = b"chunked" in self._headers.get(b"transfer-encoding", b"").lower()
+        is_chunked = self._headers.get(_CODINGS, b"").rpartition(b",")[2].strip().lower() == b"chunked"
         return self._head_is_complete and not is_chunked and b"content-length" not in self._headers
 
     def _expect_bytes(self) -> None:

@@ -61,7 +61,7 @@ class Connections:
         except BaseException:  # a caller that is cancelled waits no longer
             connection.close()
             raise
-        if connection.is_reusable and self._all_lost is None:
+        if connection.is_ready and self._all_lost is None:
             self._idle[connection] = None
             connection.rest()
         else:
@@ -79,7 +79,7 @@ class Connections:
     def _take(self) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.is_reusable:
+            if connection.is_ready:
                 return connection
         return None
 

@@ -34,6 +34,8 @@ class Wire(asyncio.Transport):
         self.sent: list[bytes] = []
         self.is_open = True
         self.is_receiving = False
+        self.unsent = 0
+        """Bytes that the server does not take."""
         self.lost = 0
         self.connection = Connection(LIMITS, asyncio.get_running_loop(), self._count)
         self.connection.connection_made(self)
@@ -45,6 +47,12 @@ class Wire(asyncio.Transport):
     def write(self, data: Any) -> None:
         assert self.is_open
         self.sent.append(data)
+
+    def is_closing(self) -> bool:
+        return not self.is_open
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def abort(self) -> None:
         if self.is_open:
@@ -124,6 +132,57 @@ async def test_of_several_headers_the_first_counts() -> None:
     reply = wire.ask()
     wire.answer(b"HTTP/1.1 204 No Content\r\nX-Amzn-RequestId: 1\r\nx-amzn-requestid: 2\r\nA: \xff\x7f\r\n\r\n")
     assert await reply == Reply(204, {b"x-amzn-requestid": b"1", b"a": b"\xff\x7f"}, b"")
+
+
+@in_virtual_time
+async def test_spaces_around_a_header_do_not_count() -> None:
+    wire = Wire()
+    reply = wire.ask()
+    wire.answer(b"HTTP/1.1 204 No Content\r\nx-amzn-ErrorType: \t ThrottlingException \t\r\nA: \r\n\r\n")
+    assert await reply == Reply(204, {b"x-amzn-errortype": b"ThrottlingException", b"a": b""}, b"")
+
+
+@pytest.mark.parametrize(
+    "codings",
+    [
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip\r\nA: b\r\ntransfer-encoding: Chunked ",
+        b"Transfer-Encoding: gzip,\r\n chunked",
+    ],
+)
+@in_virtual_time
+async def test_the_last_coding_tells_where_a_reply_ends(codings: bytes) -> None:
+    wire = Wire()
+    reply = wire.ask()
+    wire.answer(b"HTTP/1.1 200 OK\r\n" + codings + b"\r\n\r\n5\r\nhel")
+    wire.end()
+    await failed(reply, ClientPayloadError, "not completed")
+
+
+@in_virtual_time
+async def test_a_connection_that_is_ending_takes_no_request() -> None:
+    for end in ("received", "sent"):
+        wire = Wire()
+        reply = wire.ask()
+        wire.answer(OK)
+        await reply
+        assert wire.connection.is_ready
+        if end == "received":
+            wire.connection.eof_received()
+        else:
+            wire.is_open = False  # as after a reset, before connection_lost
+        assert not wire.connection.is_ready
+
+
+@in_virtual_time
+async def test_a_reply_to_half_a_request_is_the_last() -> None:
+    """The next request would wait for the rest of this one."""
+    wire = Wire()
+    wire.unsent = 1
+    reply = wire.ask()
+    wire.answer(OK)
+    assert (await reply).content == b"hi"
+    assert not wire.connection.is_reusable
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,43 @@ async def test_a_kept_connection_that_the_server_closed_is_not_used() -> None:
             assert len(peer.clients) == number + 1
 
 
+@pytest.mark.parametrize("tls", [True, False])
+@on_every_loop
+async def test_a_kept_connection_that_is_ending_is_not_used(*, tls: bool) -> None:
+    """The transport knows of its end a turn of the loop before the connection does."""
+
+    async def talk(client: Client) -> None:
+        await client.request()
+        await client.send(OK)
+        await told.wait()
+
+    async with Peer.serve(talk, tls=tls) as peer, peer.connections() as connections:
+        for number in range(5):
+            told = asyncio.Event()
+            assert (await connections.post({}, b"")).content == b"hi"
+            (kept,) = connections._idle
+            told.set()
+            async with asyncio.timeout(PATIENT.total_secs):
+                while len(connections) and not kept._transport.is_closing():  # noqa: ASYNC110 - there is no event for it
+                    await asyncio.sleep(0)
+            assert len(peer.clients) == number + 1
+
+
+@on_every_loop
+async def test_a_server_that_takes_half_a_request_gets_no_second_behind_it() -> None:
+    async def talk(client: Client) -> None:
+        await client.reader.readuntil(b"\r\n\r\n")
+        if len(peer.clients) == 1:
+            client.stop_reading()
+        await client.send(OK)
+        await asyncio.sleep(PATIENT.total_secs)
+
+    async with Peer.serve(talk, tls=False) as peer, peer.connections() as connections:
+        assert (await connections.post({}, LONG)).content == b"hi"
+        assert (await connections.post({}, b"")).content == b"hi"
+        assert len(peer.clients) == 2
+
+
 @on_every_loop
 async def test_a_request_on_a_kept_connection_that_ends_is_not_repeated() -> None:
     """The server may have carried it out."""

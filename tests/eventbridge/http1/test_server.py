@@ -117,9 +117,9 @@ async def test_an_address_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, hos
     """A name has only addresses that this machine has routes for; the loopback's do not count as routes."""
     asked: list[int] = []
 
-    async def answer(host: str, port: int, *, type: int, flags: int) -> list[Any]:
+    async def answer(host: str, port: int, *, flags: int, **_: Any) -> list[Any]:
         asked.append(flags)
-        return [(socket.AF_INET, type, 6, "", (host, port))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
 
     monkeypatch.setattr(virtual_loop(), "getaddrinfo", answer)
     await AddressBook(Server.of(f"http://{host}:4566/")).find()
