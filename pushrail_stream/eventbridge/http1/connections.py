@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Final, final
@@ -106,13 +107,24 @@ class Connections:
         return connection
 
     async def _connect_to(self, addresses: Addresses) -> Connection:
+        while True:
+            connected = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECS)
+            try:
+                return await self._begin(connected)
+            except OSError:
+                addresses = addresses[1:]
+                if not addresses:
+                    raise
+
+    async def _begin(self, connected: socket.socket) -> Connection:
+        """Speak TLS on a connected socket, if the server does. No part of a request is sent."""
         loop = asyncio.get_running_loop()
-        connected = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECS)
         _, connection = await loop.create_connection(
             lambda: Connection(self._limits, loop, self._lost),
             sock=connected,
             ssl=self._tls,
-            server_hostname=self._server.host if self._tls else None,
+            # A certificate names a host without the dot that ends an absolute name.
+            server_hostname=self._server.host.rstrip(".") if self._tls else None,
             # Our own time-out comes first. uvloop keeps a handshake that was given up until this one, by default 60 s.
             ssl_handshake_timeout=2 * self._limits.connect_secs if self._tls else None,
         )

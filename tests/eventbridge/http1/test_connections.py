@@ -324,6 +324,44 @@ async def test_the_first_address_that_answers_is_used() -> None:
 
 
 @on_every_loop
+async def test_an_address_that_fails_the_handshake_is_left_for_the_next() -> None:
+    async def close_at_once(client: Client) -> None:
+        client.writer.close()
+
+    async with (
+        Peer.serve(answer_all) as peer,
+        Peer.serve(close_at_once, tls=False) as broken,
+        peer.connections() as connections,
+    ):
+        there, bad = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one.server.host, one.server.port)) for one in (peer, broken)
+        ]
+        connections._addresses._found = [there, bad]
+        connections._addresses._found_at = float("inf")
+        async with asyncio.TaskGroup() as tasks:  # each of the two begins with another address
+            running = [tasks.create_task(connections.post({}, b"")) for _ in range(2)]
+        assert {task.result().status for task in running} == {200}
+        assert (len(peer.clients), len(broken.clients)) == (2, 1)
+        connections._addresses._found = [bad, bad]
+        with pytest.raises(ClientConnectorError):
+            await connections._connect(asyncio.get_running_loop().time() + PATIENT.total_secs)
+        assert len(broken.clients) == 3
+
+
+@on_every_loop
+async def test_a_name_may_end_with_a_dot() -> None:
+    async with Peer.serve(answer_all) as peer:
+        server = Server.of(f"https://localhost.:{peer.server.port}/")
+        connections = Connections(server, PATIENT, trusting())
+        connections._addresses._found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (peer.server.host, peer.server.port))
+        ]
+        connections._addresses._found_at = float("inf")
+        assert (await connections.post({}, b"")).content == b"hi"
+        await connections.close()
+
+
+@on_every_loop
 async def test_a_server_that_takes_a_long_request_slowly_gets_it_whole() -> None:
     async def talk(client: Client) -> None:
         await asyncio.sleep(0.05)
