@@ -306,7 +306,7 @@ class Cursor:
             self._highest = max(self._highest, pending.offset)
 
     @property
-    def is_told(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether nothing has changed since its text was made."""
         return self._entry is not None
 

@@ -20,17 +20,17 @@ _FEW: Final = 256
 _BLOCK: Final = 128
 """Cursors of a block. To make its text costs at most 1.5 ms."""
 _TURNS: Final = 8
-"""Commits within which each block that has changed has its turn. There is a commit a second, and a snapshot in five."""
+"""Commits within which each block that has changed has its turn. A partition has a commit a second."""
 
 
 @final
 class Budget:
-    """The blocks that one look at all partitions' commits may make, so that it takes no longer than a moment."""
+    """Bounds the number of blocks that are made at one time, for the commits of all partitions together."""
 
     def __init__(self, blocks: int) -> None:
         self.left = blocks
         self.is_exceeded = False
-        """Whether a partition has no commit now because it did not suffice."""
+        """Whether a partition has no commit now, because more blocks were due than are left."""
 
 
 @final
@@ -99,7 +99,7 @@ class CursorTexts:
                 block.is_due = True
             elif cursor.is_needed:
                 block.is_due = True
-            elif not cursor.is_told:
+            elif not cursor.is_unchanged:
                 block.is_stale = True
         if len(self._block_of) > len(cursors):
             for name in self._block_of.keys() - cursors.keys():

@@ -2,9 +2,9 @@
 
 Rules for calls. A batch leaves when it is full (entries or bytes), when its first entry has waited for the
 destination's ``flushMs``, or when a retry is due. With a ``flushMs`` of 0 it leaves at once while no call is in flight,
-and else behind the calls. The window bounds the batches in flight, and the destination's rate spaces the calls. A
-suspended lane sends one delivery at a time, its probe, while the others wait for the answer. A shut lane sends nothing
-until it is known whether its bus exists.
+and otherwise waits for the end of the calls, for 100 ms at most. The window bounds the batches in flight, and the
+destination's rate spaces the calls. A suspended lane sends one delivery at a time, its probe, while the others wait for
+the answer. A shut lane sends nothing until it is known whether its bus exists.
 
 Rules for waiting. A destination is stuck when it is down or suspended, when calls bring no delivery for two seconds, or
 when they fail for a fault of our own. It falls behind when more than 200 deliveries wait and it is stuck, or when full

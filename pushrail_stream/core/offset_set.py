@@ -14,11 +14,13 @@ MAX_OFFSETS: Final = 65_536
 
 _ONE: Final = ord("1")
 _WINDOW_BITS: Final = 10
-"""Logarithm of the bytes that a small compressor looks at. To make it takes 5 microseconds, a tenth of a usual one."""
+"""Window of the small compressor: the binary logarithm of its bytes. It is made in 5 microseconds, a tenth of the time
+that one with the usual window takes."""
 _MEMORY: Final = 4
-"""Its memory, with which all these bytes are one block."""
+"""The small compressor's ``memLevel``, with which a window of bytes becomes one block."""
 _TYPE: Final = 0b110
-"""Bits of a block's type. In a block that is not compressed, the checksum does not find every change of one digit."""
+"""The bits of a block's type, which are 0 in a block that is not compressed. Such a block is not used: its checksum
+does not find every change of one digit."""
 
 
 def pack(head: int, offsets: Sequence[int]) -> str:
@@ -26,7 +28,7 @@ def pack(head: int, offsets: Sequence[int]) -> str:
     if not offsets or offsets[-1] - head >= MAX_OFFSETS:
         return ""
     last = offsets[-1]
-    # Digits of a binary number, the last offset's first: a digit is set in a third of the time that a bit takes.
+    # Digits of a binary number, with that of the last offset first. To set a digit takes a third of the time of a bit.
     digits = bytearray(b"0") * (last - head + 1)
     for offset in offsets:
         digits[last - offset] = _ONE

@@ -27,29 +27,32 @@ shortest is that of the first retry. The longest is what an outage that has ende
 
 
 _MANY: Final = 8
-"""Destinations that fail, and are not down, when their endpoint counts as down. Most have few events, and few calls."""
+"""Failing destinations that show, without any one being down, that their endpoint is down. Most destinations have few
+events, and so few calls."""
 _MANY_FAILURES: Final = SEVERAL * DOWN_AFTER
 """Failed calls of these, in a row: as many as when several destinations are down."""
 _TOGETHER: Final = 100
-"""Destinations of an endpoint that is down which may wake at the same moment, to see which of them makes the probe."""
+"""Destinations of an endpoint that may wake at the same moment, while it is down, to see which of them probes it."""
 _SPREAD_SECS: Final = 0.0005
-"""Seconds by which each further one makes the time longer over which they wake. To wake one takes 15 microseconds."""
+"""Seconds by which each destination above `_TOGETHER` lengthens the time over which all of them wake. Each takes 15
+microseconds."""
 _MOST_SPREAD_SECS: Final = PAUSES.cap_secs
-"""Longest such time, in seconds: an outage that has ended costs as much again at most."""
+"""Longest time over which they wake, in seconds: the longest pause, so an outage that has ended costs at most twice
+as much."""
 _GOLDEN: Final = 0.618034
-"""Multiples of the golden ratio are evenly spread, for any number of them."""
+"""The fractional parts of multiples of the golden ratio are spread evenly, however many there are."""
 
 
 @final
 class Endpoint:
     """The address that the calls to many destinations go to, and those of its destinations that are down."""
 
-    __slots__ = ("_down", "_failing", "_failures", "_probes", "_turns", "failing", "probe_at")
+    __slots__ = ("_down", "_failed", "_failures", "_probes", "_turns", "failing", "probe_at")
 
     def __init__(self) -> None:
         self._down: set[Outage] = set()
         """The destinations that went down, or failed again, since the last answer."""
-        self._failing: set[Outage] = set()
+        self._failed: set[Outage] = set()
         """The destinations of which a call has failed since the last answer."""
         self._failures = 0
         """Calls that have failed since then."""
@@ -63,7 +66,7 @@ class Endpoint:
     @property
     def is_down(self) -> bool:
         """Whether several destinations are down, or calls of many have failed, and none was answered since."""
-        return len(self._down) >= SEVERAL or (self._failures >= _MANY_FAILURES and len(self._failing) >= _MANY)
+        return len(self._down) >= SEVERAL or (self._failures >= _MANY_FAILURES and len(self._failed) >= _MANY)
 
     def turn(self) -> float:
         """A destination's part of the time over which the destinations wake, from 0 to below 1."""
@@ -82,7 +85,7 @@ class Endpoint:
 
     def note_failure(self, outage: Outage) -> None:
         """A call to one of the destinations failed as a whole."""
-        self._failing.add(outage)
+        self._failed.add(outage)
         self._failures += 1
 
     def note_down(self, outage: Outage) -> None:
@@ -93,13 +96,13 @@ class Endpoint:
         """A call to one of the destinations was answered."""
         if self._failures:
             self._down.clear()
-            self._failing.clear()
+            self._failed.clear()
             self._failures, self._probes, self.probe_at = 0, 0, float("-inf")
 
     def forget(self, outage: Outage) -> None:
         """Nothing is known about this destination any more."""
         self._down.discard(outage)
-        self._failing.discard(outage)
+        self._failed.discard(outage)
 
 
 @final

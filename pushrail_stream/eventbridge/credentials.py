@@ -63,7 +63,7 @@ class FixedKeys:
         return self._keys
 
     async def keys(self, now: float, *, patient: bool = False) -> Keys | CallFailed:  # noqa: ARG002 - nothing to wait for
-        """The same."""
+        """As `at_hand`."""
         return self.at_hand(now)
 
     def renew(self, refused: Keys, now: float) -> bool:  # noqa: ARG002 - only a changed document brings other keys

@@ -85,7 +85,7 @@ class HttpReply(NamedTuple):
 
 @final
 class StockClients:
-    """Opens AWS's stock clients, whose connections we use. They stay open as long as ``stack``."""
+    """Opens AWS's stock clients, whose endpoints, TLS contexts and proxies we use. They end with ``stack``."""
 
     def __init__(self, stack: AsyncExitStack, settings: EventBridgeSettings) -> None:
         self.stack = stack
@@ -99,7 +99,8 @@ class StockClients:
             read_timeout=settings.read_timeout_secs,
             # Unsigned, so that no client looks for credentials: none of the process's may sign a customer's call.
             signature_version=UNSIGNED,
-            # No limit of connections: our callers have one, and a peer that hangs must not use up the others' share.
+            # No limit of connections through a proxy: our callers have a limit, and a peer that hangs must not use up
+            # the others' share.
             max_pool_connections=0,
             user_agent_extra=_PRODUCT,
         )

@@ -49,9 +49,10 @@ class SignInService:
         self._deadline_secs = clients.settings.call_secs
         self._own_keys = OwnKeys(now)
         self._rate = TokenBucket(settings.max_calls_per_second)
-        # Patient callers alone never fill the queue of calls, so no impatient one fails because of them.
+        # A quarter of the calls to STS that its limit allows within the deadline: patient callers alone never fill the
+        # queue of calls, so no impatient one fails because of them.
         self._patient = asyncio.Semaphore(max(1, int(settings.max_calls_per_second * self._deadline_secs / 4)))
-        """The sign-ins of patient callers that may be in progress together. The others wait in their order."""
+        """Bounds the sign-ins of patient callers that are in progress together. The others wait in order of arrival."""
         self._opening = SingleFlight[StsEndpoint | CallFailed](keep=StsEndpoint)
         self._witnesses = Witnesses()
         self._doubting = SingleFlight[CallFailed | None]()

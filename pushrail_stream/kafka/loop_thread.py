@@ -23,7 +23,7 @@ class LoopThread:
         self.stopping = threading.Event()
         """Set when the thread must end."""
         self._answered = threading.Lock()
-        """Held but for the moment between an answer and the thread that takes it."""
+        """The signal for an answer: the event loop releases the lock, and the thread that waits acquires it again."""
         self._answered.acquire()
 
     async def run(self, main: Callable[[], None]) -> None:

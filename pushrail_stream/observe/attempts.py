@@ -22,8 +22,8 @@ from pushrail_stream.core.signals import Attempted, DeadLettered, Signal, Skippe
 from pushrail_stream.core.text import format_rfc3339
 
 _ID_DIGITS: Final = 16
-"""Random hexadecimal digits of the ids of one worker. Of a million starts, two have the same ones with a probability of
-1 in 37 million."""
+"""Hexadecimal digits of the random part of a worker's ids. They have 60 random bits, because one digit is the UUID's
+version. Of a million starts, two have the same part with a probability of 1 in 2 million."""
 
 
 class Write(Protocol):

@@ -37,8 +37,8 @@ from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer
 
 _TEXT_BLOCKS: Final = 8
-"""Blocks of cursors whose texts a look at all commits makes: 128 cursors each, about 1.5 ms of the event loop. Commits
-that need more of them wait for the next looks, which make twice as many each time."""
+"""Blocks of cursors whose texts are made for the commits of one second: 128 cursors each, about 1.5 ms of the event
+loop. Commits that need more blocks wait. The number doubles each time, until all have been made."""
 
 
 class ReadingPlace(NamedTuple):
@@ -55,13 +55,13 @@ class FlowControl(NamedTuple):
     hold: bool
     full: frozenset[Partition]
     seeks: Mapping[Partition, ReadingPlace] = MappingProxyType({})
-    """Partitions to read on at another place, again and again until `Assignment.sought` tells of it."""
+    """Other places to read on at. Each comes again until `Assignment.sought` confirms it."""
     have_gaps: bool = False
     """Whether offsets are missing among the records. `Assignment.note_positions` finds the cause."""
 
 
 class Due(NamedTuple):
-    """The commits that have moved; or the partitions whose topic was recreated, for `Assignment.restart`, first."""
+    """The commits that have moved. There are none while topics were recreated: `Assignment.restart` comes first."""
 
     flow_control: FlowControl
     recreated: Mapping[Partition, TopicIdentity]

@@ -28,7 +28,7 @@ from pushrail_stream.pipeline.stats import CatchUpStats
 
 _NEAR: Final = 500
 """Records below the first wanted cursor of a partition from which reading may begin, so that cursors there come along.
-It is a fetch. Reading them delays the wanted cursor by a turn."""
+About one fetch: reading them delays the wanted cursor by one turn of the reader."""
 
 
 class Reading(NamedTuple):

@@ -59,7 +59,7 @@ class CursorCare:
         """Cursors that the next looks take care of."""
 
     def look(self) -> None:
-        """Look after the cursors, unless that was done a moment ago. The next looks have those for which time lacks."""
+        """Look after the cursors, unless that was done a moment ago. Of many, the next looks take the rest."""
         now = self._loop.time()
         if not self._left:
             if now < self._looked_at + _EVERY_SECS:

@@ -61,7 +61,7 @@ class CursorRoom:
         return self._most if self._most <= LEAST_FILL else min(self._want(destination_id, now), self._most)
 
     def along(self, destination_id: str) -> int:
-        """The same, when its cursor comes along while records are read for others. A stuck one gets no more."""
+        """The same for a cursor that takes records which are read for others. A stuck destination gets no more."""
         lane, room = self._lanes.get(destination_id), self.of(destination_id)
         if lane is not None and lane.is_stuck(self._loop.time()):
             return room

@@ -34,12 +34,12 @@ class Bus(Protocol):
         """Whether a delivery that waits for a retry with this code does so because of us."""
 
     def must_sign_in(self, destination: Destination) -> bool:
-        """Whether a call now would sign in first. Asked per call: the answer must cost nothing."""
+        """Whether a call now would sign in first. It is asked before each call, so it must be cheap."""
 
     async def sign_in(self, destination: Destination, *, patient: bool = False) -> bool:
         """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`.
 
-        ``patient``: wait for any time until it is this destination's turn. Without patience that is a failure.
+        ``patient``: wait for the turn of this sign-in, however long that takes. Otherwise too many others make it fail.
         """
 
     async def check(self, destination: Destination) -> BusStatus:

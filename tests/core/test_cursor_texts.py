@@ -45,7 +45,7 @@ def test_no_text_is_made_twice_for_a_cursor_that_has_not_changed() -> None:
     before = texts.text(named, HEAD, Budget(10))
     entries = {name: cursor.entry() for name, cursor in named.items()}
     named["dst_7"].close(HEAD)
-    assert not named["dst_7"].is_told
+    assert not named["dst_7"].is_unchanged
     assert texts.text(named, HEAD, Budget(0)) != before
     assert all(cursor.entry() is entries[name] for name, cursor in named.items() if name != "dst_7")
 

@@ -207,7 +207,7 @@ OLD, NEW = 4, 5
 """Leader epochs."""
 
 
-def test_what_was_read_of_an_earlier_log_is_read_anew() -> None:
+def test_records_of_an_earlier_log_are_read_anew() -> None:
     """Kafka may have lost its records since: a leader was elected, or the partition was not ours for a while."""
     partition = Partition("events", 0)
     consumer = Scripted([(n, OLD) for n in range(3, 9)], [(n, NEW) for n in range(5, 9)])

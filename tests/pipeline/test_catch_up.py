@@ -116,7 +116,7 @@ async def test_records_of_an_earlier_log_are_not_taken_for_those_of_the_present_
 
 
 @in_virtual_time
-async def test_what_was_read_before_an_election_is_not_taken() -> None:
+async def test_records_read_before_an_election_are_not_taken() -> None:
     """The log was cut off at 60, and two leaders later the records from there on are of other epochs."""
     world = World(destination(), latency=HANGS)
     behind(world, head=100)
@@ -135,7 +135,7 @@ async def test_what_was_read_before_an_election_is_not_taken() -> None:
 
 
 @in_virtual_time
-async def test_what_was_read_in_an_earlier_assignment_is_not_taken() -> None:
+async def test_records_read_in_an_earlier_assignment_are_not_taken() -> None:
     world = World(destination(), latency=HANGS)
     behind(world, head=100)
     async with world.worker() as worker:

@@ -170,7 +170,7 @@ async def test_deliveries_near_the_start_of_the_log_move_to_the_last_retry_topic
 
 
 @in_virtual_time
-async def test_what_was_lost_with_a_recreated_topic_is_told() -> None:
+async def test_events_lost_with_a_recreated_topic_are_reported() -> None:
     world = World(destination(), answer=DOWN)
     world.topic_ids[EVENTS] = TOPIC
     async with world.worker() as worker:
@@ -189,7 +189,7 @@ async def test_what_was_lost_with_a_recreated_topic_is_told() -> None:
 
 
 @in_virtual_time
-async def test_what_was_lost_with_the_end_of_a_log_is_told_once() -> None:
+async def test_events_lost_with_the_end_of_a_log_are_reported_once() -> None:
     """After an unclean election, other records take the offsets from 350 on."""
     world = World(destination(), answer=DOWN)
     behind(world, head=400, next=380, open=(7, 360, 370))
@@ -205,7 +205,7 @@ async def test_what_was_lost_with_the_end_of_a_log_is_told_once() -> None:
 
 
 @in_virtual_time
-async def test_what_a_log_lost_while_no_worker_ran_is_told() -> None:
+async def test_events_lost_while_no_worker_ran_are_reported() -> None:
     """The next owner begins at the cut, and meets records of a later leader."""
     world = World(destination())
     state = CursorState(destination_id="dst_acme", since=0, next=30, oldest_ms=1, opened_ms=START_MS, open=(5, 25, 27))

@@ -23,7 +23,7 @@ _EARLY_SECS: Final = 0.001
 """Seconds by which a timer may ring too early: uvloop's count milliseconds."""
 _CODINGS: Final = b"transfer-encoding"
 _ANNOUNCEMENTS: Final = frozenset(range(100, 200)) - {101}
-"""The statuses after which another reply follows. 101 ends HTTP on the connection."""
+"""The statuses (1xx) after which another reply to the same request follows. 101 ends HTTP on the connection."""
 
 
 class Reply(NamedTuple):
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._loop.call_soon(self._transport.abort)
 
     def rest(self) -> None:
-        """Wait for the next request, not for ever."""
+        """Wait for the next request, for at most ``idle_secs``."""
         self._set_due(self._loop.time() + self._limits.idle_secs)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

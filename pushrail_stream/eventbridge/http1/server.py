@@ -36,7 +36,7 @@ class Server:
 
     @classmethod
     def of(cls, url: str) -> Server:
-        """Raises ``ValueError`` for a URL without a host, or of another scheme than HTTP's."""
+        """The server of this URL. Raises ``ValueError`` if it has no host, or a scheme other than http and https."""
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError(f"{parts.scheme}://{parts.hostname} is no address of an HTTP server")

@@ -260,7 +260,7 @@ async def test_a_request_that_is_cancelled_while_connecting_leaves_nothing() -> 
 
 
 @on_every_loop
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_a_failure() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"https://127.0.0.1:{unused.getsockname()[1]}/"
