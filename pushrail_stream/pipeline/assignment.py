@@ -61,7 +61,7 @@ class FlowControl(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The commits that have moved. There are none while topics were recreated: `Assignment.restart` comes first."""
+    """The answer of `Assignment.accept_all`. It has no commits when a topic was recreated: `restart` comes first."""
 
     flow_control: FlowControl
     recreated: Mapping[Partition, TopicIdentity]
@@ -103,7 +103,7 @@ class Assignment:
         self._room = BufferRoom(limits, dispatcher, self._early, observe)
         self.metadata = MetadataRoom()
         self.cursors_came: Callable[[], None] = _nothing
-        """Called when partitions may have the first cursors."""
+        """Called when cursors came, which may be the first ones: the catch-up reader sleeps while there are none."""
 
     def assigned(
         self,
@@ -383,7 +383,7 @@ class Assignment:
 
 
 def _nothing() -> None:
-    """Nobody reads for cursors."""
+    """Do nothing: no reader of cursors is there to be told."""
 
 
 def _never(_early: EarlyRecord) -> None:

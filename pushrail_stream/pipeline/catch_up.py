@@ -73,7 +73,7 @@ class CatchUp:
         self._is_idle = True
         """Whether there was nothing to read at the last look."""
         self.has_cursors = False
-        """Whether there was a cursor at the last look. Until `begin`, nothing has to be looked at."""
+        """Whether there was a cursor at the last look. Without one, the reader sleeps until `begin`."""
         self.woken: Callable[[], None] = _nothing
         """Called when there may be something to read."""
 

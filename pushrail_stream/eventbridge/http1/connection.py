@@ -22,6 +22,7 @@ them."""
 _EARLY_SECS: Final = 0.001
 """Seconds by which a timer may ring too early: uvloop's count milliseconds."""
 _CODINGS: Final = b"transfer-encoding"
+"""The header whose last coding tells whether the reply's end is marked (``chunked``)."""
 _ANNOUNCEMENTS: Final = frozenset(range(100, 200)) - {101}
 """The statuses (1xx) after which another reply to the same request follows. 101 ends HTTP on the connection."""
 
@@ -87,7 +88,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request may be sent now. The transport tells the end of a connection a moment after it began."""
+        """Whether a request may be sent now. The transport reports the end of a connection a little late."""
         return self.is_reusable and not self._transport.is_closing()
 
     def ask(self, request: bytes, ends_at: float) -> asyncio.Future[Reply]:
