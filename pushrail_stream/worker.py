@@ -222,8 +222,14 @@ class _Running:
             same_topic = await in_daemon_thread(topic_id, kafka, partition.topic)
             return find_skip(marks, partition, position, same_topic)
 
-        lag, step_over = clients.watermarks.lag, engine.step_over
-        self.unread = UnreadPartitions(engine.partition_stats, lag, step_over, find_order, ports.observe)
+        self.unread = UnreadPartitions(
+            engine.partition_stats,
+            clients.watermarks.lag,
+            engine.step_over,
+            engine.note_unread,
+            find_order,
+            ports.observe,
+        )
         self.catch_up = CatchUpReader(kafka, settings.topics.events, engine.catch_up, ports.observe, clients.topic_ids)
         self._clients = clients
         self._readiness = readiness

@@ -136,6 +136,10 @@ class KafkaConsumer:
             )
             while not self._stopping.is_set() and not self._met.is_outdated:
                 self._step(consumer)
+            if self._met.is_stuck:
+                self._tell_trouble(
+                    "a partition that has records is not read, and no error says why: its client is replaced"
+                )
             self._give_back_all(consumer)
 
     def _step(self, consumer: Consumer) -> None:
@@ -160,11 +164,13 @@ class KafkaConsumer:
         failed = [(message, error) for message in messages if (error := message.error()) is not None]
         for message, error in failed:
             self._on_error(error, f"{message.topic()}/{message.partition()}: ")
+            self._met.note_failure(Partition(str(message.topic()), message.partition() or 0))
         return [message for message in messages if message.error() is None] if failed else messages
 
     def _apply(self, consumer: Consumer, flow_control: FlowControl) -> None:
         if flow_control.seeks:
             self._ask(self._assignment.sought, self._seek_all(consumer, flow_control.seeks))  # the others come again
+        self._met.note_unread(flow_control.unread - self._unreadable.keys())
         if not flow_control.hold:
             self._held_since = None
         elif self._held_since is None:

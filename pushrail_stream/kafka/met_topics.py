@@ -33,6 +33,10 @@ class MetTopics:
         self._learned_at: dict[TopicIdentity, float] = {}
         self._begun_at = time.monotonic()
         """The time at which the present client began."""
+        self._failed: set[Partition] = set()
+        """Partitions of which the present client has reported an error. Another client would report it too."""
+        self.is_stuck = False
+        """Whether the present client reads nothing for long from a partition that has records, and reports no error."""
         self._doubtful: set[Partition] = set()
         """Partitions of which the present client may read the earlier topic."""
 
@@ -40,6 +44,8 @@ class MetTopics:
         """Begin with a new client."""
         self._met.clear()
         self._doubtful.clear()
+        self._failed.clear()
+        self.is_stuck = False
         self._begun_at = time.monotonic()
 
     def assign(self, committed: Mapping[Partition, Committable | None], topics: Mapping[str, TopicIdentity]) -> None:
@@ -60,12 +66,24 @@ class MetTopics:
         self._met = dict(topics) | self._met
         self._doubt(restarted)
 
+    def note_failure(self, partition: Partition) -> None:
+        """Note that the present client has reported an error of a partition."""
+        self._failed.add(partition)
+
+    def note_unread(self, partitions: Collection[Partition]) -> None:
+        """Note partitions from which nothing has been read for long, although Kafka has records."""
+        self.is_stuck = not self._failed.issuperset(partitions)
+
     @property
     def is_outdated(self) -> bool:
         """Whether the present client has to be replaced, because it has met an earlier topic, or may have.
 
-        librdkafka keeps its leader epochs. Those of the new topic begin at 0, so brokers may refuse every fetch.
+        librdkafka keeps its leader epochs. Those of the new topic begin at 0, so brokers may refuse every fetch, and
+        the client reports no error. A consumer that begins amid the recreation may never learn of the earlier topic:
+        a client that reads nothing for long and reports no error counts as one that has met it.
         """
+        if self.is_stuck:
+            return True
         if any(was_recreated(topic, self.now.get(name)) for name, topic in self._met.items()):
             return True
         now = time.monotonic()

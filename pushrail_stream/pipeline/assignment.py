@@ -58,6 +58,8 @@ class FlowControl(NamedTuple):
     """Other places to read on at. Each comes again until `Assignment.sought` confirms it."""
     have_gaps: bool = False
     """Whether offsets are missing among the records. `Assignment.note_positions` finds the cause."""
+    unread: frozenset[Partition] = frozenset()
+    """Partitions from which nothing has been read for long, although Kafka has records."""
 
 
 class Due(NamedTuple):
@@ -100,6 +102,7 @@ class Assignment:
         self._progress = ReadProgress(observe)
         self._seeks: dict[Partition, ReadingPlace] = {}
         """Until the consumer reads on there, the records that come are of another place."""
+        self._unread = frozenset[Partition]()
         self._room = BufferRoom(limits, dispatcher, self._early, observe)
         self.metadata = MetadataRoom()
         self.cursors_came: Callable[[], None] = _nothing
@@ -215,6 +218,10 @@ class Assignment:
             self._seeks[partition] = ReadingPlace(offset)
             tracker.step_over(offset)
 
+    def note_unread(self, partitions: Collection[Partition]) -> None:
+        """Note the partitions of ours from which nothing has been read for long, although Kafka has records."""
+        self._unread = frozenset(partition for partition in partitions if partition in self.trackers)
+
     def sought(self, places: Mapping[Partition, ReadingPlace]) -> None:
         """Note that the consumer reads on there."""
         for partition, place in places.items():
@@ -303,7 +310,7 @@ class Assignment:
         self._room.measure(self.trackers, [tracker for _, tracker in self._replaced], now)
         have_gaps = any(tracker.has_gaps for tracker in self.trackers.values())
         full = self._room.full_partitions | self._early.paused(now)
-        return FlowControl(self._room.is_full or self._guard.tripped, full, dict(self._seeks), have_gaps)
+        return FlowControl(self._room.is_full or self._guard.tripped, full, dict(self._seeks), have_gaps, self._unread)
 
     def _jump(
         self, partition: Partition, tracker: OffsetTracker, offset: int, epoch: int | None
@@ -364,6 +371,7 @@ class Assignment:
         self._behind_since.pop(partition, None)
         self._progress.forget(partition)
         self._seeks.pop(partition, None)
+        self._unread -= {partition}
 
     def _uncommitted(
         self, trackers: Mapping[Partition, OffsetTracker], *, forget: bool

@@ -79,6 +79,11 @@ class Engine:
         self.events.step_over(partition, offset)
         self.retries.step_over(partition, offset)
 
+    def note_unread(self, partitions: Collection[Partition]) -> None:
+        """Note the partitions from which nothing has been read for long, although Kafka has records."""
+        self.events.note_unread(partitions)
+        self.retries.note_unread(partitions)
+
     def partition_stats(self) -> Mapping[str, Sequence[PartitionStats]]:
         """The assigned partitions of events and of retries."""
         return {"events": self.events.partition_stats(), "retries": self.retries.partition_stats()}

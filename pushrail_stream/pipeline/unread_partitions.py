@@ -1,13 +1,14 @@
 """Unread partitions: nothing is read from them although Kafka has records for us.
 
 Kafka's client never passes a batch that it cannot read, such as one that does not decompress. Its partition stands
-still for good, and the client only reports an error from time to time. A partition that is paused does not count.
+still for good, and the client only reports an error from time to time. A client that reports none may be at fault
+itself: its consumer replaces it. A partition that is paused does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
@@ -38,15 +39,20 @@ class UnreadPartitions:
         partitions: Callable[[], Mapping[str, Sequence[PartitionStats]]],
         lag: Callable[[Partition, int | None], int | None],
         step_over: Callable[[Partition, int], None],
+        note_unread: Callable[[Collection[Partition]], None],
         find_skip: FindSkip,
         observe: Observer,
     ) -> None:
-        """``lag``: a partition's records from an offset on. ``step_over``: read a partition on from an offset."""
+        """``lag``: a partition's records from an offset on. ``step_over``: read a partition on from an offset.
+
+        ``note_unread``: gets the reported partitions at each check.
+        """
         self._partitions = partitions
         self._lag = lag
         self._observe = observe
         self._find_skip = find_skip
         self._step_over = step_over
+        self._note_unread = note_unread
         self._behind: dict[Partition, _Behind] = {}
         self._secs: dict[Partition, float] = {}
 
@@ -68,10 +74,10 @@ class UnreadPartitions:
         self._secs = {view.partition: self._unread_secs(view, now) for view in views}
         # A partition that has left is no longer watched. Should it come back, its wait begins again.
         self._behind = {partition: behind for partition, behind in self._behind.items() if partition in self._secs}
-        for view in views:
-            secs = self._secs[view.partition]
-            if secs >= SAY_AFTER_SECS:
-                self._observe(PartitionUnread(view.partition, view.position, secs))
+        unread = [view for view in views if self._secs[view.partition] >= SAY_AFTER_SECS]
+        for view in unread:
+            self._observe(PartitionUnread(view.partition, view.position, self._secs[view.partition]))
+        self._note_unread({view.partition for view in unread})
 
     async def _obey(self) -> None:
         """Carry out operators' orders to step over a batch."""

@@ -446,3 +446,37 @@ async def test_a_seek_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) ->
         await member.run()
     assert sought == [(3, 1)] * 3
     assert sum(isinstance(signal, KafkaTrouble) for signal in signals) == 2
+
+
+class Unread(OnePartition):
+    """An assignment whose partition is not read, until a second client has begun."""
+
+    def accept(self, _records: object) -> FlowControl:
+        stuck = {Partition("events", 0)} if len(IdleClient.made) == 1 else set[Partition]()
+        return FlowControl(hold=False, full=frozenset(), unread=frozenset(stuck))
+
+
+async def test_a_client_that_reads_nothing_and_reports_no_error_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers refuse all its fetches: it has met the topic's earlier incarnation, and the worker never has."""
+
+    def stop_when_done() -> None:
+        if sum(client.polls for client in clients) > 20:
+            member.stop()
+
+    clients: list[IdleClient] = []
+    monkeypatch.setattr(IdleClient, "made", clients, raising=False)
+    monkeypatch.setattr(IdleClient, "on_poll", stop_when_done, raising=False)
+    monkeypatch.setattr(consumer_module, "Consumer", IdleClient)
+    signals: list[Signal] = []
+    known = {"events": TopicIdentity("cluster", "old")}
+    identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
+    assignment: Any = Unread()
+    profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")
+    member = KafkaConsumer(profile, ["events"], assignment, signals.append, identities=identities, drain_secs=1.0)
+    async with asyncio.timeout(PATIENCE_SECS):
+        await member.run()
+    assert len(clients) == 2
+    assert [clients[0].polls, clients[1].polls > 10] == [1, True]
+    assert ["its client is replaced" in signal.problem for signal in signals if isinstance(signal, KafkaTrouble)] == [
+        True
+    ]

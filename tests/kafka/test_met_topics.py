@@ -96,6 +96,23 @@ def test_a_topic_whose_id_was_unknown_is_that_of_the_commits(consumer: Consumer)
     assert consumer.named(P0) == [NOWHERE]
 
 
+def test_a_client_that_reads_nothing_and_reports_no_error_is_replaced(consumer: Consumer) -> None:
+    """It began amid the recreation, and the commits name no topic: nothing tells of the earlier one."""
+    consumer.topics.assign({P0: Committable(5, ""), P1: Committable(5, "")}, {EVENTS: RECREATED})
+    consumer.at(31).follow({EVENTS: RECREATED}, ())
+    consumer.topics.note_unread(set())
+    assert not consumer.topics.is_outdated
+    consumer.topics.note_failure(P1)
+    consumer.topics.note_unread({P1})
+    assert not consumer.topics.is_outdated, "another client would fail too"
+    consumer.topics.note_unread({P0, P1})
+    assert consumer.topics.is_outdated
+    consumer.topics.begin_client()
+    assert not consumer.topics.is_outdated
+    consumer.topics.note_unread({P1})
+    assert consumer.topics.is_outdated, "the new client has reported nothing"
+
+
 def test_a_topic_of_another_cluster_is_not_an_earlier_one(consumer: Consumer) -> None:
     consumer.topics.assign({P0: commit_of(MIRROR)}, {EVENTS: TOPIC})
     assert consumer.named(P0) == [TOPIC]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, Signal
@@ -42,10 +43,12 @@ class Watched:
         self.told: list[Signal] = []
         self.orders = Orders()
         self.gone_on: list[tuple[Partition, int]] = []
+        self.noted: list[Collection[Partition]] = []
         self.unread = UnreadPartitions(
             lambda: {"events": self.views},
             self.lag,
             lambda partition, offset: self.gone_on.append((partition, offset)),
+            self.noted.append,
             self.orders.find,
             self.told.append,
         )
@@ -77,6 +80,7 @@ def test_an_unread_partition_is_reported() -> None:
     assert watched.told == [PartitionUnread(P0, 10, 60.0)]
     watched.view = watched.view._replace(position=11, still_secs=0.0)
     assert watched.at(70) == 0.0, "it was read"
+    assert watched.noted == [set(), set(), {P0}, set()]
     watched.view = watched.view._replace(still_secs=5.0)
     assert watched.at(100) == 5.0, "reading was held back meanwhile"
     watched.end = None
@@ -169,6 +173,17 @@ async def test_a_skipped_batch_is_committed_past() -> None:
         assert worker.commit() == {P0: 40}
         await worker.feed_until(2, record(40))
         assert worker.commit() == {P0: 41}
+
+
+@in_virtual_time
+async def test_the_consumer_is_told_of_unread_partitions_until_they_leave() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        await worker.feed_until(1, record(0))
+        worker.engine.note_unread({P0, P0._replace(number=99)})
+        assert worker.event_consumer.flow_control().unread == {P0}
+        worker.event_consumer.lost({P0})
+        assert worker.event_consumer.flow_control().unread == set()
 
 
 @in_virtual_time
