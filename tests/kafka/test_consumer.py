@@ -436,6 +436,7 @@ async def test_a_seek_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(IdleClient, "made", [], raising=False)
     monkeypatch.setattr(IdleClient, "on_poll", stop_when_done, raising=False)
     monkeypatch.setattr(consumer_module, "Consumer", SeekingClient)
+    monkeypatch.setattr(IdleClient, "last_commit", IdleClient.last_commit)
     signals: list[Signal] = []
     known = {"events": TopicIdentity("cluster", "old")}
     identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
@@ -467,6 +468,7 @@ async def test_a_client_that_reads_nothing_and_reports_no_error_is_replaced(monk
     monkeypatch.setattr(IdleClient, "made", clients, raising=False)
     monkeypatch.setattr(IdleClient, "on_poll", stop_when_done, raising=False)
     monkeypatch.setattr(consumer_module, "Consumer", IdleClient)
+    monkeypatch.setattr(IdleClient, "last_commit", IdleClient.last_commit)
     signals: list[Signal] = []
     known = {"events": TopicIdentity("cluster", "old")}
     identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
