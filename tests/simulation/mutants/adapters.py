@@ -72,6 +72,20 @@ KAFKA: Final = (
         ],
     ),
     mutant(
+        "keep a client that reads nothing and reports no error",
+        "kafka.met_topics:MetTopics.note_unread",
+        "not self._failed.issuperset(partitions)",
+        "False",
+        needs=[
+            "elect_leader?at=15&topic=pushrail.events&partition=0&leader=2",
+            "elect_leader?at=16&topic=pushrail.events&partition=0&leader=3",
+            "lag_metadata?at=40&secs=14",
+            "recreate_topic?at=45&topic=pushrail.events&secs=0.1",
+            "reset_offsets?at=46&target=earliest",
+            "produce_events?at=80&count=100&secs=20&transactions=false",
+        ],
+    ),
+    mutant(
         "never commit while running",
         "kafka.consumer:KafkaConsumer._commit",
         "if commits:",
