@@ -331,7 +331,10 @@ class _Statistics:
 
 
 def fail_loudly(tasks: asyncio.TaskGroup) -> None:
-    """End the worker when a callback of the loop raises. Asyncio would only log it, and a lane would stand still."""
+    """End the worker when a callback of the loop raises. Asyncio would only log it, and a lane would stand still.
+
+    An error that comes when the tasks have ended is only logged.
+    """
 
     async def fail(error: BaseException) -> None:
         raise error
@@ -339,7 +342,12 @@ def fail_loudly(tasks: asyncio.TaskGroup) -> None:
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if error is not None and "handle" in context:
-            tasks.create_task(fail(error))
+            failure = fail(error)
+            try:
+                tasks.create_task(failure)
+            except RuntimeError:  # the group has ended
+                failure.close()
+                loop.default_exception_handler(context)
         elif not (isinstance(error, RuntimeError) and str(error).endswith(_CLOSED)):
             loop.default_exception_handler(context)
 

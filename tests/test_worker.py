@@ -47,6 +47,20 @@ def test_late_bytes_after_a_close_are_ignored(caplog: pytest.LogCaptureFixture, 
     assert [record.getMessage() for record in caplog.records] == ([] if is_late else ["Fatal error on SSL protocol"])
 
 
+def test_an_error_of_a_callback_after_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            worker.fail_loudly(tasks)
+        asyncio.get_running_loop().call_soon([].pop)
+        await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, caplog.at_level(logging.ERROR, "asyncio"):
+        runner.run(main())
+    [told] = caplog.records
+    assert told.exc_info is not None
+    assert told.exc_info[0] is IndexError
+
+
 def test_an_error_of_a_callback_ends_the_worker() -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -386,7 +386,7 @@ def test_every_delivery_ends_exactly_once(moods: Sequence[str], steps: list[Step
     run(story())
 
 
-SMALL_LANES: Final[dict[str, Any]] = {"ROOM": 4, "_STUCK_FILL": 2, "_MAX_FILL": 5, "_GRACE_SECS": 0.5}
+SMALL_LANES: Final[dict[str, Any]] = {"ROOM": 4, "LEAST_FILL": 2, "_MAX_FILL": 5, "_GRACE_SECS": 0.5}
 NARROW: Final = tuple(replace(one, limits=Limits(max_in_flight=1)) for one in DOCUMENTS)
 """Lanes so small, and destinations so narrow, that some fall behind in almost every story."""
 _MANY: Final = st.lists(st.sampled_from(["one", "two", "one", "two", "off", "picky"]), min_size=20, max_size=60)

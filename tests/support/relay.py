@@ -44,8 +44,9 @@ class Relay:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gate = self._gate
-        bus_reader, bus_writer = await asyncio.open_connection(*self._there)
-        with contextlib.suppress(ConnectionError):
+        # A loop that ends cancels this task, and asyncio's streams report a cancelled task as an error of a callback.
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            bus_reader, bus_writer = await asyncio.open_connection(*self._there)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_copy(reader, bus_writer, None))
                 tasks.create_task(_copy(bus_reader, writer, gate))
