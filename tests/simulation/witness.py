@@ -18,7 +18,7 @@ from tests.simulation.kafka.broker import Produced, Topic
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.partition_log import LogRecord, PartitionLog
 from tests.simulation.oracle.calls import calls_of
-from tests.simulation.oracle.commit_cursors import read_snapshot, snapshot_place
+from tests.simulation.oracle.commit_cursors import find_snapshot, read_snapshot, snapshot_place
 from tests.simulation.oracle.evidence import Commit, Evidence, Text, Written
 
 if TYPE_CHECKING:
@@ -225,14 +225,14 @@ class Witness:
                 facts["group"],
                 Partition(facts["topic"], facts["partition"]),
                 None if topic is None else topic.id,
-                self._committable(facts),
+                self._committable(facts, is_ours=bool(host)),
                 host,
                 facts["epoch"],
             )
         )
 
-    def _committable(self, facts: Mapping[str, Any]) -> Committable:
-        """The commit, with the cursors of the snapshot that it names."""
+    def _committable(self, facts: Mapping[str, Any], *, is_ours: bool) -> Committable:
+        """The commit, with the cursors of its snapshot: a worker names its place, and a tool may have copied it."""
         partition, commit = (
             Partition(facts["topic"], facts["partition"]),
             Committable(facts["offset"], facts["metadata"]),
@@ -241,8 +241,11 @@ class Witness:
         if place is None or topic is None:
             return commit
         number, offset = place
-        found = [one for one in topic.partitions[number].records if one.offset == offset]
-        return commit._replace(cursors=read_snapshot(commit, partition, found[0].value)) if found else commit
+        records = topic.partitions[number].records
+        found = next((read_snapshot(commit, partition, one.value) for one in records if one.offset == offset), "")
+        if not found and not is_ours:
+            found = find_snapshot(commit, partition, (one.value for one in reversed(records)))
+        return commit._replace(cursors=found)
 
 
 def _is_refused(answer: Any) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -66,6 +67,19 @@ def read_snapshot(commit: Committable, partition: Partition, value: bytes | None
     head, topic_id = commit.metadata.split(":")[1:3]
     wanted = {"topic": partition.topic, "partition": partition.number, "offset": head, "topicId": topic_id}
     return str(fields["cursors"]) if all(fields.get(name) == one for name, one in wanted.items()) else ""
+
+
+def find_snapshot(commit: Committable, partition: Partition, values: Iterable[bytes | None]) -> str:
+    """The cursors of a commit's snapshot among these records; empty when it is not there.
+
+    A tool that copies commit and snapshot from another cluster gives the snapshot another place.
+    """
+    digest = _field(commit).partition(".")[0]
+    for value in values:
+        cursors = read_snapshot(commit, partition, value)
+        if cursors and digest == "@" + hashlib.sha256(cursors.encode()).hexdigest()[: len(digest) - 1]:
+            return cursors
+    return ""
 
 
 def _field(commit: Committable) -> str:

@@ -10,7 +10,13 @@ from pushrail_stream.core.commit import Committable, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors, pack_text
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.snapshot import SnapshotPlace, snapshot_value, with_place
-from tests.simulation.oracle.commit_cursors import CursorSeen, read_cursors, read_snapshot, snapshot_place
+from tests.simulation.oracle.commit_cursors import (
+    CursorSeen,
+    find_snapshot,
+    read_cursors,
+    read_snapshot,
+    snapshot_place,
+)
 
 OPEN = CursorState(destination_id="one", since=7, next=90, oldest_ms=5, opened_ms=6, open=(3, 8, 70_000))
 AGAIN = CursorState(destination_id="six", since=7, next=9, to=15, oldest_ms=5, opened_ms=6, live=((10, 12),))
@@ -59,3 +65,13 @@ def test_the_cursors_of_a_snapshot_are_read() -> None:
     assert read_cursors(named) == {}
     assert read_snapshot(named, Partition("events", 4), value) == ""
     assert read_snapshot(named, here, None) == ""
+
+
+def test_a_copied_snapshot_is_found_at_another_place() -> None:
+    here, plain = Partition("events", 3), commit_of(OPEN)
+    made = plain.without_map().without_cursors()
+    named, value = with_place(made, SnapshotPlace(1, 25))._replace(cursors=""), snapshot_value(here, made)
+    other = snapshot_value(here, made._replace(cursors="another text"))
+    assert find_snapshot(named, here, [None, other, value]) == made.cursors
+    assert find_snapshot(named, here, [None, other]) == "", "the digest is of other cursors"
+    assert find_snapshot(named, Partition("events", 4), [value]) == ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pushrail_stream.core.commit import Committable, cursor_field, encode_metadata
 from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.core.snapshot import snapshot_of
 from tests.simulation.kafka.groups import Commit
 from tests.simulation.kafka.partition_log import NewRecord, PartitionLog
 from tests.simulation.people.events import good_event
@@ -38,15 +40,28 @@ def shift_offsets(world: World, *, by: int) -> None:
 def mirror_offsets(world: World) -> None:
     """Another tool takes the group's commits from another cluster, whose topic has other records.
 
-    The same destinations are behind there.
+    The same destinations are behind there. The tool takes the snapshots of the commits, too, and they get new places.
     """
 
     def mirror(_log: PartitionLog, commit: Commit) -> Commit:
+        _mirror_snapshot(world, commit)
         settled = list(range(commit.offset, commit.offset + _MAP))
         cursors = cursor_field(Committable(commit.offset, commit.metadata))
         return Commit(commit.offset, encode_metadata(commit.offset, settled, _ELSEWHERE, cursors=cursors))
 
     while_away(world, partial(_change_commits, world, mirror))
+
+
+def _mirror_snapshot(world: World, commit: Commit) -> None:
+    """Add the snapshot of a commit as a copy from the other cluster: its commit is of that cluster's topic."""
+    place = snapshot_of(Committable(commit.offset, commit.metadata))
+    topic = world.cluster.topic(world.settings.topics.cursors)
+    if place is None or topic is None:
+        return
+    log = topic.partitions[place.partition]
+    for record in [one for one in log.records if one.offset == place.offset]:
+        fields = {**json.loads(record.value or b"{}"), "topicId": _ELSEWHERE.topic_id}
+        log.append([NewRecord(record.key, json.dumps(fields).encode(), record.headers, record.timestamp_ms)])
 
 
 def _change_commits(world: World, change: Callable[[PartitionLog, Commit], Commit]) -> None:

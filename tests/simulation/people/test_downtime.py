@@ -6,14 +6,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from pushrail_stream.core.commit import Committable, topic_of
+from pushrail_stream.core.commit import Committable, new_commit, topic_of
+from pushrail_stream.core.cursor_state import CursorState, encode_cursors
+from pushrail_stream.core.record import Partition, TopicIdentity
+from pushrail_stream.core.snapshot import (
+    SnapshotPlace,
+    snapshot_key,
+    snapshot_of,
+    snapshot_value,
+    with_place,
+    with_snapshot,
+)
 from tests.simulation.kafka.groups import Commit
+from tests.simulation.kafka.partition_log import NewRecord
 from tests.simulation.people.downtime import mirror_offsets, replace_newest_records, shift_offsets
 from tests.simulation.people.drawing import EVENTS, draw_plan
 from tests.simulation.people.producers import produce_events
 from tests.simulation.people.registry import prepare_registry
 from tests.simulation.stage import opened
 from tests.simulation.world import World
+
+CURSORS = encode_cursors([CursorState(destination_id="gone", since=2, next=5, oldest_ms=5, opened_ms=6)])
 
 
 @pytest.fixture
@@ -61,6 +74,24 @@ def test_a_mirror_names_the_topic_of_another_cluster(world: World) -> None:
     topic = topic_of(Committable(after.offset, after.metadata))
     assert topic is not None
     assert topic.cluster_id != world.cluster.cluster_id
+
+
+def test_a_mirror_takes_the_snapshot_of_the_commit(world: World) -> None:
+    group, here = world.cluster.coordinator(world.settings.kafka.group_id), Partition(EVENTS, 0)
+    topic = world.cluster.topic(world.settings.topics.cursors)
+    assert topic is not None
+    made = new_commit(commit_of(world).offset, [], TopicIdentity("here", "topic"), 1, CURSORS).without_cursors()
+    offset = topic.partitions[0].append([NewRecord(snapshot_key(here), snapshot_value(here, made))])
+    named = with_place(made, SnapshotPlace(0, offset))
+    group.move({(EVENTS, 0): Commit(named.offset, named.metadata)})
+    mirror_offsets(world)
+    wait_until_away(world)
+    after = commit_of(world)
+    assert snapshot_of(Committable(after.offset, after.metadata)) == SnapshotPlace(0, offset)
+    copies = [one.value for one in topic.partitions[0].records if one.offset > offset]
+    assert len(copies) == 1
+    assert with_snapshot(Committable(after.offset, after.metadata), here, copies[0]).cursors == CURSORS
+    assert world.evidence.commits[-1].committable.cursors == CURSORS, "the oracle knows them, too"
 
 
 def test_new_records_take_the_offsets_of_lost_ones(world: World) -> None:
