@@ -29,12 +29,13 @@ def settle_secs(evidence: Evidence) -> float:
     return sum(delays) + max(delays) + evidence.settings.delivery.hold_secs + REST_SECS
 
 
-def is_at_limit(story: Deliveries, destination: str) -> bool:
+def is_at_limit(story: Deliveries, destination: str, turns: float = 1.0) -> bool:
     """Whether a destination got nearly all calls that its documents allow, long after the world had healed.
 
     The rule: a destination settles within the stated time, or it works at its own limit until the story ends. A
     customer may allow two calls a second. A backlog, and the repeats after a kill, then need more time than a story
     has. The limit is that of the documents in force in the stated time: an operator may have lowered it before.
+    ``turns``: the share of the time in which the worker has its deliveries in memory.
     """
     evidence, group, secs = story.evidence, story.documents.group(destination), settle_secs(story.evidence)
     since = evidence.ended_at - secs
@@ -42,7 +43,7 @@ def is_at_limit(story: Deliveries, destination: str) -> bool:
     if rate is None or since < evidence.healed_at:
         return False
     calls = (call for call in story.calls_of.get(group, ()) if call.api == "PutEvents" and call.at >= since)
-    return sum(1 for _ in calls) >= _LIMIT_SHARE * rate * secs
+    return sum(1 for _ in calls) >= _LIMIT_SHARE * turns * rate * secs
 
 
 def is_waiting(story: Deliveries, copy: CopySeen) -> bool:
@@ -105,11 +106,23 @@ def _find_open_cursors(story: Deliveries) -> Iterator[Violation]:
 def _is_behind_limits(story: Deliveries, log: Log) -> bool:
     """Whether all that is open in a log are copies for destinations that work at their limit."""
     waiting = {
-        copy.headers.destination or ""
+        (copy.headers.destination or "", copy.headers.reason)
         for copy in story.copies
         if is_waiting(story, copy) and log == (Partition(*copy.written.origin[:2]), copy.written.record.topic_id)
     }
-    return bool(waiting) and all(is_at_limit(story, one) for one in waiting)
+    return bool(waiting) and all(_may_wait(story, destination, reason) for destination, reason in waiting)
+
+
+def _may_wait(story: Deliveries, destination: str, reason: str) -> bool:
+    """Whether a copy may wait on a retry topic when the story ends.
+
+    A delivery that only waits for its turn is in memory for as long as it may hold its partition's commit, and then on
+    the retry topic with the shortest delay. A destination gets no call while all its deliveries are on that topic.
+    """
+    evidence = story.evidence
+    hold_secs, delay_secs = evidence.settings.delivery.hold_secs, min(evidence.settings.topics.retry.values())
+    turns = hold_secs / (hold_secs + delay_secs) if reason == "held" else 1.0
+    return is_at_limit(story, destination, turns)
 
 
 def _last_commits(story: Deliveries) -> dict[Log, Commit]:

@@ -82,6 +82,23 @@ def test_a_limit_that_an_operator_lowered_is_the_limit(calls: int, expected: int
     assert len(unfinished(told)) == expected
 
 
+@pytest.mark.parametrize(("reason", "calls", "expected"), [("held", 100, 1), ("held", 110, 0), ("retryable", 110, 1)])
+def test_copies_that_wait_for_their_turn_are_called_between_their_delays(
+    reason: str, calls: int, expected: int
+) -> None:
+    """The document allows one call a second. Of 270 seconds, a copy waits for 135 in memory: 80 % are 108 calls."""
+    told = healed()
+    assert told.evidence.settings.delivery.hold_secs == 10
+    told.evidence.edits.clear()
+    told.document(limits={"maxRequestsPerSecond": 1})
+    told.copy(2_990.0, told.evidence.written[0], reason)
+    told.evidence.log_ends[Partition(TIER, 0), told.evidence.written[-1].record.topic_id] = 1
+    told.evidence.ended_at = 3_000.0
+    for number in range(calls):
+        told.call(3_000.0 - 2 * number, told.evidence.written[0])
+    assert len(unfinished(told)) == expected
+
+
 def test_a_story_that_ended_earlier_is_not_judged() -> None:
     told = healed()
     told.event(1_900.0, 7)
