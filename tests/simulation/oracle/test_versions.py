@@ -72,6 +72,35 @@ def test_the_next_call_of_a_batch_keeps_its_version() -> None:
     assert old(told) == []
 
 
+def split(told: Told, status: int | None) -> None:
+    """A call of two entries is made again with the first entry alone, and that call fails."""
+    failed = Retryable("ExpiredToken", "")
+    pair = attempted(*((failed, RetryInMemory(0.0, "retryable")),) * 2, destination=OLD, duration_secs=0.1)
+    told.evidence.signals.append(SignalSeen(1_001.0, WORKER, pair))
+    alone = attempted((failed, RetryInMemory(2.0, "retryable")), destination=OLD, duration_secs=0.1, http_status=status)
+    told.evidence.signals.append(SignalSeen(1_001.1, WORKER, alone))
+
+
+def test_a_batch_ends_when_the_bus_does_not_answer() -> None:
+    """The entries that were not sent yet leave later, in another batch, by the new version."""
+    told = world()
+    split(told, None)
+    change(told, 1_010.0)
+    call(told, 1_012.0, NEW, 1)
+    assert old(told) == []
+
+
+def test_a_batch_goes_on_when_the_bus_refuses_an_entry_for_now() -> None:
+    told = world()
+    told.evidence.signals.pop()
+    change(told, 1_000.0)
+    split(told, 200)
+    change(told, 1_001.15)
+    call(told, 1_002.5, OLD, 1)
+    call(told, 1_020.0, NEW, 6)
+    assert old(told) == []
+
+
 def test_a_new_version_may_be_used_just_before_its_worker_tells_of_it() -> None:
     told = world()
     call(told, 1_010.0, OLD)

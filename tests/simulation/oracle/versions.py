@@ -21,6 +21,11 @@ _AT_ONCE_SECS: Final = 0.001
 _EARLY_SECS: Final = 1.0
 """Longest time in seconds by which a new version may be used before its worker tells of the change."""
 
+_ANSWERED: Final = 200
+"""The HTTP status of an answer with one result for each entry."""
+_Place = tuple[str, str, Origin]
+"""A worker, a destination, and the position of an event."""
+
 
 class _Sent(NamedTuple):
     """A call of a batch."""
@@ -31,6 +36,15 @@ class _Sent(NamedTuple):
     """The document as the call used it."""
 
 
+class _Batch(NamedTuple):
+    """A batch that takes another call."""
+
+    left_at: float
+    """The time at which it left its lane."""
+    places: tuple[_Place, ...]
+    """The places of its entries."""
+
+
 def find_old_versions(story: Deliveries) -> Iterator[Violation]:
     """A violation for each worker whose calls changed to another version with no change of documents in between.
 
@@ -38,7 +52,7 @@ def find_old_versions(story: Deliveries) -> Iterator[Violation]:
     """
     changes: dict[tuple[str, str], list[float]] = defaultdict(list)
     sent: dict[tuple[str, str], list[_Sent]] = defaultdict(list)
-    begun: dict[tuple[str, str, Origin], float] = {}
+    begun: dict[_Place, _Batch] = {}
     for at, host, signal in story.evidence.signals:
         if isinstance(signal, RegistryChanged):
             for destination_id in (*signal.put, *signal.removed):
@@ -63,12 +77,15 @@ def _old_one(made: list[_Sent], changes: list[float]) -> _Sent | None:
     return None
 
 
-def _left_at(begun: dict[tuple[str, str, Origin], float], at: float, host: str, signal: Attempted) -> float:
+def _left_at(begun: dict[_Place, _Batch], at: float, host: str, signal: Attempted) -> float:
     """The time at which the batch of a call left its lane. A batch may take several calls, one right after another."""
-    places = [(host, signal.destination.id, entry.origin) for entry in signal.entries]
-    left_at = min([begun[place] for place in places if place in begun], default=at - signal.duration_secs)
-    for place, entry in zip(places, signal.entries, strict=True):
-        begun.pop(place, None)
-        if isinstance(entry.decision, RetryInMemory) and entry.decision.delay_secs == 0.0:
-            begun[place] = left_at
+    places = tuple([(host, signal.destination.id, entry.origin) for entry in signal.entries])
+    batches = [begun.pop(place) for place in places if place in begun]
+    left_at = min([batch.left_at for batch in batches], default=at - signal.duration_secs)
+    delays = [one.delay_secs if isinstance(one, RetryInMemory) else None for one in signal.decisions]
+    begun.update({place: _Batch(left_at, places) for place, delay in zip(places, delays, strict=True) if delay == 0.0})
+    if signal.http_status != _ANSWERED and any(delays):
+        # The bus did not answer: the entries that were not sent yet go back to the lane, and leave in a new batch.
+        for place in {place for batch in batches for place in batch.places}:
+            begun.pop(place, None)
     return left_at
