@@ -49,8 +49,15 @@ def find_untrue_attempts(story: Deliveries) -> Iterator[Violation]:
 
 
 def _takes_the_place(one: Written, before: Written) -> bool:
-    """Whether a client wrote a record again that Kafka had lost with its topic or its log's end."""
-    return before.gone_at is not None and before.gone_at <= one.at and before.record.value == one.record.value
+    """Whether a client wrote a record again that Kafka had lost with its topic or its log's end, or never acknowledged.
+
+    After a batch that it gave up, a client has a new epoch. Kafka then writes a batch again whose answer was lost.
+    """
+    if before.record.value != one.record.value:
+        return False
+    if before.acknowledged_at is None and before.host == one.host:
+        return True
+    return before.gone_at is not None and before.gone_at <= one.at
 
 
 def _contradiction(story: Deliveries, calls: dict[str, Call], said: Said) -> str:

@@ -114,6 +114,20 @@ def test_a_record_that_was_lost_with_its_topic_is_written_again() -> None:
     assert untrue(told) == ["another record has its attemptId"]
 
 
+def test_a_record_whose_acknowledgement_was_lost_may_be_written_again() -> None:
+    told, event = delivered()
+    before = told.evidence.written[-1]
+    again = told.write(1_063.0, "pushrail.attempts", before.record.value or b"", host="worker-1")
+    assert untrue(told) == ["another record has its attemptId"], "the first was acknowledged"
+    before.acknowledged_at = None
+    assert untrue(told) == []
+    again.host = "worker-2"
+    assert "another record has its attemptId" in untrue(told), "another worker wrote it"
+    told.evidence.written.pop()
+    told.attempt(1_063.0, event, told.evidence.calls[0], attemptId=_id_of(before), durationMs=7)
+    assert untrue(told) == ["another record has its attemptId"], "it is another record"
+
+
 def _id_of(one: Written) -> str:
     return str(json.loads(one.record.value or b"{}")["attemptId"])
 
