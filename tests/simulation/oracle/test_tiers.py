@@ -146,6 +146,54 @@ def test_a_retry_in_memory_does_not_wait_for_a_copy_of_another_delivery() -> Non
     assert len(early(told)) == 2, "another worker had announced it"
 
 
+def two_in_memory(failed_ms: int = 0) -> tuple[Told, Written, Written]:
+    """A worker retries in memory at 1012.1 s what has failed at 1012.0 s, and another delivery has a copy."""
+    told, event = world()
+    copy(told, 1_010.0, event, 1, failed_at_ms=EPOCH_MS + (failed_ms or 1_010_000))
+    fields: dict[str, Any] = {
+        "durationMs": 0,
+        "status": "retrying",
+        "nextAttemptAt": format_rfc3339(EPOCH_MS + 1_013_000),
+    }
+    told.attempt(1_013.0, event, attempt=1, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_012_000), **fields)
+    call = told.call(1_012.1, event)
+    told.attempt(1_013.0, event, call, attempt=2, trigger="retry", at=format_rfc3339(EPOCH_MS + 1_012_100))
+    return told, event, told.event(1_000.0, 5)
+
+
+def test_a_retry_in_memory_begins_when_its_destination_answers_another_call() -> None:
+    told, _, other = two_in_memory()
+    assert len(early(told)) == 1
+    answer = told.attempt(
+        1_013.0, other, told.call(1_012.0, other), at=format_rfc3339(EPOCH_MS + 1_012_010), durationMs=80
+    )
+    assert early(told) == []
+    answer.host = "worker-2"
+    assert len(early(told)) == 1, "another worker had the answer"
+
+
+def test_a_retry_in_memory_does_not_begin_for_an_answer_of_another_time() -> None:
+    for at_ms in (1_011_900, 1_012_050):
+        told, _, other = two_in_memory()
+        told.attempt(1_013.0, other, told.call(1_012.0, other), at=format_rfc3339(EPOCH_MS + at_ms), durationMs=80)
+        assert len(early(told)) == 1
+
+
+def test_an_answer_does_not_end_the_wait_on_a_retry_topic() -> None:
+    told, _, other = two_in_memory(failed_ms=1_012_000)
+    told.attempt(1_013.0, other, told.call(1_012.0, other), at=format_rfc3339(EPOCH_MS + 1_012_010), durationMs=80)
+    assert len(early(told)) == 1
+
+
+def test_a_failure_of_another_call_ends_no_wait() -> None:
+    told, _, other = two_in_memory()
+    fields: dict[str, Any] = {"status": "dead_lettered", "at": format_rfc3339(EPOCH_MS + 1_012_010), "durationMs": 80}
+    told.attempt(1_013.0, other, attempt=1, reason="expired", requestId="failed", **fields)
+    assert len(early(told)) == 1
+    told.attempt(1_013.0, other, attempt=1, reason="rejected", requestId="refused", **fields)
+    assert early(told) == []
+
+
 def test_a_retry_that_kafka_has_lost_begins_at_once() -> None:
     told, event = world()
     copy(told, 1_010.0, event, 1)

@@ -19,6 +19,8 @@ _ROUNDING_MS: Final = 2
 """Milliseconds by which an announced time may be later than the attempt: both are rounded."""
 _RESTARTED_SECS: Final = 60.0
 """Longest time in seconds from a partition's restart until the attempts of its early records end: a hold and calls."""
+_ANSWERED: Final = frozenset({"rejected", "blocked", "throttled"})
+"""Reasons in attempts records that come from the bus. A call with another reason may have failed as a whole."""
 _EARLY_SECS: Final = 1.0
 """Time in seconds by which a wait may be shorter: copies carry whole milliseconds, and a call takes its way."""
 
@@ -55,7 +57,7 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
         hosts = {said.written.host, *(copy.written.host for copy in copies)}
         if _is_in_memory(story, seen, said) or any(map(story.had_wrong_clock, hosts)):
             continue
-        if any(_may_be_lost(story, copy, said) for copy in copies):
+        if any(_may_be_lost(story, copy, said) for copy in copies) or _was_made_due(story, seen, said, copies):
             continue
         waited = [copy.written.at + delays[copy.written.record.topic] for copy in copies]
         if waited and said.written.at < min(waited) - _EARLY_SECS:
@@ -99,6 +101,40 @@ def _is_in_memory(story: Deliveries, seen: EventSeen, said: Said) -> bool:
         for before in story.said_about(seen, said.get("destinationId"))
         if before.written.host == said.written.host and before.get("attempt") == said.get("attempt") - 1
     )
+
+
+def _was_made_due(story: Deliveries, seen: EventSeen, said: Said, copies: Sequence[CopySeen]) -> bool:
+    """Whether its destination answered another call of the worker while this attempt waited in memory.
+
+    A destination that was down, and answers, gets at once all that waits in memory. ``copies``: those that have as
+    many attempts. An attempt before that the worker followed by such a copy waits on a retry topic.
+    """
+    destination, host = said.get("destinationId"), said.written.host
+    begun_at_ms = parse_rfc3339(said.get("at") or "")
+    if begun_at_ms is None:
+        return False
+    failed_ms = [
+        _ended_at_ms(before)
+        for before in story.said_about(seen, destination)
+        if before.written.host == host
+        and before.get("status") == "retrying"
+        and before.get("attempt") == said.get("attempt") - 1
+    ]
+    copied_ms = max((copy.headers.failed_at_ms for copy in copies if copy.written.host == host), default=0)
+    in_memory_ms = [at_ms for at_ms in failed_ms if at_ms > copied_ms + _ROUNDING_MS]
+    return bool(in_memory_ms) and any(
+        min(in_memory_ms) <= _ended_at_ms(one) + _ROUNDING_MS and _ended_at_ms(one) <= begun_at_ms + _ROUNDING_MS
+        for one in story.attempts
+        if one.get("destinationId") == destination
+        and one.written.host == host
+        and one.get("requestId") != said.get("requestId")
+        and (one.get("status") == "delivered" or one.get("reason") in _ANSWERED)
+    )
+
+
+def _ended_at_ms(said: Said) -> float:
+    """The time in milliseconds at which an attempt ended; 0 when its record does not tell."""
+    return (parse_rfc3339(said.get("at") or "") or 0) + (said.get("durationMs") or 0)
 
 
 def _mistake(
