@@ -60,7 +60,8 @@ def _mirror_snapshot(world: World, commit: Commit) -> None:
         return
     log = topic.partitions[place.partition]
     for record in [one for one in log.records if one.offset == place.offset]:
-        fields = {**json.loads(record.value or b"{}"), "topicId": _ELSEWHERE.topic_id}
+        marks = {"offset": str(commit.offset), "topicId": _ELSEWHERE.topic_id}
+        fields = {**json.loads(record.value or b"{}"), **marks}
         log.append([NewRecord(record.key, json.dumps(fields).encode(), record.headers, record.timestamp_ms)])
 
 

@@ -76,14 +76,15 @@ def test_a_mirror_names_the_topic_of_another_cluster(world: World) -> None:
     assert topic.cluster_id != world.cluster.cluster_id
 
 
-def test_a_mirror_takes_the_snapshot_of_the_commit(world: World) -> None:
+@pytest.mark.parametrize("shift", [0, 4])
+def test_a_mirror_takes_the_snapshot_of_the_commit(world: World, shift: int) -> None:
     group, here = world.cluster.coordinator(world.settings.kafka.group_id), Partition(EVENTS, 0)
     topic = world.cluster.topic(world.settings.topics.cursors)
     assert topic is not None
     made = new_commit(commit_of(world).offset, [], TopicIdentity("here", "topic"), 1, CURSORS).without_cursors()
     offset = topic.partitions[0].append([NewRecord(snapshot_key(here), snapshot_value(here, made))])
     named = with_place(made, SnapshotPlace(0, offset))
-    group.move({(EVENTS, 0): Commit(named.offset, named.metadata)})
+    group.move({(EVENTS, 0): Commit(named.offset - shift, named.metadata)})
     mirror_offsets(world)
     wait_until_away(world)
     after = commit_of(world)
