@@ -201,6 +201,13 @@ MUTANTS: Final = (
         needs=[*_MOVES, _METADATA],
     ),
     mutant(
+        "look for a copied snapshot only at the place that its commit names",
+        "kafka.snapshots:restored",
+        "if found is None:",
+        "if True:",
+        needs=[*_TOOLS, _METADATA],
+    ),
+    mutant(
         "the reader of cursors passes over records that its client threw away at an election",
         "kafka.stretches:_Stretch.add",
         "record.offset > self.end",
