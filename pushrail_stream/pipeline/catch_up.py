@@ -141,21 +141,15 @@ class CatchUp:
 
     def _may_join(self, cursor: Cursor) -> bool:
         """Whether reading begins at this cursor because a wanted one is near."""
-        if cursor.is_urgent or cursor.is_near_start:
-            return self._room.takes(cursor)
-        return not self._room.is_filled(cursor)
+        return self._room.takes(cursor) if _needs_no_lane(cursor) else not self._room.is_filled(cursor)
 
     def _is_wanted(self, cursor: Cursor) -> bool:
         """Whether records are read for the cursor: its lane is half empty, or its next deliveries need no lane."""
-        if cursor.is_urgent or cursor.is_near_start:
-            return self._room.takes(cursor)
-        return self._room.is_hungry(cursor)
+        return self._room.takes(cursor) if _needs_no_lane(cursor) else self._room.is_hungry(cursor)
 
     def _may_travel(self, cursor: Cursor) -> bool:
         """Whether the cursor's lane has room for a delivery."""
-        if cursor.is_urgent or cursor.is_near_start:
-            return self._room.takes(cursor)
-        return not self._room.is_full(cursor)
+        return self._room.takes(cursor) if _needs_no_lane(cursor) else not self._room.is_full(cursor)
 
     def _trim(self, partition: Partition, cursor: Cursor, first: int) -> None:
         """Give up the events of a cursor below ``first``, because they cannot be read any more."""
@@ -309,3 +303,8 @@ def _end(cursor: Cursor, tracker: OffsetTracker) -> int:
 
 def _nothing() -> None:
     """Wait for nothing: there is no reader."""
+
+
+def _needs_no_lane(cursor: Cursor) -> bool:
+    """Whether its next deliveries leave as dead letters or as copies, without a call."""
+    return cursor.is_urgent or cursor.is_near_start

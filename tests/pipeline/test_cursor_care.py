@@ -8,7 +8,7 @@ from datetime import datetime
 from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.record import Record
-from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorTrimmed
+from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorTrimmed, PartitionRestarted
 from pushrail_stream.pipeline.read_progress import ReadPosition
 from tests.pipeline.test_backlogs import DOWN, fall_behind
 from tests.pipeline.test_catch_up import arrived, behind
@@ -202,6 +202,23 @@ async def test_events_lost_with_the_end_of_a_log_are_reported_once() -> None:
         await worker.at(30)
         assert arrived(world) == [7, *range(350, 360)]
         assert len(worker.reported(CursorTrimmed)) == 1
+
+
+@in_virtual_time
+async def test_a_cursor_below_the_lost_end_of_a_log_loses_nothing() -> None:
+    world = World(destination(), answer=DOWN)
+    state = CursorState(
+        destination_id="dst_acme", since=0, next=300, to=300, oldest_ms=1, opened_ms=START_MS, open=(7,)
+    )
+    world.log[P0] = {old.offset: old for old in records(range(350))}
+    world.group[P0] = Committable(400, encode_metadata(400, [], None, None, encode_cursors([state])))
+    async with world.worker() as worker:
+        await worker.feed_until(2, *records(range(350, 360)))
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 400)]
+        assert worker.reported(CursorTrimmed) == []
+        world.bus.answer(take_all)
+        await worker.at(30)
+        assert arrived(world) == [7, *range(350, 360)]
 
 
 @in_virtual_time
