@@ -222,13 +222,9 @@ class _Running:
             same_topic = await in_daemon_thread(topic_id, kafka, partition.topic)
             return find_skip(marks, partition, position, same_topic)
 
+        lag = clients.watermarks.lag
         self.unread = UnreadPartitions(
-            engine.partition_stats,
-            clients.watermarks.lag,
-            engine.step_over,
-            engine.note_unread,
-            find_order,
-            ports.observe,
+            engine.partition_stats, lag, engine.step_over, engine.note_unread, find_order, ports.observe
         )
         self.catch_up = CatchUpReader(kafka, settings.topics.events, engine.catch_up, ports.observe, clients.topic_ids)
         self._clients = clients

@@ -70,7 +70,7 @@ async def test_destinations_that_lag_together_share_the_records_that_are_read_ag
 
 @in_virtual_time
 async def test_reading_begins_at_a_cursor_just_below_a_wanted_one() -> None:
-    """That one must have room. The wanted one gets its records from the next reading at the latest."""
+    """The lower cursor must have room. The wanted one gets its records from the next reading at the latest."""
     names = ["acme", "near", "far"]
     world = World(*map(destination, names), latency=HANGS)
     behind(world, P0, [state("acme", 1_000), state("near", 700), state("far", 400)], [])
