@@ -28,7 +28,7 @@ from pushrail_stream.cli.output import (
 )
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
-from pushrail_stream.operations.backlogs import Backlog
+from pushrail_stream.operations.backlogs import Backlog, Backlogs
 from pushrail_stream.operations.destination_health import DestinationHealth
 from pushrail_stream.operations.times import now_ms
 from tests.support.commands import Shell, start
@@ -165,7 +165,7 @@ def test_tables_of_destinations_fit_a_terminal(
     monkeypatch.setattr(
         "pushrail_stream.operations.destination_health.read_health", lambda *_: dict.fromkeys(ids, blocked)
     )
-    backlogs = [Backlog(one, 0, 123, 45_678_901, 0, [0], 12.5, 3_600.0) for one in ids]
+    backlogs = Backlogs([Backlog(one, 0, 123, 45_678_901, 0, [0], 12.5, 3_600.0) for one in ids])
     monkeypatch.setattr("pushrail_stream.operations.destination_health.list_backlogs", lambda *_: backlogs)
     be_terminal(monkeypatch, width)
     code, out, _ = shell("destinations", *words)
