@@ -13,6 +13,8 @@ from typing import Final, cast
 import orjson
 import uvloop
 
+from tests.support.http_requests import take_requests
+
 _TOKEN: Final = "t0KeN/" * 140
 """A session token as long as AWS's usually are: its length costs the client something."""
 _SESSION: Final = (
@@ -36,12 +38,7 @@ class Canned(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._received[:end]).lower()
-            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            if len(self._received) < end + 4 + length:
-                return
-            del self._received[: end + 4 + length]
+        for head in take_requests(self._received):
             self._transport.write(self._put_events if b"x-amz-target" in head else self._assume_role)
 
 

@@ -32,6 +32,7 @@ from pushrail_stream.kafka import met_topics
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.pipeline.assignment import Due, FlowControl, ReadingPlace
+from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
@@ -400,6 +401,14 @@ async def test_a_client_that_began_amid_a_recreation_is_replaced_once_more(monke
     assert [client.begun_at for client in clients] == [9, OFFSET_BEGINNING, OFFSET_BEGINNING]
 
 
+def consumer_of(assignment: Any, observe: Observer) -> KafkaConsumer:
+    """A consumer of a topic that stays the same."""
+    known = {"events": TopicIdentity("cluster", "old")}
+    identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
+    profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")
+    return KafkaConsumer(profile, ["events"], assignment, observe, identities=identities, drain_secs=1.0)
+
+
 class SeekingClient(IdleClient):
     """A client that cannot seek at first."""
 
@@ -438,11 +447,8 @@ async def test_a_seek_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(consumer_module, "Consumer", SeekingClient)
     monkeypatch.setattr(IdleClient, "last_commit", IdleClient.last_commit)
     signals: list[Signal] = []
-    known = {"events": TopicIdentity("cluster", "old")}
-    identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
-    assignment: Any = ReadAgain()
-    profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")
-    member = KafkaConsumer(profile, ["events"], assignment, signals.append, identities=identities, drain_secs=1.0)
+    assignment = ReadAgain()
+    member = consumer_of(assignment, signals.append)
     async with asyncio.timeout(PATIENCE_SECS):
         await member.run()
     assert sought == [(3, 1)] * 3
@@ -470,11 +476,7 @@ async def test_a_client_that_reads_nothing_and_reports_no_error_is_replaced(monk
     monkeypatch.setattr(consumer_module, "Consumer", IdleClient)
     monkeypatch.setattr(IdleClient, "last_commit", IdleClient.last_commit)
     signals: list[Signal] = []
-    known = {"events": TopicIdentity("cluster", "old")}
-    identities: Any = SimpleNamespace(known=known, ask=lambda _topics: known)
-    assignment: Any = Unread()
-    profile: Any = SimpleNamespace(properties=dict, batch=10, group_id="group")
-    member = KafkaConsumer(profile, ["events"], assignment, signals.append, identities=identities, drain_secs=1.0)
+    member = consumer_of(Unread(), signals.append)
     async with asyncio.timeout(PATIENCE_SECS):
         await member.run()
     assert len(clients) == 2

@@ -16,6 +16,8 @@ from typing import Final, cast
 
 import uvloop
 
+from tests.support.http_requests import take_requests
+
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: 0f0e0d0c\r\n"
 _BODY: Final = b'{"FailedEntryCount":0,"Entries":[' + b",".join([b'{"EventId":"e"}'] * 10) + b"]}"
 GOOD: Final = _HEAD + b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
@@ -39,12 +41,7 @@ class BadConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._received[:end]).lower()
-            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            if len(self._received) < end + 4 + length:
-                return
-            del self._received[: end + 4 + length]
+        for _ in take_requests(self._received):
             if self._dice.random() < 0.5:
                 self._transport.write(GOOD)
             else:
