@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +42,8 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     without a Kafka timestamp counts as produced in the period when it lies behind the period's first event; with
     --since 1970-01-01T00:00:00Z each event does.
 
-    The command exits 1 when a delivery is missing, or when events cannot be read and no order to skip them explains it.
+    The command exits 1 when a delivery is missing, when events cannot be read and no order to skip them explains it, or
+    when cursors cannot be read: the deliveries of their partitions that have no end count as pending then.
     With --json: one object, with all deliveries that are missing or too_new.
     """
     from pushrail_stream.operations.check import check_deliveries
@@ -64,10 +66,17 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
             _print(options, result)
             if result.unreadable_attempts:
                 note(f"{result.unreadable_attempts} records of {options.settings.topics.attempts} cannot be understood")
+    if problems := list(_problems(result)):
+        raise OperatorError(*problems)
+
+
+def _problems(result: CheckResult) -> Iterator[str]:
     if missing := result.tally.total["missing"]:
-        raise OperatorError(f"{missing} deliveries are missing")
+        yield f"{missing} deliveries are missing"
+    if result.unreadable_cursors is not None:
+        yield from result.unreadable_cursors.problems
     if result.unreadable_events:
-        raise OperatorError(
+        yield (
             f"up to {result.unreadable_events} events cannot be read, and nothing is known of their deliveries; see "
             "PushrailPartitionUnread in the runbook"
         )

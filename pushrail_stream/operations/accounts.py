@@ -76,6 +76,8 @@ class Accounts:
         self._open: dict[int, tuple[int, frozenset[int]]] = {}
         self._cursors: dict[tuple[int, str], tuple[CursorState, frozenset[int]]] = {}
         """By partition and destination the cursors of the destinations that are behind, and their open offsets."""
+        self._unreadable_cursors: set[int] = set()
+        """Partitions whose cursors cannot be read."""
         self._first_seen: dict[str, int] = {}
         """By destination the time of its first attempt, epoch milliseconds."""
         self.unreadable = 0
@@ -89,6 +91,10 @@ class Accounts:
         """Set the cursors in the group's commit of a partition: their events are below the committed offset."""
         for state in cursors:
             self._cursors[partition, state.destination_id] = state, frozenset(state.open)
+
+    def set_unreadable_cursors(self, partition: int) -> None:
+        """Note that the partition has unreadable cursors. Any delivery without an end may be on one of them."""
+        self._unreadable_cursors.add(partition)
 
     def add_event(self, record: Record) -> None:
         """Add a record of the events topic."""
@@ -196,6 +202,8 @@ class Accounts:
         return event.offset >= committed and event.offset not in settled
 
     def _is_on_cursor(self, event: SpilledEvent, destination: str | None) -> bool:
+        if event.partition in self._unreadable_cursors:
+            return True
         found = self._cursors.get((event.partition, destination or ""))
         if found is None:
             return False

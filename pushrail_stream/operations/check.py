@@ -8,7 +8,7 @@ from typing import final
 
 from pushrail_stream.core.commit import decode_settled
 from pushrail_stream.core.skips import find_skip
-from pushrail_stream.kafka.groups import committed_by, open_cursors
+from pushrail_stream.kafka.groups import UnreadableCursorsError, committed_by, open_cursors
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
@@ -25,12 +25,16 @@ from pushrail_stream.settings.model import Settings
 class CheckResult:
     """The counts of a check. The deliveries themselves are read from a file each time they are asked for."""
 
-    def __init__(self, accounts: Accounts, unreadable_events: int) -> None:
+    def __init__(
+        self, accounts: Accounts, unreadable_events: int, unreadable_cursors: UnreadableCursorsError | None
+    ) -> None:
         self._accounts = accounts
         self.events = accounts.events
         self.unreadable_attempts = accounts.unreadable
         self.unreadable_events = unreadable_events
         """Offsets of events that cannot be read, without those that an operator ordered to skip."""
+        self.unreadable_cursors = unreadable_cursors
+        """The partitions whose cursors cannot be read; their deliveries without an end count as pending."""
         self.tally = Tally()
         for status, delivery in accounts.deliveries():
             self.tally.add(status, delivery)
@@ -57,17 +61,30 @@ def check_deliveries(
     events = Topic(settings.topics.events, topic_id(reached_kafka(settings), settings.topics.events))
     with Spill.open() as spill:
         accounts = Accounts(spill, events, directory, settings.vendor, customer=customer)
-        unreadable = _read_everything(accounts, settings, *period, progress)
-        yield CheckResult(accounts, unreadable)
+        unreadable_cursors = _read_commits(accounts, settings)
+        unreadable_events = _read_records(accounts, settings, *period, progress)
+        yield CheckResult(accounts, unreadable_events, unreadable_cursors)
 
 
-def _read_everything(accounts: Accounts, settings: Settings, since_ms: int, until_ms: int, progress: Progress) -> int:
-    """Feed the accounts, first with the deliveries in flight. The number of unreadable events."""
+def _read_commits(accounts: Accounts, settings: Settings) -> UnreadableCursorsError | None:
+    """Feed the accounts with the group's commits. The cursors among them that cannot be read."""
     topics, kafka = settings.topics, reached_kafka(settings)
     for partition, at in committed_by(kafka, settings.kafka.group_id, topics.events).items():
         accounts.set_committed(partition, at.offset, decode_settled(at))
-    for partition, cursors in open_cursors(kafka, settings.kafka.group_id, topics).items():
-        accounts.set_cursors(partition, cursors.states)
+    try:
+        cursors, problem = open_cursors(kafka, settings.kafka.group_id, topics), None
+    except UnreadableCursorsError as error:
+        cursors, problem = dict(error.readable), error
+        for partition in error.partitions:
+            accounts.set_unreadable_cursors(partition)
+    for partition, found in cursors.items():
+        accounts.set_cursors(partition, found.states)
+    return problem
+
+
+def _read_records(accounts: Accounts, settings: Settings, since_ms: int, until_ms: int, progress: Progress) -> int:
+    """Feed the accounts, first with the retry copies that wait. The number of unreadable events."""
+    topics, kafka = settings.topics, reached_kafka(settings)
     for copy in read_waiting(settings, progress):
         accounts.add_waiting(copy)
     with Scan(kafka, topics.events, since_ms=since_ms) as scan:

@@ -194,6 +194,15 @@ def test_an_event_on_a_cursor_is_pending_for_its_destination_alone() -> None:
     assert became(other)[2, "dst_0"] == "missing", "the cursor is on another partition"
 
 
+def test_a_delivery_may_be_on_a_cursor_that_cannot_be_read() -> None:
+    found = check(1, 2)
+    found.set_unreadable_cursors(PARTITION)
+    attempt(found, 1, "dst_b")
+    attempt(found, 1, "dst_0", "retrying")
+    seen = became(found)
+    assert (seen[1, "dst_b"], seen[1, "dst_0"], seen[2, "dst_b"]) == ("delivered", "pending", "pending")
+
+
 def test_a_destination_without_any_is_not_new() -> None:
     """Of two destinations the second was sent nothing; only what lies before these events tells that it was there."""
     found = check(1, 2)

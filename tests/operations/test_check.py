@@ -101,6 +101,26 @@ async def test_an_event_on_a_cursor_is_pending(real_kafka: str, tmp_path: Path) 
         assert (backlog["destination"], backlog["events"]) == ("dst_0", 20), "others' events are among them"
 
 
+async def test_cursors_that_cannot_be_read_do_not_hide_the_other_partitions(real_kafka: str, tmp_path: Path) -> None:
+    async with outside(real_kafka, 1) as (_, settings):
+        desk = Desk(tmp_path, settings)
+        desk.put([with_access_key(0)])
+        ended = ends(settings, settings.topics.events)
+        await asyncio.to_thread(commit_cursors, settings, 0, ended[0], "dst_0,40,90,,5,5,damaged")
+        _, err = await fails(desk, "check", "--since", "1h")
+        assert "/0 stands still: " in err, "alone it is a failure"
+        assert "cannot be read" in err
+        await produce(settings, [(f"acct_0_{n}", event(0, n)) for n in range(40)])
+        ended = ends(settings, settings.topics.events)
+        for partition, end in ended.items():
+            cursors = "dst_0,40,90,,5,5,damaged" if partition == 0 else ""
+            await asyncio.to_thread(commit_cursors, settings, partition, end, cursors)
+        said, err = await fails(desk, "check", "--since", "1h")
+        told = json.loads(said)
+        assert told["deliveries"]["pending"] == ended[0]
+        assert told["deliveries"]["missing"] == 40 - ended[0] > 0
+
+
 async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (_, settings, desk):
         desk.put([with_access_key(0)])

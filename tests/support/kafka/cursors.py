@@ -12,10 +12,14 @@ from pushrail_stream.kafka.client_properties import checked_kafka, reader
 from pushrail_stream.settings.model import Settings
 
 
-def commit_cursors(settings: Settings, partition: int, offset: int, cursors: Sequence[CursorState]) -> None:
-    """Commit this offset of the events topic with these cursors, for the settings' group."""
+def commit_cursors(settings: Settings, partition: int, offset: int, cursors: Sequence[CursorState] | str) -> None:
+    """Commit this offset of the events topic with these cursors, for the settings' group.
+
+    A text stands for the cursors as the commit has them.
+    """
     kafka = checked_kafka(settings)
-    metadata = encode_metadata(offset, [], cursors=encode_cursors(list(cursors)))
+    text = cursors if isinstance(cursors, str) else encode_cursors(list(cursors))
+    metadata = encode_metadata(offset, [], cursors=text)
     place = TopicPartition(settings.topics.events, partition, offset, metadata)
     with Consumer(reader(kafka, kafka.group_id, {})) as consumer:
         consumer.commit(offsets=[place], asynchronous=False)
