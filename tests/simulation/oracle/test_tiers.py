@@ -94,6 +94,7 @@ def test_a_delivery_that_waits_because_of_us_does_not_expire() -> None:
 def test_an_old_delivery_expires_though_its_copy_says_that_it_is_young() -> None:
     told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
     told.refused(1_001.0, event, fault="moment")
+    told.commit(1_002.0, 1)
     copy(told, 1_180.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_150_000)
     assert wrong(told) == []
     copy(told, 1_195.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_150_000)
@@ -102,10 +103,25 @@ def test_an_old_delivery_expires_though_its_copy_says_that_it_is_young() -> None
     assert wrong(told) == []
 
 
+def test_a_delivery_begins_again_until_its_event_is_committed() -> None:
+    """Its worker left the group before a commit, and the next owner has read the record again."""
+    told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
+    told.call(1_001.0, event)
+    told.refused(1_150.0, event, fault="moment")
+    copy(told, 1_200.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_150_000)
+    told.commit(1_201.0, 1)
+    assert wrong(told) == []
+    copy(told, 1_391.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_340_000)
+    assert wrong(told) == []
+    copy(told, 1_392.0, event, 1, first_attempt_at_ms=EPOCH_MS + 1_340_000)
+    assert wrong(told) == ["its delivery began more than 60 s before"], "nobody reads the record again"
+
+
 def test_a_delivery_that_has_waited_because_of_us_is_younger_than_its_first_call() -> None:
     """A garbled answer reads as if a proxy of ours had refused the call."""
     told, event = world(delivery={"max_age_secs": 60}, topics={"retry": {TIER: 10}})
     told.refused(1_001.0, event, fault="moment")
+    told.commit(1_002.0, 1)
     copy(told, 1_195.0, event, 2, first_attempt_at_ms=EPOCH_MS + 1_150_000)
     copy(told, 1_200.0, event, 2, first_attempt_at_ms=EPOCH_MS + 1_150_000, error_code="RefusedBeforeAws")
     copy(told, 1_205.0, event, 3, first_attempt_at_ms=EPOCH_MS + 1_150_000)

@@ -171,11 +171,16 @@ def _has_expired(story: Deliveries, copy: CopySeen) -> bool:
 
 
 def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
-    """Whether a delivery that the customer's side delays should have expired."""
+    """Whether a delivery that the customer's side delays should have expired.
+
+    Until a commit covers the event, its record may be read again, and its delivery begins again.
+    """
     settings, destination = story.evidence.settings, copy.headers.destination or ""
     most = settings.delivery.max_age_secs + max(settings.topics.retry.values()) + _EXPIRY_SECS
     calls = story.calls_with(seen, destination)
-    if not calls or copy.written.at - calls[0].at <= most or story.had_own_fault or story.clocks_jumped:
+    if not calls or copy.written.at - max(calls[0].at, story.covered_at(seen.written)) <= most:
+        return False
+    if story.had_own_fault or story.clocks_jumped:
         return False
     if copy.headers.replay is not None or any(one.fault == "ours" for one in calls if one.at <= copy.written.at):
         return False
