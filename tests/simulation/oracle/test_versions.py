@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pushrail_stream.core.destination import Destination, Limits
-from pushrail_stream.core.outcome import Delivered, Retryable
-from pushrail_stream.core.retry import RetryInMemory, Settled
+from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
+from pushrail_stream.core.retry import Decision, RetryInMemory, RetryOnTopic, Settled, Tier
 from pushrail_stream.core.signals import RegistryChanged
 from tests.simulation.oracle.evidence import SignalSeen
 from tests.simulation.oracle.told import ONE, WORKER, Told
@@ -15,6 +17,7 @@ from tests.support.signals import attempted, changed
 
 OLD = modified(destination(), id=ONE)
 NEW = modified(OLD, limits=Limits(2.0))
+LATER = RetryInMemory(2.0, "retryable")
 
 
 def old(told: Told) -> list[str]:
@@ -72,12 +75,12 @@ def test_the_next_call_of_a_batch_keeps_its_version() -> None:
     assert old(told) == []
 
 
-def split(told: Told, status: int | None) -> None:
+def split(told: Told, status: int | None, step: Decision = LATER) -> None:
     """A call of two entries is made again with the first entry alone, and that call fails."""
     failed = Retryable("ExpiredToken", "")
     pair = attempted(*((failed, RetryInMemory(0.0, "retryable")),) * 2, destination=OLD, duration_secs=0.1)
     told.evidence.signals.append(SignalSeen(1_001.0, WORKER, pair))
-    alone = attempted((failed, RetryInMemory(2.0, "retryable")), destination=OLD, duration_secs=0.1, http_status=status)
+    alone = attempted((failed, step), destination=OLD, duration_secs=0.1, http_status=status)
     told.evidence.signals.append(SignalSeen(1_001.1, WORKER, alone))
 
 
@@ -87,6 +90,28 @@ def test_a_batch_ends_when_the_bus_does_not_answer() -> None:
     split(told, None)
     change(told, 1_010.0)
     call(told, 1_012.0, NEW, 1)
+    assert old(told) == []
+
+
+@pytest.mark.parametrize(
+    "step", [RetryInMemory(0.0, "throttled"), RetryOnTopic(Tier("pushrail.retry.10s", 10.0), "held")]
+)
+def test_a_batch_ends_when_its_call_is_throttled_or_its_hold_is_over(step: Decision) -> None:
+    told = world()
+    split(told, 400, step)
+    change(told, 1_010.0)
+    call(told, 1_012.0, NEW, 1)
+    assert old(told) == []
+
+
+def test_a_throttled_entry_leaves_in_another_batch() -> None:
+    """The entry may be sent again at once, and waits in its lane for its turn."""
+    told = world()
+    throttled = Throttled("ThrottlingException", ""), RetryInMemory(0.0, "throttled")
+    first = attempted(throttled, destination=OLD, duration_secs=0.0, http_status=400)
+    told.evidence.signals.append(SignalSeen(1_001.0, WORKER, first))
+    change(told, 1_010.0)
+    call(told, 1_012.0, NEW)
     assert old(told) == []
 
 

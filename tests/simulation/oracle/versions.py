@@ -23,6 +23,8 @@ _EARLY_SECS: Final = 1.0
 
 _ANSWERED: Final = 200
 """The HTTP status of an answer with one result for each entry."""
+_GOES_ON: Final = RetryInMemory(0.0, "retryable")
+"""The step of an entry whose batch takes another call. A throttled entry goes back to its lane, also with no pause."""
 _Place = tuple[str, str, Origin]
 """A worker, a destination, and the position of an event."""
 
@@ -82,9 +84,9 @@ def _left_at(begun: dict[_Place, _Batch], at: float, host: str, signal: Attempte
     places = tuple([(host, signal.destination.id, entry.origin) for entry in signal.entries])
     batches = [begun.pop(place) for place in places if place in begun]
     left_at = min([batch.left_at for batch in batches], default=at - signal.duration_secs)
-    delays = [one.delay_secs if isinstance(one, RetryInMemory) else None for one in signal.decisions]
-    begun.update({place: _Batch(left_at, places) for place, delay in zip(places, delays, strict=True) if delay == 0.0})
-    if signal.http_status != _ANSWERED and any(delays):
+    steps = zip(places, signal.decisions, strict=True)
+    begun.update({place: _Batch(left_at, places) for place, step in steps if step == _GOES_ON})
+    if signal.http_status != _ANSWERED and any(step != _GOES_ON for step in signal.decisions):
         # The bus did not answer: the entries that were not sent yet go back to the lane, and leave in a new batch.
         for place in {place for batch in batches for place in batch.places}:
             begun.pop(place, None)
