@@ -94,9 +94,10 @@ def _wrong_event(story: Deliveries, seen: EventSeen, fields: dict[str, Any]) -> 
 
 
 def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
-    if isinstance(seen.event, Undecodable):
+    event = story.sent_event(seen)
+    if event is None:
         return "the record is no canonical event"
-    owner, reason = (seen.event.vendor, seen.event.customer_external_id), said.get("reason")
+    owner, reason = (event.vendor, event.customer_external_id), said.get("reason")
     since, until = seen.written.at, said.written.at
     reader = story.reader(said.written.host, since, until)
     certain = story.documents.certain(owner, since, until, reader)
@@ -112,7 +113,7 @@ def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
     wrong = {
         "deleted": True,
         "disabled": all(version.is_enabled for version in versions),
-        "filtered": all(version.wants(seen.event.event_type) for version in versions),
+        "filtered": all(version.wants(event.event_type) for version in versions),
     }
     return f"its destination was not {reason}" if wrong.get(str(reason), True) else ""
 

@@ -245,6 +245,19 @@ def test_a_record_that_is_no_event_is_dead_lettered_before_its_replay() -> None:
     assert untrue(told) == []
 
 
+def test_a_replay_of_a_record_that_is_no_event_may_be_skipped() -> None:
+    told, _ = delivered()
+    event = told.event(1_003.0, 7, headers=((NOT_UTF8, b"value"),))
+    told.copy(1_003.1, event, "undecodable", None)
+    fields: dict[str, Any] = {"status": "skipped", "attempt": 0, "reason": "deleted", "trigger": "replay"}
+    told.attempt(1_111.0, event, **fields)
+    assert untrue(told) == ["the record is no canonical event"]
+    told.copy(1_100.0, event, host="office", replay="rp-1", replay_count=1)
+    assert untrue(told) == ["its destination was not deleted"]
+    told.document(1_050.0, content=None)
+    assert untrue(told) == []
+
+
 def test_a_replay_of_a_record_that_is_no_event_is_told_from_the_event_that_took_its_offset() -> None:
     told = Told()
     told.document()
