@@ -82,8 +82,9 @@ class TopicIdentities:
     def _learn(self, name: str, topic_id: str) -> None:
         """Learn the id that a broker tells.
 
-        Nothing says which of two ids is newer: a worker that starts may hear of the new topic first. So an earlier id
-        is the present one again when it is told after every broker knows the new topic.
+        Nothing says which of two ids is newer: a worker that starts may hear of the new topic first, and name the
+        deleted one for a while. An earlier id is the present one again when it is told after every broker knows the
+        new topic. If it counted sooner, partitions would be read from the beginning each time that brokers disagree.
         """
         if topic_id == NO_TOPIC_ID:
             return

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from pushrail_stream.core.record import Origin
+from pushrail_stream.kafka.topic_ids import LATE_BROKERS_SECS
 from tests.simulation.oracle.evidence import Disturbance, Evidence, Written
 
 _NOTICE_SECS: Final = 30.0
 """Longest time in seconds until every worker knows the id of a new topic: late metadata, a question and its period."""
 _LATE_NOTICE_SECS: Final = 300.0
 """The same in seconds after a trouble during which a worker cannot ask."""
+_MISTAKEN_SECS: Final = LATE_BROKERS_SECS + 5.0
+"""Longest time in seconds from the last late answer until a worker that took the deleted topic for the newer one
+believes in the new one: it passes over the new id for the first part, and the rest is a question and its period."""
 _DEAFNESS: Final = frozenset({"kafka", "paused"})
 """Disturbances during which a worker cannot learn of a new topic."""
 _Place = tuple[object, ...]
@@ -28,7 +32,10 @@ class Places:
             self._at[one.origin[:3]].append(one)
         self._created = evidence.created
         self._heard_of = evidence.heard_of
-        self._noticed = {topic_id: _noticed_by(evidence, at) for topic_id, at in evidence.created.items()}
+        self._noticed = {
+            topic_id: max(_noticed_by(evidence, at), self._mistaken_until(topic_id))
+            for topic_id, at in evidence.created.items()
+        }
 
     def is_ambiguous(self, origin: Origin) -> bool:
         """Whether a position without a topic's id has had several records, so that traces of it may be of any."""
@@ -61,6 +68,14 @@ class Places:
         own = one.record.topic_id or ""
         is_later = self._created.get(topic_id, float("inf")) < self._created.get(own, float("-inf"))
         return (is_later and one.at <= self._noticed[own]) or self._is_served_as(one, topic_id)
+
+    def _mistaken_until(self, topic_id: str) -> float:
+        """The time until which a worker may name the earlier topic, because it heard of that one last.
+
+        It began while brokers heard of the new topic at different times. Nothing tells it which id is newer.
+        """
+        heard_at = self._heard_of.get(topic_id, float("-inf"))
+        return heard_at + _MISTAKEN_SECS if heard_at > self._created[topic_id] else float("-inf")
 
     def _is_served_as(self, one: Written, topic_id: str) -> bool:
         """Whether a broker may serve a record to consumers that know a later topic."""

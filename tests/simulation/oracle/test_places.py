@@ -61,6 +61,14 @@ def test_a_broker_that_lags_behind_serves_the_earlier_topic_to_a_worker_that_kno
     assert meant(told, named) == [event_value(2)], "no broker served the earlier topic any more"
 
 
+@pytest.mark.parametrize(("heard_at", "is_mistaken"), [(1_010.0, False), (1_064.9, False), (1_065.1, True)])
+def test_a_worker_may_hear_of_the_earlier_topic_last(heard_at: float, is_mistaken: bool) -> None:  # noqa: FBT001
+    """It began while brokers heard of the new topic at different times."""
+    told = recreated(1_100.0)
+    told.evidence.heard_of["new-id"] = heard_at
+    assert (event_value(2) in meant(told, PLACE._replace(topic_id="id-of-events"))) is is_mistaken
+
+
 @pytest.mark.parametrize(("kind", "is_late"), [("kafka", True), ("paused", True), ("operator", False)])
 def test_a_worker_that_cannot_ask_learns_the_id_later(kind: str, is_late: bool) -> None:  # noqa: FBT001
     told = recreated(1_100.0)
