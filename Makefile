@@ -10,7 +10,7 @@ SANDBOX_STAMP := $(or $(wildcard $(STAMP)),$(VENV)/.installed-for-sandbox)
 # Processes that run tests. Most tests wait twice as long as they compute, so there are three for each processor.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * (os.cpu_count() or 1)))')
 
-.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos simulate simulate-mutants soak sandbox format metrics lock clean
+.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos simulate simulate-mutants soak sandbox format manifests metrics lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ format: $(STAMP) ## Format the code
 
 metrics: $(STAMP) ## Write the tables of deploy/METRICS.md from the declarations in the code
 	@$(BIN)/python -m tests.deploy.metrics_page
+
+manifests: $(STAMP) ## Render the kustomize base and its components from the Helm chart
+	@$(BIN)/python -m tests.deploy.manifests
 
 lock: $(STAMP) ## Write the locks under deploy/ anew, with hashes and without index addresses
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -20,11 +20,16 @@ def needed_tool(name: str, how_to_get_it: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        message = f"{name} is not installed ({how_to_get_it}): {UNCHECKED}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        unavailable(f"{name} is not installed ({how_to_get_it})")
     return found
+
+
+def unavailable(why: str) -> NoReturn:
+    """Leave the test out for want of a tool, with a reason that the run's end repeats; where CI is set, fail it."""
+    message = f"{why}: {UNCHECKED}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def optional_package(name: str, how_to_get_it: str) -> Any:

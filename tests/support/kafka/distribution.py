@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from tests.support.cache import cache_root
+
 KAFKA_VERSION: Final = "4.3.1"  # as in pom.xml; a test compares them
 MIN_JAVA: Final = 17  # Kafka 4's own minimum for brokers
 
@@ -23,10 +25,8 @@ class DistributionMissingError(Exception):
 
 
 def cache_dir() -> Path:
-    """Return where the jars are, or will be, kept: outside the source tree, one folder per version."""
-    own = os.environ.get("PUSHRAIL_CACHE_DIR")
-    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return (Path(own) if own else Path(shared) / "pushrail-stream") / f"kafka-{KAFKA_VERSION}"
+    """Return where the jars are, or will be, kept: one folder per version."""
+    return cache_root() / f"kafka-{KAFKA_VERSION}"
 
 
 def find_java() -> str:
