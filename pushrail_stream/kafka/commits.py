@@ -103,7 +103,8 @@ class Commits:
         for position in _positions(consumer, commits):
             marks = self._marks.setdefault(partition_of(position), [])
             for mark in _marks(position):
-                if marks and marks[-1].epoch == mark.epoch:
+                # Below a former mark, the client has met a loss: records of a later epoch take the offsets from there.
+                while marks and (marks[-1].epoch == mark.epoch or marks[-1].offset >= mark.offset):
                     marks.pop()
                 marks.append(mark)
         return [self._with_epoch(partition, commit) for partition, commit in commits.items()]

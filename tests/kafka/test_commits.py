@@ -70,6 +70,20 @@ def test_a_commit_has_a_leader_epoch_when_the_client_is_back_below_it(at: int) -
     assert client.committed == [(5, 3), (10, 4), (11, None)]
 
 
+def test_a_commit_of_records_that_took_lost_offsets_names_their_epoch() -> None:
+    """With the earlier epoch, the next owner would take them for lost, and read them again from where it ended."""
+    client, partition, topic = Positioned(), Partition("events", 0), TopicIdentity("cluster", "topic")
+    commits = Commits()
+    commits.start([TopicPartition("events", 0, 69, "", 3)])
+    client.place = TopicPartition("events", 0, 45)  # the log was cut off there while nobody read it
+    commits.commit_async(client, {partition: Committable(69, encode_metadata(69, [], topic, 3))})  # type: ignore[arg-type]
+    client.place = TopicPartition("events", 0, 52, "", 6)
+    commits.commit_async(client, {partition: Committable(50, encode_metadata(50, [], topic, 6))})  # type: ignore[arg-type]
+    client.place = TopicPartition("events", 0, 70, "", 6)
+    commits.commit_async(client, {partition: Committable(69, encode_metadata(69, [], topic, 6))})  # type: ignore[arg-type]
+    assert client.committed == [(69, 3), (50, 6), (69, 6)]
+
+
 @pytest.mark.parametrize("shift", [3, 0], ids=["translated offset", "same offset"])
 async def test_a_carried_over_commit_keeps_its_offset(
     real_kafka: str, local_kafka_factory: LocalKafkaFactory, shift: int
