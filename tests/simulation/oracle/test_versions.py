@@ -24,11 +24,21 @@ def old(told: Told) -> list[str]:
     return [violation.sentence for violation in find_old_versions(told.story)]
 
 
-def call(told: Told, at: float, by: Destination, offset: int = 0, *, again: bool = False, secs: float = 0.1) -> None:
+def call(
+    told: Told,
+    at: float,
+    by: Destination,
+    offset: int = 0,
+    *,
+    again: bool = False,
+    secs: float = 0.1,
+    flush: str = "time",
+) -> None:
     """A call that ends at this time. ``again``: another call of the same batch follows."""
     outcome = Retryable("ExpiredToken", "") if again else Delivered("id")
     decision = RetryInMemory(0.0, "retryable") if again else Settled()
-    signal = changed(attempted((outcome, decision), destination=by, duration_secs=secs), record=record(offset))
+    signal = attempted((outcome, decision), destination=by, duration_secs=secs, flush=flush)
+    signal = changed(signal, record=record(offset))
     told.evidence.signals.append(SignalSeen(at, WORKER, signal))
 
 
@@ -75,21 +85,26 @@ def test_the_next_call_of_a_batch_keeps_its_version() -> None:
     assert old(told) == []
 
 
+def pair(told: Told, at: float, by: Destination) -> None:
+    """A call of two entries that is refused for one of them: each is sent alone."""
+    refused = Retryable("ValidationException", ""), RetryInMemory(0.0, "retryable")
+    told.evidence.signals.append(SignalSeen(at, WORKER, attempted(refused, refused, destination=by, duration_secs=0.1)))
+
+
 def split(told: Told, status: int | None, step: Decision = LATER) -> None:
     """A call of two entries is made again with the first entry alone, and that call fails."""
-    failed = Retryable("ExpiredToken", "")
-    pair = attempted(*((failed, RetryInMemory(0.0, "retryable")),) * 2, destination=OLD, duration_secs=0.1)
-    told.evidence.signals.append(SignalSeen(1_001.0, WORKER, pair))
-    alone = attempted((failed, step), destination=OLD, duration_secs=0.1, http_status=status)
+    pair(told, 1_001.0, OLD)
+    failed = Retryable("InternalFailure", "")
+    alone = attempted((failed, step), destination=OLD, duration_secs=0.1, http_status=status, flush="alone")
     told.evidence.signals.append(SignalSeen(1_001.1, WORKER, alone))
 
 
 def test_a_batch_ends_when_the_bus_does_not_answer() -> None:
-    """The entries that were not sent yet leave later, in another batch, by the new version."""
+    """Its entries leave later, in another batch, by the new version."""
     told = world()
     split(told, None)
     change(told, 1_010.0)
-    call(told, 1_012.0, NEW, 1)
+    pair(told, 1_012.0, NEW)
     assert old(told) == []
 
 
@@ -100,7 +115,7 @@ def test_a_batch_ends_when_its_call_is_throttled_or_its_hold_is_over(step: Decis
     told = world()
     split(told, 400, step)
     change(told, 1_010.0)
-    call(told, 1_012.0, NEW, 1)
+    pair(told, 1_012.0, NEW)
     assert old(told) == []
 
 
@@ -121,8 +136,16 @@ def test_a_batch_goes_on_when_the_bus_refuses_an_entry_for_now() -> None:
     change(told, 1_000.0)
     split(told, 200)
     change(told, 1_001.15)
-    call(told, 1_002.5, OLD, 1)
+    call(told, 1_002.5, OLD, 1, flush="alone")
     call(told, 1_020.0, NEW, 6)
+    assert old(told) == []
+
+
+def test_an_entry_for_which_a_split_batch_had_no_time_leaves_in_another_batch() -> None:
+    told = world()
+    split(told, 200)
+    change(told, 1_010.0)
+    call(told, 1_012.0, NEW, 1)
     assert old(told) == []
 
 

@@ -80,9 +80,14 @@ def _old_one(made: list[_Sent], changes: list[float]) -> _Sent | None:
 
 
 def _left_at(begun: dict[_Place, _Batch], at: float, host: str, signal: Attempted) -> float:
-    """The time at which the batch of a call left its lane. A batch may take several calls, one right after another."""
+    """The time at which the batch of a call left its lane. A batch may take several calls, one right after another.
+
+    The next call is made with the same entries, or with one of them alone. Entries for which no time was left go to a
+    retry topic without a word, and leave in a new batch.
+    """
     places = tuple([(host, signal.destination.id, entry.origin) for entry in signal.entries])
-    batches = [begun.pop(place) for place in places if place in begun]
+    earlier = [begun.pop(place) for place in places if place in begun]
+    batches = [batch for batch in earlier if signal.flush == "alone" or batch.places == places]
     left_at = min([batch.left_at for batch in batches], default=at - signal.duration_secs)
     steps = zip(places, signal.decisions, strict=True)
     begun.update({place: _Batch(left_at, places) for place, step in steps if step == _GOES_ON})
