@@ -64,30 +64,38 @@ def test_the_base_needs_no_crd() -> None:
     assert not CUSTOM & {thing["kind"] for thing in objects("base")}
 
 
+def owner(thing: dict[str, Any]) -> str:
+    """The Deployment of the program that an object belongs to."""
+    return f"pushrail-{thing['metadata']['labels']['app.kubernetes.io/component']}"
+
+
 def test_selectors_match_their_pods() -> None:
     for kind in ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"):
         for thing in of_kind(kind):
             selector = thing["spec"].get("podSelector") or thing["spec"]["selector"]
-            assert chosen(selector.get("matchLabels", selector)) == [thing["metadata"]["name"]], kind
-    for monitor in of_kind("ServiceMonitor"):
-        services = [
-            service["metadata"]["name"]
-            for service in of_kind("Service")
-            if monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-        ]
-        assert services == [monitor["metadata"]["name"]]
+            assert chosen(selector.get("matchLabels", selector)) == [owner(thing)], kind
 
 
 def test_every_used_port_name_exists() -> None:
     ports = {name: {port["name"] for port in pod["spec"]["containers"][0]["ports"]} for name, pod in pods().items()}
     for service in of_kind("Service"):
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports[service["metadata"]["name"]]
-    for monitor in of_kind("ServiceMonitor"):
-        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports[monitor["metadata"]["name"]]
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports[owner(service)]
     for policy in of_kind("NetworkPolicy"):
         opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
-        assert opened == ports[policy["metadata"]["name"]]
+        assert opened == ports[owner(policy)]
         assert all(rule["from"] for rule in policy["spec"]["ingress"]), "from everywhere is not a rule"
+
+
+def test_each_pod_is_scraped_once_and_by_no_published_service() -> None:
+    for monitor in of_kind("ServiceMonitor"):
+        (endpoint,) = monitor["spec"]["endpoints"]
+        (scraped,) = (
+            service["spec"]
+            for service in of_kind("Service")
+            if monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+            and endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+        )
+        assert (scraped["clusterIP"], chosen(scraped["selector"])) == ("None", [owner(monitor)])
 
 
 def test_the_grace_period_covers_the_drain() -> None:

@@ -81,7 +81,7 @@ spec:
   # A worker stops in 37 s at most: 10 s for calls in flight, 15 s to commit through a rebalance, 12 s for clients that do not
   # answer (Kafka, the collector of traces, a client of the ops server). Ingest gets no new requests after 5 s, and has at most
   # 20 s for the open ones.
-  terminationGracePeriodSeconds: 45
+  terminationGracePeriodSeconds: {{ $own.terminationGracePeriodSeconds }}
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: topology.kubernetes.io/zone
