@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import format_rfc3339
@@ -208,6 +210,19 @@ def test_a_failure_of_another_call_ends_no_wait() -> None:
     assert len(early(told)) == 1
     told.attempt(1_013.0, other, attempt=1, reason="rejected", requestId="refused", **fields)
     assert early(told) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "early_ones"),
+    [(200, "InternalFailure", 0), (503, "ServiceUnavailable", 1), (200, "UnknownResult", 1)],
+)
+def test_a_call_whose_entries_all_failed_for_now_was_answered(status: int, code: str, early_ones: int) -> None:
+    told, _, other = two_in_memory()
+    fields: dict[str, Any] = {"status": "retrying", "at": format_rfc3339(EPOCH_MS + 1_012_010), "durationMs": 80}
+    told.attempt(
+        1_013.0, other, attempt=1, reason="retryable", requestId="other", httpStatus=status, code=code, **fields
+    )
+    assert len(early(told)) == early_ones
 
 
 def test_a_retry_that_kafka_has_lost_begins_at_once() -> None:

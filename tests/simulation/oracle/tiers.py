@@ -8,7 +8,7 @@ from typing import Final
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import parse_rfc3339
-from pushrail_stream.eventbridge.error_codes import waits_for_us
+from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, waits_for_us
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen, Said
 from tests.simulation.oracle.evidence import Violation, position_of
 
@@ -21,6 +21,8 @@ _RESTARTED_SECS: Final = 60.0
 """Longest time in seconds from a partition's restart until the attempts of its early records end: a hold and calls."""
 _ANSWERED: Final = frozenset({"rejected", "blocked", "throttled"})
 """Reasons in attempts records that come from the bus. A call with another reason may have failed as a whole."""
+_OK: Final = 200
+"""The HTTP status of an answer with a result for each entry. With the code `UNKNOWN_RESULT`, it may have none."""
 _EARLY_SECS: Final = 1.0
 """Time in seconds by which a wait may be shorter: copies carry whole milliseconds, and a call takes its way."""
 
@@ -128,8 +130,15 @@ def _was_made_due(story: Deliveries, seen: EventSeen, said: Said, copies: Sequen
         if one.get("destinationId") == destination
         and one.written.host == host
         and one.get("requestId") != said.get("requestId")
-        and (one.get("status") == "delivered" or one.get("reason") in _ANSWERED)
+        and _tells_of_an_answer(one)
     )
+
+
+def _tells_of_an_answer(said: Said) -> bool:
+    """Whether the bus answered the call for each entry, be it with a refusal."""
+    if said.get("status") == "delivered" or said.get("reason") in _ANSWERED:
+        return True
+    return bool(said.get("httpStatus") == _OK and said.get("code") != UNKNOWN_RESULT)
 
 
 def _ended_at_ms(said: Said) -> float:
