@@ -15,7 +15,7 @@ from tests.simulation.oracle.cursor_duties import duties_of
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
 from tests.simulation.oracle.documents import Version
 from tests.simulation.oracle.evidence import Violation, Written, position_of
-from tests.simulation.oracle.settled import is_at_limit, is_waiting, settle_secs
+from tests.simulation.oracle.settled import is_at_limit, is_waiting, may_wait, settle_secs
 
 ASSERTION: Final = "nothing accepted is lost"
 
@@ -48,9 +48,10 @@ def _is_owed(story: Deliveries, one: Written) -> bool:
 
 def _waits_at_limit(story: Deliveries, seen: EventSeen, destination: str) -> bool:
     """Whether a copy or a cursor still has it, because its destination works at the customer's own limit."""
-    copies = story.copies_of(seen, destination)
-    is_there = any(is_waiting(story, copy) for copy in copies) or _is_on_cursor(story, seen, destination)
-    return is_there and is_at_limit(story, destination)
+    copies = (copy for copy in story.copies_of(seen, destination) if is_waiting(story, copy))
+    if any(may_wait(story, destination, copy.headers.reason) for copy in copies):
+        return True
+    return _is_on_cursor(story, seen, destination) and is_at_limit(story, destination)
 
 
 def _is_on_cursor(story: Deliveries, seen: EventSeen, destination: str) -> bool:

@@ -110,10 +110,10 @@ def _is_behind_limits(story: Deliveries, log: Log) -> bool:
         for copy in story.copies
         if is_waiting(story, copy) and log == (Partition(*copy.written.origin[:2]), copy.written.record.topic_id)
     }
-    return bool(waiting) and all(_may_wait(story, destination, reason) for destination, reason in waiting)
+    return bool(waiting) and all(may_wait(story, destination, reason) for destination, reason in waiting)
 
 
-def _may_wait(story: Deliveries, destination: str, reason: str) -> bool:
+def may_wait(story: Deliveries, destination: str, reason: str) -> bool:
     """Whether a copy may wait on a retry topic when the story ends.
 
     A delivery that only waits for its turn is in memory for as long as it may hold its partition's commit, and then on

@@ -46,6 +46,21 @@ def test_a_retry_copy_may_wait_for_a_destination_that_works_at_its_own_limit(cal
     assert len(lost(told)) == expected
 
 
+@pytest.mark.parametrize(("reason", "calls", "expected"), [("held", 100, 1), ("held", 110, 0), ("retryable", 110, 1)])
+def test_a_copy_that_waits_for_its_turn_waits_half_of_its_time_on_the_topic(
+    reason: str, calls: int, expected: int
+) -> None:
+    """The document allows one call a second. Of 270 seconds, a copy waits for 135 in memory: 80 % are 108 calls."""
+    told, event = delivered(topics={"retry": {TIER: 10}})
+    told.evidence.edits.clear()
+    told.document(limits={"maxRequestsPerSecond": 1})
+    told.copy(1_004.0, told.event(1_003.0, 7), reason)
+    told.evidence.healed_at, told.evidence.ended_at = 2_000.0, 3_000.0
+    for number in range(calls):
+        told.call(3_000.0 - number, event)
+    assert len(lost(told)) == expected
+
+
 def test_an_event_owes_no_arrival_for_a_twin_that_waits_for_its_destination() -> None:
     told, event = delivered(topics={"retry": {TIER: 10}})
     told.evidence.edits.clear()
