@@ -24,6 +24,11 @@ WITNESSES: Final = 3
 """Roles of other accounts that must be denied, too, before our own identity is at fault; fewer when there are fewer."""
 _BELIEVED_SECS: Final = 15.0
 """Seconds for which nothing is asked again after the denial of every role: as long as a failed sign-in may be kept."""
+_STS_SECS: Final = 0.25
+"""Seconds within which STS answers, except when it is slow or down. Patient callers make as many calls at once as the
+rate allows in this time. With more, each call opens a connection of its own (40 KB, and 1 ms of CPU) as soon as STS
+falls behind. It is far below the deadline, so patient callers never fill the queue of calls: no impatient one fails
+because of them."""
 _DENIED: Final = "AssumeRole is denied for every role, so it is our own identity's fault"
 RoleRequest = Mapping[str, str]
 """The parameters of AssumeRole for one role."""
@@ -49,9 +54,7 @@ class SignInService:
         self._deadline_secs = clients.settings.call_secs
         self._own_keys = OwnKeys(now)
         self._rate = TokenBucket(settings.max_calls_per_second)
-        # A quarter of the calls to STS that its limit allows within the deadline: patient callers alone never fill the
-        # queue of calls, so no impatient one fails because of them.
-        self._patient = asyncio.Semaphore(max(1, int(settings.max_calls_per_second * self._deadline_secs / 4)))
+        self._patient = asyncio.Semaphore(max(1, int(settings.max_calls_per_second * _STS_SECS)))
         """Bounds the sign-ins of patient callers that are in progress together. The others wait in order of arrival."""
         self._opening = SingleFlight[StsEndpoint | CallFailed](keep=StsEndpoint)
         self._witnesses = Witnesses()

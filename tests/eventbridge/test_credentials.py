@@ -90,6 +90,16 @@ async def test_patient_roles_wait_for_their_turn_and_leave_room_for_others(
         assert len(server.assumed) == 701
 
 
+async def test_patient_roles_open_few_connections_to_a_slow_sts(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials, sts_max_calls_per_second=40) as (us, server):
+        server.set_plan([Rule(Latency(0.5), ON_ASSUME)])
+        roles = [destination(number, auth=ASSUME) for number in range(30)]
+        async with asyncio.TaskGroup() as tasks:
+            waits = [tasks.create_task(us.sign_in(one, patient=True)) for one in roles]
+        assert all(wait.result() for wait in waits)
+        assert server.ledger.counter["connections"] == 10, "as many as the rate allows in a quarter of a second"
+
+
 @pytest.mark.parametrize("identity", ["dst_acme_8K2zRq", "ü", "a" * 300, "x y/z", ""])
 def test_every_session_name_is_valid_for_sts(identity: str) -> None:
     assert re.fullmatch(r"[\w+=,.@-]{2,64}", session_name(identity), re.ASCII)

@@ -39,7 +39,7 @@ from pushrail_stream.sandbox.bus.faults import (
 )
 from tests.bench import world
 from tests.soak.growth import Sample, growth_per_replaced
-from tests.soak.transport import soak_transport
+from tests.soak.transport import REST_SECS, soak_transport
 
 _EVENTS: Final = 2
 """For each destination and round."""
@@ -87,13 +87,16 @@ def main() -> None:
     parser.add_argument("--replaced", type=int, default=250, help="destinations replaced in a round (default 250)")
     parser.add_argument("--limit", type=int, default=_LIMIT, help=f"bytes for each replaced one (default {_LIMIT})")
     parser.add_argument("--only", choices=("worker", "transport"), help="run this part alone")
+    parser.add_argument(
+        "--rest", type=float, default=REST_SECS, help=f"seconds between two rounds of requests (default {REST_SECS})"
+    )
     options = parser.parse_args()
     result: dict[str, Any] = {}
     if options.only != "transport":
         result |= _soak_worker(options)
     if options.only != "worker":
         part = 1.0 if options.only else _TRANSPORT_PART
-        result["transport"] = soak_transport(options.minutes * part)
+        result["transport"] = soak_transport(options.minutes * part, options.rest)
         result["ok"] = result.get("ok", True) and result["transport"]["ok"]
     print(json.dumps(result))
     if not result["ok"]:

@@ -38,20 +38,20 @@ _ROUND: Final = 2_000
 """Requests of a round."""
 _CANCELLED: Final = 0.05
 """Part of the requests that are cancelled."""
-_REST_SECS: Final = 1.5
+REST_SECS: Final = 1.5
 """After a round, until all connections have ended."""
 _LIMIT: Final = 200
 """Bytes for each ended connection. The smallest possible leak is larger: a connection without TLS takes 2 KB."""
 _BODY: Final = b"x" * 8_000
 
 
-def soak_transport(minutes: float) -> dict[str, Any]:
+def soak_transport(minutes: float, rest_secs: float = REST_SECS) -> dict[str, Any]:
     """The result: ``ok``, and the numbers behind it. A cancelled request counts as ``TimeoutError``."""
     with _server() as (server, context):
-        return uvloop.run(_soak(server, context, minutes * 60))
+        return uvloop.run(_soak(server, context, minutes * 60, rest_secs))
 
 
-async def _soak(server: Server, context: ssl.SSLContext, secs: float) -> dict[str, Any]:
+async def _soak(server: Server, context: ssl.SSLContext, secs: float, rest_secs: float) -> dict[str, Any]:
     process, dice, outcomes = psutil.Process(), random.Random(1), Counter[str]()
     failures: list[str] = []
 
@@ -77,7 +77,7 @@ async def _soak(server: Server, context: ssl.SSLContext, secs: float) -> dict[st
         async with asyncio.TaskGroup() as lanes:
             for _ in range(_LANES):
                 lanes.create_task(_lane(connections, outcomes, dice))
-        await asyncio.sleep(_REST_SECS)
+        await asyncio.sleep(rest_secs)
         gc.collect()
         left = {"sockets": len(process.net_connections()) - before, "tasks": len(asyncio.all_tasks()) - 1}
         most = {name: max(most[name], left[name]) for name in left}
