@@ -43,6 +43,9 @@ class BacklogMeter:
         """By destination the sizes of its backlog, with their times; the oldest first."""
         self._measured: list[BacklogStats] = []
         self._measured_at = float("-inf")
+        self._now = float("-inf")
+        """Time of this turn of the event loop. A measurement may take seconds, and a lane must not see an earlier time
+        than its last call's."""
         self._measuring: Iterator[None] | None = None
         """A measurement that goes on in the next turns of the event loop."""
 
@@ -50,18 +53,20 @@ class BacklogMeter:
         """The backlogs, the largest first: of this moment, or of some seconds ago where there are very many."""
         cursors = sum(len(tracker.cursors) for tracker in self._trackers.values())
         if self._measuring is None and (not cursors or now - self._measured_at >= cursors * _SECS_PER_CURSOR):
-            self._measured_at, self._measuring = now, self._measure(now)
-            self._go_on(self._measuring)
+            self._measured_at, self._measuring = now, self._measure()
+            self._go_on(self._measuring, now)
         return self._measured
 
-    def _go_on(self, measuring: Iterator[None]) -> None:
+    def _go_on(self, measuring: Iterator[None], now: float) -> None:
         """Measure what one turn of the event loop has time for."""
+        self._now = now
         if next(measuring, self) is self:
             self._measuring = None
         else:
-            asyncio.get_running_loop().call_soon(self._go_on, measuring)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(lambda: self._go_on(measuring, loop.time()))
 
-    def _measure(self, now: float) -> Iterator[None]:
+    def _measure(self) -> Iterator[None]:
         """Measure all backlogs, and yield after a number of cursors."""
         behind, found, done = dict[str, list[tuple[Cursor, int]]](), list[BacklogStats](), 0
         for cursor, live_next in list(self._cursors()):
@@ -70,7 +75,7 @@ class BacklogMeter:
             if (done := done + 1) % _AT_ONCE == 0:
                 yield
         for name, cursors in behind.items():
-            found.append(self._one(name, cursors, now))
+            found.append(self._one(name, cursors, self._now))
             if (done := done + len(cursors)) % _AT_ONCE < len(cursors):
                 yield
         self._sizes = {one.destination_id: self._sizes[one.destination_id] for one in found}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.commit import Committable
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition
+from pushrail_stream.core.worker_calls import WorkerCalls
 from pushrail_stream.pipeline.backlog_meter import BacklogMeter
 from pushrail_stream.pipeline.stats import BacklogStats
 from tests.support.builders import destination
 from tests.support.pipeline_world import World
-from tests.support.policy import lane_limits
+from tests.support.policy import lane_limits, retry_policy
 from tests.support.records import P0, failed, records, take_all
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
@@ -103,6 +105,20 @@ async def test_very_many_cursors_are_not_measured_all_the_time() -> None:
     assert meter.measure(4.1)[0].events == 2_000
     trackers[P0] = tracker(2_000)
     assert meter.measure(4.2) == [], "none is known at once"
+
+
+@in_virtual_time
+async def test_a_long_measurement_sees_the_calls_that_were_made_meanwhile() -> None:
+    busy, now = (
+        Lane(destination(), lane_limits(), CallLimits(10, 1_048_576), retry_policy(), WorkerCalls()),
+        virtual_loop().time(),
+    )
+    trackers = {P0: tracker(1_000, cursor("dst_a", 0), *(cursor(f"dst_{number}", 0) for number in range(1_000)))}
+    meter = BacklogMeter(trackers, {"dst_a": busy})
+    assert meter.measure(now - 2) == [], "it began two seconds ago"
+    busy.health.throughput.add(5, now)
+    await asyncio.sleep(0.1)
+    assert measure(meter, now)["dst_a"].per_second == 50
 
 
 @in_virtual_time
