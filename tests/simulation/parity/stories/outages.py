@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import TopicPartition
 
 from tests.simulation.parity.clients import Reader, Writer, write
-from tests.simulation.parity.kit import Kit, attempt, on, places
+from tests.simulation.parity.kit import SMALL_ANSWERS, Kit, attempt, on, places
 from tests.simulation.parity.stories.commits import commit, committed, joined
 from tests.simulation.parity.stories.registry import story
 
@@ -67,6 +67,65 @@ def a_truncation_passes_a_reader(kit: Kit) -> None:
         [place] = reader.consumer.position(on(topic, [0]))
         kit.note(name, [reader.got[10:], reader.errors, place.offset, place.leader_epoch > 0])
         reader.close()
+
+
+@story(exclusive=True)
+def a_log_is_cut_twice_before_it_is_taken(kit: Kit) -> None:
+    """The client has fetched more than the application took. It goes on at the second cut, and forgets the others."""
+    cuts = {"a later cut": (5, 7), "an earlier cut": (7, 5)}
+    topics, readers = [kit.new_topic() for _ in cuts], [Reader(kit) for _ in cuts]
+    taken = []
+    for topic, reader in zip(topics, readers, strict=True):
+        write(kit, topic, *"abcdefghij")
+        reader.consumer.assign([TopicPartition(topic, 0, 0)])
+        kit.until(lambda reader=reader: len(reader.got) == 3, reader)
+        taken += reader.consumer.position(on(topic, [0]))
+    for number, values in enumerate(("QRST", "XYZ")):
+        kit.stop_brokers()
+        for topic, offsets in zip(topics, cuts.values(), strict=True):
+            kit.cut_off(topic, 0, offsets[number])
+        kit.start_brokers()
+        for topic in topics:
+            write(kit, topic, *values)
+        kit.sleep(4.0)  # the clients fetch it
+    for name, topic, reader, start in zip(cuts, topics, readers, taken, strict=True):
+        kit.note(name, [reader.read_on(3), reader.errors])
+        [place] = reader.consumer.position(on(topic, [0]))
+        kit.note("position", [place.offset, place.leader_epoch > start.leader_epoch])
+        reader.consumer.seek(start)
+        kit.note("read again", [reader.read_on(place.offset - 3), reader.errors])
+        reader.consumer.seek(TopicPartition(topic, 0, 10, "", start.leader_epoch))
+        kit.note("read again from behind the cuts", [reader.read_on(place.offset - 5), reader.errors])
+        reader.close()
+
+
+@story(exclusive=True)
+def a_batch_of_a_later_leader_is_skipped(kit: Kit) -> None:
+    """A client that is given the epoch before an unreadable batch for the offset after it goes back to the batch."""
+    topic, group = kit.new_topic(), kit.unique("group")
+    write(kit, topic, "a", "b")
+    small = {name.replace(".", "_"): size for name, size in SMALL_ANSWERS.items()}
+    member = joined(kit, group, topic, **small)
+    kit.until(lambda: len(member.got) == 2, member)
+    [before] = member.consumer.position(on(topic, [0]))
+    kit.stop_brokers()
+    kit.start_brokers()
+    kit.write_unreadable(topic, 10)
+    write(kit, topic, "after")
+    kit.until(lambda: member.errors, member)
+    for name, epoch in (("with the epoch before", before.leader_epoch), ("without an epoch", -1)):
+        member.errors.clear()
+        member.consumer.seek(TopicPartition(topic, 0, 12, "", epoch))
+        kit.meanwhile(3.0, member)
+        kit.note(f"skipped {name}", [member.got[2:], member.errors])
+        whole = TopicPartition(topic, 0, 12, "", epoch)
+        kit.note("commit", places(member.consumer.commit(offsets=[whole], asynchronous=False)))
+        member.close()
+        member = joined(kit, group, topic, **small)
+        kit.meanwhile(3.0, member)
+        kit.note(f"begun {name}", [member.got, member.errors])
+        member.got[:0] = "ab"
+    member.close()
 
 
 @story(exclusive=True)
