@@ -284,4 +284,37 @@ MUTANTS: Final = (
         "if False:",
         needs=["write_unreadable_batch"],
     ),
+    mutant(
+        "skip a batch of a later leader as one of the earlier leader",
+        "pipeline.assignment:Assignment.step_over",
+        "tracker.step_over(offset)",
+        "tracker.pass_over(offset)",
+        needs=[
+            "elect_leader?at=30&topic=pushrail.events&partition=0&leader=2",
+            "elect_leader?at=30&topic=pushrail.events&partition=0&leader=3",
+            "write_unreadable_batch?at=30&partition=0&count=3&skip_secs=20",
+        ],
+    ),
+    mutant(
+        "read a doubtful gap again and again",
+        "core.offsets:OffsetTracker.doubts",
+        "if not self.awaits(epoch) or doubted == self._doubted:",
+        "if not self.awaits(epoch):",
+        needs=[
+            "elect_leader?at=30&topic=pushrail.events&partition=0&leader=2",
+            "elect_leader?at=30.1&topic=pushrail.events&partition=0&leader=3",
+        ],
+    ),
+    mutant(
+        "let a retry copy of a cursor's delivery tell its first attempt",
+        "pipeline.settlement:Settlement._retry_on",
+        "delivery.first_attempt_ms = delivery.age_from_ms",
+        "pass",
+        needs=[
+            'settings?delivery.max_age_secs=45&delivery.hold_secs=2&topics.retry={"pushrail.retry.2s":2}',
+            "lose_own_credentials?at=15&how=revoke&secs=90",
+            "roll_fleet?at=16&pause=1&grace_secs=30",
+            "fall_behind?at=25&destination=dst_0_0&how=entry:InternalFailure&count=400&burst_secs=5&secs=150&meanwhile=",
+        ],
+    ),
 )
