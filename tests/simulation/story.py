@@ -64,7 +64,7 @@ def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
     kinds_of(plan.profile)
     for kind in kinds:
         name, _, query = kind.partition("?")
-        fixed = {key: _value(text) for key, text in parse_qsl(query)}
+        fixed = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
         if name == "settings":
             for path, value in fixed.items():
                 section, _, setting = path.partition(".")

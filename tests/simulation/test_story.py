@@ -49,3 +49,8 @@ def test_a_need_may_fix_details_and_settings() -> None:
 def test_a_need_may_fix_the_time() -> None:
     needed = with_kinds(draw_plan(1, "calm").with_troubles([]), ["delete_bus?at=0&secs=60"])
     assert [(one.at, one.name, one.details["secs"]) for one in needed.troubles] == [(0.0, "delete_bus", 60)]
+
+
+def test_a_need_may_leave_a_detail_empty() -> None:
+    needed = with_kinds(draw_plan(1, "calm").with_troubles([]), ["fall_behind?at=5&meanwhile="])
+    assert [one.details["meanwhile"] for one in needed.troubles] == [""]
