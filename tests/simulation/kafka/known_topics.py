@@ -1,7 +1,8 @@
 """The topics of a consumer as it knows them: refreshed now and then, and soon after an error.
 
 librdkafka believes only after ``topic.metadata.propagation.max.ms`` that a topic is gone, and it ignores a leader epoch
-that is older than the one it knows, also when the topic has another id by then.
+that is older than the one it knows, also when the topic has another id by then. It forgets them when no broker can be
+reached.
 """
 
 from __future__ import annotations
@@ -181,6 +182,12 @@ class KnownTopics:
                     changed.append(number)
         if changed:
             self.on_epochs(name, changed)
+
+    def forget_leaders(self) -> None:
+        """Forget all leaders and their epochs, as librdkafka does when it can reach no broker."""
+        for topic in self._topics.values():
+            topic.leaders = [None] * len(topic.leaders)
+            topic.epochs.clear()
 
     def forget_epochs(self, topic: str, partition: int) -> None:
         """A partition is not read any more: while its topic is gone, the client forgets it."""

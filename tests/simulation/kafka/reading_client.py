@@ -85,6 +85,9 @@ class ReadingClient(AskingClient):
             broker, lambda take: self._send(broker, api, lambda: handle(self.cluster.brokers[broker]), take), done
         )
 
+    def _forget_leaders(self) -> None:
+        self._topics.forget_leaders()
+
     def _try_broker(self, broker: int, done: Callable[[Any], None]) -> None:
         if not self._door.is_closed:
             self._send(broker, "ApiVersions", lambda: ("versions",), done)

@@ -73,7 +73,8 @@ class Kit(ABC):
 
     @abstractmethod
     def new_topic(self, partitions: int = 1, **config: str) -> str:
-        """Create a topic with these settings (underscores for dots); its name."""
+        """Create a topic with these settings (underscores for dots); its name. Of two brokers, each leads every other
+        partition."""
 
     @abstractmethod
     def delete_topic(self, topic: str) -> None:
@@ -106,6 +107,30 @@ class Kit(ABC):
     @abstractmethod
     def start_brokers(self) -> None:
         """Bring them back."""
+
+    @abstractmethod
+    def shut(self, broker: int) -> None:
+        """Let no client reach a broker, whose connections close. For stories with two brokers only."""
+
+    @abstractmethod
+    def open(self, broker: int) -> None:
+        """Undo `shut`."""
+
+    @abstractmethod
+    def leave_behind(self) -> None:
+        """Let broker 2, which is shut, hear of no further change. For stories with two brokers only."""
+
+    @abstractmethod
+    def lose_answers(self, broker: int) -> None:
+        """Lose the answers to records from now on. For stories with two brokers only."""
+
+    @abstractmethod
+    def has_lost_an_answer(self, broker: int) -> bool:
+        """Whether one was lost."""
+
+    @abstractmethod
+    def close_connections(self, broker: int) -> None:
+        """Close the clients' connections to a broker: those that wait for an answer learn of it. No more are lost."""
 
     @abstractmethod
     def deny(self, kind: ResourceKind, name: str, *operations: Operation) -> None:

@@ -19,6 +19,7 @@ from confluent_kafka.admin import (
     AclPermissionType,
     AdminClient,
     NewPartitions,
+    NewTopic,
     OffsetSpec,
     ResourcePatternType,
     ResourceType,
@@ -27,6 +28,7 @@ from confluent_kafka.admin import (
 from tests.simulation.parity.kit import PATIENCE_SECS, Elsewhere, Kit, Operation, ResourceKind
 from tests.support.kafka import topics
 from tests.support.kafka.local import LocalKafka
+from tests.support.kafka.pair import KafkaPair
 from tests.support.kafka.wire import write_raw
 
 BROKER_SETTINGS: Final[Mapping[str, str]] = {
@@ -51,12 +53,15 @@ _EVERYBODY: Final = "User:*"
 class RealKit(Kit):
     """Use it in a ``with``: its topics and processes go at the end."""
 
-    def __init__(self, protocol: str, kafka: LocalKafka) -> None:
+    def __init__(self, protocol: str, kafka: LocalKafka | KafkaPair) -> None:
         super().__init__(protocol)
         self._kafka = kafka
         self._address: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
         self._admin = AdminClient(self._address)
+        self._shut: set[int] = set()
         self._cleanup = ExitStack()
+        if isinstance(kafka, KafkaPair):
+            self._cleanup.callback(kafka.open_all)
 
     def __enter__(self) -> RealKit:
         return self
@@ -87,16 +92,17 @@ class RealKit(Kit):
     def new_topic(self, partitions: int = 1, **config: str) -> str:
         name = self.unique("topic")
         own = {setting.replace("_", "."): value for setting, value in config.items()}
-        topics.create_topic(self._kafka.bootstrap_servers, name, partitions=partitions, config=own)
+        self._create(name, partitions, own)
         self._until(lambda: self._is_usable(name, partitions))
         return name
 
     def delete_topic(self, topic: str) -> None:
-        topics.delete_topics(self._kafka.bootstrap_servers, [topic])
+        [done] = self._administrator().delete_topics([topic], operation_timeout=_ANSWER_SECS).values()
+        done.result(_ANSWER_SECS)
         self._until(lambda: topic not in self._admin.list_topics(timeout=_ANSWER_SECS).topics)
 
     def create_again(self, topic: str, partitions: int = 1) -> None:
-        topics.create_topic(self._kafka.bootstrap_servers, topic, partitions=partitions)
+        self._create(topic, partitions)
         self._until(lambda: self._is_usable(topic, partitions))
 
     def add_partitions(self, topic: str, total: int) -> None:
@@ -112,13 +118,42 @@ class RealKit(Kit):
         self._until(lambda: self._count(topic) == left)
 
     def cut_off(self, topic: str, partition: int, offset: int) -> None:
+        assert isinstance(self._kafka, LocalKafka)
         self._kafka.cut_off(topic, partition, offset)
 
     def stop_brokers(self) -> None:
-        self._kafka.kill()
+        if isinstance(self._kafka, KafkaPair):
+            self._kafka.stop()
+        else:
+            self._kafka.kill()
 
     def start_brokers(self) -> None:
         self._kafka.start()
+
+    def shut(self, broker: int) -> None:
+        self._shut.add(broker)
+        self._pair.lines[broker].shut()
+
+    def open(self, broker: int) -> None:
+        self._shut.discard(broker)
+        self._pair.lines[broker].open()
+
+    def leave_behind(self) -> None:
+        self._pair.to_controller.shut()
+
+    def lose_answers(self, broker: int) -> None:
+        self._pair.lines[broker].lose_answers()
+
+    def has_lost_an_answer(self, broker: int) -> bool:
+        return self._pair.lines[broker].lost_bytes > 0
+
+    def close_connections(self, broker: int) -> None:
+        self._pair.lines[broker].close_connections()
+
+    @property
+    def _pair(self) -> KafkaPair:
+        assert isinstance(self._kafka, KafkaPair)
+        return self._kafka
 
     def deny(self, kind: ResourceKind, name: str, *operations: Operation) -> None:
         rules = [_rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)]
@@ -159,6 +194,18 @@ class RealKit(Kit):
         while not condition():
             assert time.monotonic() < until, "the broker did not follow"
             time.sleep(0.05)
+
+    def _create(self, topic: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+        brokers = 1 if isinstance(self._kafka, LocalKafka) else len(self._kafka.lines)
+        places = [[1 + number % brokers] for number in range(partitions)]
+        new = NewTopic(topic, num_partitions=partitions, replica_assignment=places, config=dict(config or {}))
+        [done] = self._administrator().create_topics([new], operation_timeout=_ANSWER_SECS).values()
+        done.result(_ANSWER_SECS)
+
+    def _administrator(self) -> AdminClient:
+        """The client of an administrator, which takes a broker that can be reached for the controller."""
+        self._until(lambda: self._admin.list_topics(timeout=_ANSWER_SECS).controller_id not in self._shut)
+        return self._admin
 
     def _is_usable(self, topic: str, partitions: int) -> bool:
         """Whether a topic has this number of partitions, and each has a leader that knows it."""

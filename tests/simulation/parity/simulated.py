@@ -17,6 +17,7 @@ from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.consumer import SimConsumer
 from tests.simulation.kafka.consumer_group import Timing
 from tests.simulation.kafka.groups import Coordinators
+from tests.simulation.kafka.network import Fate
 from tests.simulation.kafka.partition_log import NewRecord, PartitionLog
 from tests.simulation.kafka.producer import SimProducer
 from tests.simulation.parity.clients import live_elsewhere
@@ -26,7 +27,7 @@ from tests.simulation.scheduler import Condition, Host, Scheduler, SimThread
 from tests.simulation.substitution import EPOCH, KafkaClients, simulated
 
 _SEED: Final = 1
-_BROKER: Final = 1
+_LATE_BROKER: Final = 2
 _LONGEST_SECS: Final = 600.0
 """Virtual time after which a story is given up."""
 _DOWN_SECS: Final = 3.0
@@ -35,15 +36,19 @@ _DOWN_SECS: Final = 3.0
 
 @final
 class SimulatedKit(Kit):
-    """The kit in a world of its own: one broker, set as the real one is."""
+    """The kit in a world of its own, with brokers that are set as the real ones are."""
 
-    def __init__(self, protocol: str, scheduler: Scheduler) -> None:
+    def __init__(self, protocol: str, scheduler: Scheduler, brokers: int = 1) -> None:
         super().__init__(protocol)
         self._scheduler = scheduler
         self._numbers = count(1)
         self._pause = Condition(scheduler)
         self._stopped_at = scheduler.now
-        self.cluster = Cluster(scheduler, random.Random(_SEED), brokers=1)
+        self._shut: set[int] = set()
+        self._loses: dict[int, bool] = {}
+        """By broker whose answers to records are lost: whether one was."""
+        self.cluster = Cluster(scheduler, random.Random(_SEED), brokers=brokers)
+        self.cluster.network.faults = self._fate
         coordinators = self.cluster.coordinators = Coordinators(self.cluster)
         coordinators.first_delay_secs = 0.0
         coordinators.timing = Timing(session_secs=3.0, interval_secs=0.5)
@@ -74,14 +79,14 @@ class SimulatedKit(Kit):
     def new_topic(self, partitions: int = 1, **config: str) -> str:
         name = self.unique("topic")
         own = {setting.replace("_", "."): value for setting, value in config.items()}
-        self.cluster.create_topic(name, partitions, own)
+        self.cluster.create_topic(name, partitions, own, replication=1)
         return name
 
     def delete_topic(self, topic: str) -> None:
         self.cluster.delete_topic(topic)
 
     def create_again(self, topic: str, partitions: int = 1) -> None:
-        self.cluster.create_topic(topic, partitions)
+        self.cluster.create_topic(topic, partitions, replication=1)
 
     def add_partitions(self, topic: str, total: int) -> None:
         self.cluster.add_partitions(topic, total)
@@ -98,12 +103,42 @@ class SimulatedKit(Kit):
         self._log(topic, partition).elect(None, truncate_to=offset)
 
     def stop_brokers(self) -> None:
-        self.cluster.stop_broker(_BROKER)
+        for broker in self.cluster.brokers:
+            self.cluster.stop_broker(broker)
         self._stopped_at = self.now()
 
     def start_brokers(self) -> None:
         self.sleep(max(0.0, self._stopped_at + _DOWN_SECS - self.now()))
-        self.cluster.start_broker(_BROKER)
+        for broker in self.cluster.brokers:
+            self.cluster.start_broker(broker)
+
+    def shut(self, broker: int) -> None:
+        self._shut.add(broker)
+        self.close_connections(broker)
+
+    def open(self, broker: int) -> None:
+        self._shut.discard(broker)
+
+    def leave_behind(self) -> None:
+        self.cluster.lag_of = lambda broker: _LONGEST_SECS if broker == _LATE_BROKER else 0.0
+
+    def lose_answers(self, broker: int) -> None:
+        self._loses[broker] = False
+
+    def has_lost_an_answer(self, broker: int) -> bool:
+        return self._loses[broker]
+
+    def close_connections(self, broker: int) -> None:
+        self._loses.pop(broker, None)
+        self.cluster.network.close_connections(broker)
+
+    def _fate(self, api: str, _host: Host, broker: int) -> Fate:
+        if broker in self._shut:
+            return Fate(error=KafkaError._TRANSPORT)
+        if api == "Produce" and broker in self._loses:
+            self._loses[broker] = True
+            return Fate(is_answer_lost=True)
+        return Fate()
 
     def deny(self, kind: ResourceKind, name: str, *operations: Operation) -> None:
         for operation in operations:
@@ -146,7 +181,7 @@ class _Elsewhere:
 def tell_simulated(story: Story) -> list[str]:
     """The notes of a story; if it fails, the last one begins with FAILED."""
     scheduler = Scheduler()
-    kit = SimulatedKit(story.protocol, scheduler)
+    kit = SimulatedKit(story.protocol, scheduler, story.brokers)
     with simulated(scheduler, _SEED, kafka=kit.clients, connect=_nowhere):
         host = scheduler.host("story")
         host.on_thread_error = lambda _thread, error: kit.notes.append(_failure(error))

@@ -24,7 +24,12 @@ Facts that surprised us, as Apache Kafka 4.3 and librdkafka 2.16 have them (`rec
 | ACLs | topic: reading fails, `committed` answers -1001 and no error, and all goes on when the right is back |
 | deletion | commits of a deleted topic go with it; a new topic of the name is read from its beginning |
 | truncation | a seek with an epoch finds the end of that epoch; beyond the log's end the reset policy may come first |
+| truncation | two cuts before the application polls: it goes on at the second, and forgets the records before that |
 | unreadable | the error names the batch's first offset, again and again; the position stays |
+| unreadable | of a later leader: a seek or commit behind it with the earlier epoch goes back to the batch |
+| new epoch | a batch is given up, and another one whose answer was lost is written again: both are in the log |
+| late broker | told of a deleted topic again, a client keeps its leader epochs; with higher ones it reads no more |
+| no broker | a client that can reach none for a moment forgets its leaders and their epochs (KIP-899) |
 """
 
 from __future__ import annotations

@@ -83,9 +83,11 @@ class LocalKafka:
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         """Prepare a broker; ``settings`` are broker properties on top of QUICK_SETTINGS.
 
-        ``{client}`` and ``{controller}`` in their values stand for the ports that the broker gets.
+        ``{client}`` and ``{controller}`` in their values stand for the ports that the broker gets. ``cluster.id`` is
+        the id of the cluster that it joins.
         """
         self._settings = {**QUICK_SETTINGS, **(settings or {})}
+        self.cluster_id: Final = self._settings.pop("cluster.id", _new_id())
         self._folder: Path | None = None
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -210,12 +212,15 @@ class LocalKafka:
         data, formatted = folder / "data", jars.with_name(f"{jars.name}-formatted")
         if formatted.exists():
             shutil.copytree(formatted, data)
-            ids = {"node.id": "1", "version": "1", "cluster.id": _new_id(), "directory.id": _new_id()}
+            ids = {
+                "node.id": self._settings.get("node.id", "1"), "version": "1",
+                "cluster.id": self.cluster_id, "directory.id": _new_id(),
+            }  # fmt: skip
             (data / "meta.properties").write_text("".join(f"{name}={value}\n" for name, value in ids.items()))
             return
         with (folder / "broker.log").open("ab") as log:
             done = subprocess.run(
-                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _new_id(), "-c", str(config)],
+                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

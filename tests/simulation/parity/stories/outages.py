@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from confluent_kafka import TopicPartition
 
 from tests.simulation.parity.clients import Reader, Writer, write
@@ -69,6 +71,10 @@ def a_truncation_passes_a_reader(kit: Kit) -> None:
         reader.close()
 
 
+def _has_taken(reader: Reader, count: int) -> bool:
+    return len(reader.got) == count
+
+
 @story(exclusive=True)
 def a_log_is_cut_twice_before_it_is_taken(kit: Kit) -> None:
     """The client has fetched more than the application took. It goes on at the second cut, and forgets the others."""
@@ -78,7 +84,7 @@ def a_log_is_cut_twice_before_it_is_taken(kit: Kit) -> None:
     for topic, reader in zip(topics, readers, strict=True):
         write(kit, topic, *"abcdefghij")
         reader.consumer.assign([TopicPartition(topic, 0, 0)])
-        kit.until(lambda reader=reader: len(reader.got) == 3, reader)
+        kit.until(partial(_has_taken, reader, 3), reader)
         taken += reader.consumer.position(on(topic, [0]))
     for number, values in enumerate(("QRST", "XYZ")):
         kit.stop_brokers()
