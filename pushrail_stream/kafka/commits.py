@@ -43,6 +43,8 @@ class Commits:
         self._snapshots = snapshots
         self._tell_trouble = tell_trouble
         self._marks: dict[Partition, list[_Mark]] = {}
+        self._is_under_way = False
+        """Whether a commit without a wait has no answer yet."""
 
     def restore(self, partition: Partition, commit: Committable) -> Committable:
         """As `Snapshots.restore`."""
@@ -65,11 +67,19 @@ class Commits:
     def commit_async(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> None:
         """Commit without waiting: while the coordinator is away, a wait would keep the thread from polling.
 
-        A commit that needs a snapshot is made when Kafka has it.
+        A commit that needs a snapshot is made when Kafka has it. One commit is under way at a time: librdkafka makes a
+        commit again when its connection breaks, and would undo a newer one that came before it on another connection.
         """
+        if self._is_under_way:
+            return
         ready = _naming(commits) if self._snapshots is None else self._snapshots.ready(commits, self._tell_trouble)
         if ready:
             consumer.commit(offsets=self._with_epochs(consumer, ready), asynchronous=True)
+            self._is_under_way = True
+
+    def answered(self) -> None:
+        """Note that the commit under way has its answer, or that its client is closed."""
+        self._is_under_way = False
 
     def commit_sync(
         self, consumer: Consumer, commits: Mapping[Partition, Committable], deadline: float = math.inf

@@ -127,6 +127,7 @@ class KafkaConsumer:
     def _consume(self) -> None:
         """Consume with a new client until `stop`, or until a topic was recreated."""
         self._met.begin_client()
+        self._commits.answered()
         callbacks = {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
         with as_operator_error("kafka.client"):
             consumer = Consumer(self._profile.properties() | callbacks)
@@ -239,6 +240,7 @@ class KafkaConsumer:
         self._ask(self._assignment.note_positions, read_positions_of(consumer, self._assigned))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        self._commits.answered()
         # When our membership has ended (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) it is enough to report it: the broker
         # has refused the commit, and librdkafka calls `_on_lost` and joins again. After STALE_MEMBER_EPOCH the next
         # heartbeat brings the new epoch, and the next commit uses it. A heartbeat brings FENCED errors to `_on_lost`.

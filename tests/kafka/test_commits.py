@@ -57,16 +57,22 @@ class Positioned:
         return offsets
 
 
+def commit_one(commits: Commits, client: Positioned, partition: Partition, commit: Committable) -> None:
+    """Commit, and get the answer."""
+    commits.commit_async(client, {partition: commit})  # type: ignore[arg-type]
+    commits.answered()
+
+
 @pytest.mark.parametrize("at", [OFFSET_INVALID, 5])
 def test_a_commit_has_a_leader_epoch_when_the_client_is_back_below_it(at: int) -> None:
     """An unclean election cut the log off at 5, after the records up to 10 had been read. They settle now."""
     client, partition, topic = Positioned(), Partition("events", 0), TopicIdentity("cluster", "topic")
     commits = Commits()
     client.place = TopicPartition("events", 0, 5, "", 3)
-    commits.commit_async(client, {partition: Committable(5, encode_metadata(5, [], topic, 3))})  # type: ignore[arg-type]
+    commit_one(commits, client, partition, Committable(5, encode_metadata(5, [], topic, 3)))
     client.place = TopicPartition("events", 0, at)
-    commits.commit_async(client, {partition: Committable(10, encode_metadata(10, [], topic, 4))})  # type: ignore[arg-type]
-    commits.commit_async(client, {partition: Committable(11, encode_metadata(11, [], topic))})  # type: ignore[arg-type]
+    commit_one(commits, client, partition, Committable(10, encode_metadata(10, [], topic, 4)))
+    commit_one(commits, client, partition, Committable(11, encode_metadata(11, [], topic)))
     assert client.committed == [(5, 3), (10, 4), (11, None)]
 
 
@@ -76,12 +82,24 @@ def test_a_commit_of_records_that_took_lost_offsets_names_their_epoch() -> None:
     commits = Commits()
     commits.start([TopicPartition("events", 0, 69, "", 3)])
     client.place = TopicPartition("events", 0, 45)  # the log was cut off there while nobody read it
-    commits.commit_async(client, {partition: Committable(69, encode_metadata(69, [], topic, 3))})  # type: ignore[arg-type]
+    commit_one(commits, client, partition, Committable(69, encode_metadata(69, [], topic, 3)))
     client.place = TopicPartition("events", 0, 52, "", 6)
-    commits.commit_async(client, {partition: Committable(50, encode_metadata(50, [], topic, 6))})  # type: ignore[arg-type]
+    commit_one(commits, client, partition, Committable(50, encode_metadata(50, [], topic, 6)))
     client.place = TopicPartition("events", 0, 70, "", 6)
-    commits.commit_async(client, {partition: Committable(69, encode_metadata(69, [], topic, 6))})  # type: ignore[arg-type]
+    commit_one(commits, client, partition, Committable(69, encode_metadata(69, [], topic, 6)))
     assert client.committed == [(69, 3), (50, 6), (69, 6)]
+
+
+def test_one_commit_is_under_way_at_a_time() -> None:
+    """librdkafka makes a commit again when its connection breaks: it would undo one that was made meanwhile."""
+    client, partition = Positioned(), Partition("events", 0)
+    commits = Commits()
+    for offset in (5, 7):
+        commits.commit_async(client, {partition: Committable(offset, "")})  # type: ignore[arg-type]
+    assert client.committed == [(5, None)]
+    commits.answered()
+    commits.commit_async(client, {partition: Committable(9, "")})  # type: ignore[arg-type]
+    assert client.committed == [(5, None), (9, None)]
 
 
 @pytest.mark.parametrize("shift", [3, 0], ids=["translated offset", "same offset"])
