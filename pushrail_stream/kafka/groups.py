@@ -55,13 +55,19 @@ def _asking(kafka: KafkaSettings) -> AbstractContextManager[None]:
 def committed_by(kafka: KafkaSettings, group_id: str, topic: str) -> dict[int, Committable]:
     """A group's commits by partition, with offset 0 where it has none. Raises `OperatorError`.
 
-    Commits for an earlier topic of that name do not count, and neither does metadata of another topic.
+    Commits for an earlier topic of that name do not count, and neither does metadata of another topic. A commit above
+    the end of its log does not count either: the log has lost its end, and new records take the offsets.
     """
     with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
         wanted = [TopicPartition(topic, n) for n in partitions_of(consumer, topic)]
         found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
+        ends = {p.partition: settled_bounds_of(consumer, topic, p.partition)[1] for p in found if p.offset > 0}
     now = TopicIdentities(kafka).ask([topic]).get(topic)
-    return {p.partition: _meaning(Committable(max(p.offset, 0), p.metadata or ""), now) for p in found}
+    commits = {p.partition: Committable(max(p.offset, 0), p.metadata or "") for p in found}
+    return {
+        number: Committable(0, "") if commit.offset > ends.get(number, 0) else _meaning(commit, now)
+        for number, commit in commits.items()
+    }
 
 
 class OpenCursors(NamedTuple):

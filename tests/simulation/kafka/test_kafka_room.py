@@ -201,6 +201,20 @@ def test_a_group_is_moved() -> None:
     stage.run(work)
 
 
+def test_a_commit_above_the_end_of_its_log_does_not_count() -> None:
+    """The log has lost its end, and new records take the offsets: a worker will read them."""
+    stage = Stage()
+    stage.fill(10)
+
+    def work() -> None:
+        move_group(KAFKA, "group", "events", plan_shift(KAFKA, "group", "events", 8))
+        assert committed_by(KAFKA, "group", "events")[0].offset == 8
+        stage.cluster.elect("events", 0, 2, 5)
+        assert committed_by(KAFKA, "group", "events")[0].offset == 0
+
+    stage.run(work)
+
+
 def test_a_journal_writes_copies_and_marks_together() -> None:
     stage = Stage()
     stage.cluster.create_topic("marks", config={"cleanup.policy": "compact"})
