@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import resource
 import signal
 
+import psutil
 import pytest
 
-from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, run_loop, signal_handlers
+from pushrail_stream.cli.process import (
+    SIGNALS,
+    allow_many_sockets,
+    on_signal,
+    return_free_pages,
+    run_loop,
+    signal_handlers,
+)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -74,3 +83,15 @@ def test_the_limit_of_open_files_is_raised() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such call")
+def test_free_memory_below_the_heaps_end_is_returned() -> None:
+    process = psutil.Process()
+    blocks = [b"x" * (100_000 + number) for number in range(1_000)]
+    kept = blocks[::50] + blocks[-1:]
+    del blocks
+    before = process.memory_info().rss
+    return_free_pages()
+    assert before - process.memory_info().rss > 50_000_000
+    assert len(kept) == 21

@@ -24,6 +24,7 @@ import psutil
 import trustme
 import uvloop
 
+from pushrail_stream.cli.process import return_free_pages
 from pushrail_stream.eventbridge.http1.connection import Connection, Limits
 from pushrail_stream.eventbridge.http1.connections import Connections
 from pushrail_stream.eventbridge.http1.errors import HttpError
@@ -79,6 +80,7 @@ async def _soak(server: Server, context: ssl.SSLContext, secs: float, rest_secs:
                 lanes.create_task(_lane(connections, outcomes, dice))
         await asyncio.sleep(rest_secs)
         gc.collect()
+        return_free_pages()  # as a worker does: without it, memory follows the most connections that ever were open
         left = {"sockets": len(process.net_connections()) - before, "tasks": len(asyncio.all_tasks()) - 1}
         most = {name: max(most[name], left[name]) for name in left}
         samples.append(Sample(outcomes["connections"], process.memory_info().rss))
