@@ -209,7 +209,7 @@ class Health:
         if not is_same_bus:
             self.suspension.probe_now()
             self.outage.move(self._calls.endpoint(destination.bus.region))
-        self.window.limit = destination.limits.max_in_flight
+        self.window.allow(destination.limits.max_in_flight)
         self.call_rate.per_second = destination.limits.max_requests_per_second or math.inf
 
     def call_now(self) -> None:
@@ -322,6 +322,8 @@ class Health:
 
         A sign-in that waits for its turn tells nothing about a fault that is known.
         """
+        if self.own_fault is None and isinstance(first, Delivered):
+            return
         if isinstance(first, Retryable) and first.code == SIGN_INS_QUEUED:
             return
         self.own_fault = _own_fault(first)

@@ -97,8 +97,10 @@ class Reply(NamedTuple):
     @property
     def rejection(self) -> Rejected | None:
         """The outcome of a call with one entry that the bus found invalid; None of any other call."""
+        if self.result != "invalid":
+            return None
         first = self.outcomes(1)[0]
-        return first if self.result == "invalid" and isinstance(first, Rejected) else None
+        return first if isinstance(first, Rejected) else None
 
 
 BusStatus = Literal["there", "gone", "denied", "busy", "unknown"]

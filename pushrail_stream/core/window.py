@@ -39,13 +39,13 @@ class Window:
 
     __slots__ = (
         "_below", "_below_until", "_calls", "_has_waited", "_is_refusing", "_quickest", "_quickest_before", "_round_at",
-        "_secs", "_since", "_size", "cuts", "limit", "pauses",
+        "_secs", "_since", "_size", "cuts", "limit", "pauses", "size", "usual",
     )  # fmt: skip
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        """Calls that the destination allows. A changed document changes it at once."""
         self._size = USUAL
+        """The size, where the destination allows it."""
+        self.allow(limit)
         self._below = limit
         self._below_until = float("-inf")
         self._is_refusing = False
@@ -65,15 +65,12 @@ class Window:
         self.pauses = 0
         """Cuts in a row that found the window at one call. The pause before the next call grows with them."""
 
-    @property
-    def size(self) -> int:
-        """Calls that may be in flight."""
-        return min(self._size, self.limit)
-
-    @property
-    def usual(self) -> int:
+    def allow(self, limit: int) -> None:
+        """The destination allows this number of calls. A changed document changes it at once."""
+        self.limit = limit
+        self.usual = min(USUAL, limit)
         """The size at which the destination started."""
-        return min(USUAL, self.limit)
+        self._resize(self._size)
 
     def is_plain(self, now: float) -> bool:
         """Whether the window is as that of a new destination, so that there is no state to keep."""
@@ -120,14 +117,19 @@ class Window:
         quick_secs = _SLOWER * min(self._quickest, self._quickest_before) + _SLACK_SECS
         if size < self.usual or (self._has_waited and mean <= quick_secs):
             most = min(self.limit, self._below - 1) if now < self._below_until else self.limit
-            self._size = max(self._size, min(size + 1 + size // _GROWTH, most))
+            self._resize(max(self._size, min(size + 1 + size // _GROWTH, most)))
         elif size > self.usual and mean > 2 * quick_secs:
-            self._size = size - 1
+            self._resize(size - 1)
 
     def _cut(self, size: int, now: float) -> None:
-        self._size = size
+        self._resize(size)
         self.cuts += 1
         self._begin_round(now)
+
+    def _resize(self, size: int) -> None:
+        self._size = size
+        self.size = min(size, self.limit)
+        """Calls that may be in flight."""
 
     def _begin_round(self, now: float) -> None:
         self._round_at, self._calls, self._secs, self._has_waited = now, 0, 0.0, False

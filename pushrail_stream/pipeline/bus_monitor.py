@@ -116,7 +116,7 @@ class BusMonitor:
         if watched.status.missing is not None:
             blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus.arn))
             return tuple(blocked if isinstance(outcome, Delivered) else outcome for outcome in outcomes)
-        watched.status.count_delivered(sum(isinstance(outcome, Delivered) for outcome in outcomes), at_ms)
+        watched.status.count_delivered(sum([isinstance(outcome, Delivered) for outcome in outcomes]), at_ms)
         return outcomes
 
     def problem(self, destination: Destination) -> str:

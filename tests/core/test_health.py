@@ -48,7 +48,7 @@ class Destination:
 def grow(one: Destination, rounds: int = 20, most: int = 40) -> None:
     """Full batches wait while as many calls as allowed are in flight."""
     health = one.lane.health
-    health.window.limit = most
+    health.window.allow(most)
     for number in range(rounds):
         for _ in range(health.window.size):
             health.note_wait(health.window.size)
@@ -168,7 +168,7 @@ def test_no_window_is_used_beyond_its_usual_size_when_the_worker_is_full() -> No
     assert one.lane.health.max_calls == 40
     one.calls.in_flight = MAX_CALLS
     assert one.lane.health.max_calls == 8
-    one.lane.health.window.limit = 3
+    one.lane.health.window.allow(3)
     assert one.lane.health.max_calls == 3
 
 

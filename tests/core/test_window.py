@@ -192,10 +192,10 @@ def test_a_failure_brings_it_back_to_its_usual_size_and_then_halves_it() -> None
 
 def test_a_changed_limit_counts_at_once() -> None:
     rounds = Rounds(size=40)
-    rounds.window.limit = 2
+    rounds.window.allow(2)
     assert (rounds.window.size, rounds.window.usual, rounds.window.is_plain(0.0)) == (2, 2, True)
     assert rounds.play() == 2
-    rounds.window.limit = 256
+    rounds.window.allow(256)
     assert rounds.window.size >= 40
 
 

@@ -159,8 +159,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "exceed the calls in flight that a destination allows",
-        "core.window:Window.size",
-        "min(self._size, self.limit)",
+        "core.window:Window._resize",
+        "min(size, self.limit)",
         "self.limit + 1",
     ),
     mutant(
