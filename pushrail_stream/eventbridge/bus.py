@@ -137,7 +137,7 @@ class EventBridge:
         """Make one PutEvents call for the batch, signed with its destination's credentials; sign in first if needed."""
         destination = batch.destination
         access = self._access(destination)
-        keys = await access.source.keys(access.used_at)
+        keys = access.source.at_hand(access.used_at) or await access.source.keys(access.used_at)
         if isinstance(keys, CallFailed):
             return keys
         endpoint = self._endpoints.known.get(destination.bus.region) or await self._endpoints.of(destination.bus.region)

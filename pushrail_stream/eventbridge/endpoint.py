@@ -23,6 +23,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 
+from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.entry import Entry
 from pushrail_stream.eventbridge.error_codes import (
@@ -165,14 +166,13 @@ def _fields(content: bytes) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
-def _entry_result(result: Any) -> EntryResult:
+def _entry_result(result: Any) -> Delivered | EntryResult:
     if type(result) is not dict:
         return EntryResult(None, None, None)
     event_id = result.get("EventId")
-    if type(event_id) is not str or len(event_id) > _MAX_ID_LENGTH:
-        event_id = event_id[:_MAX_ID_LENGTH] if type(event_id) is str else None
-    if event_id is not None and len(result) == 1:
-        return EntryResult(event_id, None, None)
+    event_id = event_id[:_MAX_ID_LENGTH] if type(event_id) is str else None
+    if event_id and len(result) == 1:
+        return Delivered(event_id)
     code = result.get("ErrorCode")
     if code is None or code == "":
         return EntryResult(event_id, None, None)

@@ -41,7 +41,8 @@ class EntryResult(NamedTuple):
 class Answered(NamedTuple):
     """The reply to a call with a result for each entry (HTTP 200)."""
 
-    entries: tuple[EntryResult, ...]
+    entries: tuple[Delivered | EntryResult, ...]
+    """`Delivered` for a result that has an event id and nothing else, as most have."""
     http_status: int
     request_id: str | None
 
@@ -162,7 +163,10 @@ def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool
         case Answered(results):
             # Results are matched by position. A shorter reply leaves the rest without one; a longer one answers
             # another call.
-            known = [_judge_entry(result) for result in results] if len(results) <= entries else []
+            known = [
+                result if isinstance(result, Delivered) else _judge_entry(result)
+                for result in (results if len(results) <= entries else ())
+            ]
             if assumed_role and not refreshed and (denial := _denial_of_all(known)):
                 return Refresh(denial.code, denial.message)
             unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")

@@ -205,7 +205,7 @@ class _DestinationTest:
         if isinstance(reply, CallFailed):
             return _failed("test event", reply)
         result = reply.entries[0] if reply.entries else EntryResult(None, None, "the reply has no result")
-        if not result.event_id:
+        if isinstance(result, EntryResult) and not result.event_id:
             parts = (result.code, result.message) if result.code or result.message else ("no result",)
             text = safe_message(": ".join(filter(None, parts)))
             return Step("test event", "failed", text, request_id=reply.request_id)

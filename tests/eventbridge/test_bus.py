@@ -14,7 +14,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import (
@@ -223,10 +223,10 @@ async def test_another_2xx_status_is_a_failure(status: str) -> None:
 
 
 ODD_ENTRIES = {
-    "fewer than sent": (b'[{"EventId":"e-1"}]', [EntryResult("e-1", None, None)]),
+    "fewer than sent": (b'[{"EventId":"e-1"}]', [Delivered("e-1")]),
     "one failed": (
         b'[{"EventId":"e-1"},{"ErrorCode":"InternalFailure","ErrorMessage":"later"}]',
-        [EntryResult("e-1", None, None), EntryResult(None, "InternalFailure", "later")],
+        [Delivered("e-1"), EntryResult(None, "InternalFailure", "later")],
     ),
     "neither": (b'[{},{"EventId":null}]', [EntryResult(None, None, None)] * 2),
     "a code without a message": (
@@ -242,7 +242,7 @@ ODD_ENTRIES = {
 
 
 @pytest.mark.parametrize(("entries", "expected"), ODD_ENTRIES.values(), ids=ODD_ENTRIES)
-async def test_entries_are_handed_on_as_they_came(entries: bytes, expected: list[EntryResult]) -> None:
+async def test_entries_are_handed_on_as_they_came(entries: bytes, expected: list[Delivered | EntryResult]) -> None:
     async with Recorder.serve(http("200 OK", b'{"Entries":' + entries + b"}")) as server:
         ours = await put_by_us(server.url)
     assert ours == Answered(tuple(expected), 200, None)

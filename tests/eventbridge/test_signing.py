@@ -18,11 +18,12 @@ from botocore.credentials import Credentials
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.eventbridge import signing
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import render_batch
-from pushrail_stream.eventbridge.error_codes import Answered, EntryResult
+from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.settings.eventbridge import AccessKey
@@ -190,7 +191,7 @@ async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))
         stamp = signing.SigV4Clock(lambda: datetime.now(UTC)).read()[1]
         reply = await endpoint.put_events(render_batch(batch), signing.Signer(keys, endpoint.target), stamp)
-    results = (EntryResult("e-1", None, None), EntryResult("e-2", None, None))
+    results = (Delivered("e-1"), Delivered("e-2"))
     assert reply == Answered(results, 200, "r-1")
 
 

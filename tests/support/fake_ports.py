@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, final
 from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.outcome import BusStatus, Reply
+from pushrail_stream.core.outcome import BusStatus, Delivered, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.entry import Entry, render_batch
@@ -115,7 +115,7 @@ class ScriptedBus:
         # More results than entries tell nothing of any entry: then nothing arrived.
         if isinstance(reply, Answered) and len(reply.entries) <= len(batch.deliveries):
             for delivery, result in zip(batch.deliveries, reply.entries, strict=False):
-                if result.event_id and result.code is None:
+                if isinstance(result, Delivered) or (result.event_id and result.code is None):
                     self.arrived[name].append(delivery.event.idempotency_key)
                     self._settled.append((name, delivery.record.origin))
         return reply

@@ -130,7 +130,9 @@ class SmallFlavour:
             return Reply(Refresh(code, message), "failed", status, request_id)
         return Reply((self._failure(code, message),) * entries, "failed", status, request_id)
 
-    def _outcome(self, result: EntryResult) -> Outcome:
+    def _outcome(self, result: Delivered | EntryResult) -> Outcome:
+        if isinstance(result, Delivered):
+            return result
         if result.code is None:
             return Delivered(result.event_id or "")
         return self._failure(self.code(result.code), result.message or "")
