@@ -32,6 +32,7 @@ from pushrail_stream.core.outcome import (
 from pushrail_stream.core.retry import DeadLetter, Decision, RetryInMemory, Settled, decide
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
+from pushrail_stream.pipeline.deadlines import Deadlines
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
 
@@ -63,6 +64,7 @@ class AttemptRunner:
         self._settlement = settlement
         self._bus_monitor = bus_monitor
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines()
         self.take_over: Callable[[Lane, Delivery], None] = _nothing
         """Called with a delivery of a stuck destination whose call failed. A cursor may take it over."""
 
@@ -133,11 +135,10 @@ class AttemptRunner:
             delivery.attempts += 1
             if delivery.first_attempt_ms is None:
                 delivery.first_attempt_ms = at_ms
-        secs = attempt.deadline - started
         try:
-            async with asyncio.timeout(secs):
-                reply = await self._put(attempt, batch)
+            reply = await self._deadlines.keep(self._put(attempt, batch), attempt.deadline)
         except TimeoutError:
+            secs = attempt.deadline - started
             outcome = Retryable(HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
             reply = Reply((outcome,) * len(batch.deliveries), "failed")
         return _Call(batch, at_ms, self._loop.time() - started, reply)

@@ -100,8 +100,8 @@ MUTANTS: Final = (
     mutant(
         "let a call outlive the hold of its deliveries",
         "pipeline.attempt:AttemptRunner._call",
-        "asyncio.timeout(secs)",
-        "asyncio.timeout(None)",
+        "attempt.deadline)",
+        "attempt.deadline + 3600)",
         needs=[
             "settings?delivery.hold_secs=2&eventbridge.read_timeout_secs=5",
             "trouble_of_one_account?kind=hang&share=1",
