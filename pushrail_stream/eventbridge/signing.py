@@ -16,6 +16,9 @@ CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 TARGET_PREFIX: Final = "AWSEvents"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
 _SERVICE: Final = "events"
+_INNER: Final = bytes(number ^ 0x36 for number in range(256))
+_OUTER: Final = bytes(number ^ 0x5C for number in range(256))
+"""HMAC's two pads (RFC 2104), as tables for ``bytes.translate``."""
 _FITS_A_HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -98,8 +101,8 @@ class Signer:
     """
 
     __slots__ = (
-        "_after_time", "_authorization", "_before_time", "_day", "_headers", "_key", "_region", "_request", "_second",
-        "_signed", "_to_sign", "keys",
+        "_after_time", "_authorization", "_before_time", "_day", "_headers", "_inner", "_outer", "_region", "_request",
+        "_second", "_signature", "_signed", "keys",
     )  # fmt: skip
 
     def __init__(self, keys: Keys, target: Target, operation: str = "PutEvents") -> None:
@@ -122,12 +125,15 @@ class Signer:
         self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
         self._after_time = f"\n{token_line}x-amz-target:{action}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
-        self._day, self._key = "", b""
+        self._day = ""
+        self._inner = self._outer = sha256()
+        """HMAC (RFC 2104) as far as the day's key: `hmac.digest` would hash the key again for each call."""
         # The parts that change every second: calls of the same second share them.
         self._second = SigV4Time("", "")
         self._request = sha256()
         """The hash of the canonical request as far as the hash of the body."""
-        self._to_sign = b""
+        self._signature = sha256()
+        """The inner hash of the signature as far as the hash of the canonical request."""
         self._authorization = ""
 
     def headers(self, body: bytes, now: SigV4Time) -> dict[str, str]:
@@ -136,15 +142,18 @@ class Signer:
             self._start_second(now)
         request = self._request.copy()
         request.update(sha256(body).hexdigest().encode())
-        signature = hmac.digest(self._key, self._to_sign + request.hexdigest().encode(), "sha256").hex()
-        return {**self._headers, "Authorization": self._authorization + signature}
+        inner, outer = self._signature.copy(), self._outer.copy()
+        inner.update(request.hexdigest().encode())
+        outer.update(inner.digest())
+        return {**self._headers, "Authorization": self._authorization + outer.hexdigest()}
 
     def _start_second(self, now: SigV4Time) -> None:
         if now.day != self._day:
             self._start_day(now.day)
         scope = f"{now.day}/{self._region}/{_SERVICE}/aws4_request"
         self._request = sha256(f"{self._before_time}{now.time}{self._after_time}".encode())
-        self._to_sign = f"AWS4-HMAC-SHA256\n{now.time}\n{scope}\n".encode()
+        self._signature = self._inner.copy()
+        self._signature.update(f"AWS4-HMAC-SHA256\n{now.time}\n{scope}\n".encode())
         self._authorization = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{scope}, {self._signed}"
         self._headers["X-Amz-Date"] = now.time
         self._second = now
@@ -153,4 +162,6 @@ class Signer:
         key = f"AWS4{self.keys.secret.reveal()}".encode()
         for part in (day, self._region, _SERVICE, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._day, self._key = day, key
+        block = key.ljust(sha256().block_size, b"\0")
+        self._inner, self._outer = sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
+        self._day = day
