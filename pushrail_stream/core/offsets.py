@@ -125,7 +125,10 @@ class OffsetTracker:
         """
         if deliveries < 1:
             raise ValueError("a record has at least one delivery")
-        self._advance(offset)
+        if self._started and offset == self._next:
+            self._next = offset + 1
+        else:
+            self._advance(offset)
         if self._ahead and (begun := self._ahead.pop(offset, None)) is not None:
             if begun.is_open or self._span:
                 self._span.append(begun)

@@ -288,9 +288,10 @@ class Assignment:
 
     def _met(self, records: Iterable[Record]) -> Iterator[tuple[Record, OffsetTracker]]:
         """Meet each record when it is asked for."""
-        trackers = self.trackers
+        trackers, partition = self.trackers, Partition("", 0)
         for record in records:
-            partition = Partition(record.topic, record.partition)
+            if record.partition != partition.number or record.topic != partition.topic:
+                partition = Partition(record.topic, record.partition)
             tracker = trackers.get(partition)
             if tracker is not None and partition not in self._seeks:
                 if record.offset != tracker.read_to or record.leader_epoch != tracker.epoch:
