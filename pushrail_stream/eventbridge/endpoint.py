@@ -80,13 +80,13 @@ class Endpoint:
     async def put_events(self, entries: list[Entry], signer: Signer, now: SigV4Time) -> CallReply:
         """Make one PutEvents call. Raises for nothing that AWS or the network does."""
         body = orjson.dumps({"Entries": entries})
-        reply = await self._http.post("PutEvents", signer.headers(body, now), body)
+        reply = await self._http.post("PutEvents", signer.headers(body, now), body, signer.shared)
         return reply if isinstance(reply, CallFailed) else read_results(reply)
 
     async def describe_bus(self, bus_arn: str, signer: Signer, now: SigV4Time) -> CallFailed | None:
         """Make one DescribeEventBus call; None when the bus exists. Raises no error, like `put_events`."""
         body = orjson.dumps({"Name": bus_arn})
-        reply = await self._http.post("DescribeEventBus", signer.headers(body, now), body)
+        reply = await self._http.post("DescribeEventBus", signer.headers(body, now), body, signer.shared)
         return reply if isinstance(reply, CallFailed) else read_bus(reply, bus_arn)
 
 

@@ -28,6 +28,7 @@ from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, CallFailed, 
 from pushrail_stream.eventbridge.http1 import errors
 from pushrail_stream.eventbridge.http1.connection import Limits, Reply
 from pushrail_stream.eventbridge.http1.connections import Connections
+from pushrail_stream.eventbridge.http1.request import NONE_SHARED, SharedHeaders
 from pushrail_stream.eventbridge.http1.server import Server
 from pushrail_stream.eventbridge.proxied import ProxiedSession
 from pushrail_stream.settings.model import EventBridgeSettings
@@ -118,7 +119,7 @@ class Http:
 
     __slots__ = ("_post", "url")
 
-    def __init__(self, url: str, post: Callable[[Mapping[str, str], bytes], Awaitable[Reply]]) -> None:
+    def __init__(self, url: str, post: Callable[[Mapping[str, str], bytes, SharedHeaders], Awaitable[Reply]]) -> None:
         """``post`` raises what the HTTP libraries raise."""
         self.url = url
         self._post = post
@@ -146,10 +147,12 @@ class Http:
         clients.stack.push_async_callback(connections.close)
         return cls(url, connections.post)
 
-    async def post(self, operation: Operation, headers: Mapping[str, str], body: bytes) -> HttpReply | CallFailed:
+    async def post(
+        self, operation: Operation, headers: Mapping[str, str], body: bytes, shared: SharedHeaders = NONE_SHARED
+    ) -> HttpReply | CallFailed:
         """The reply, of any status; a `CallFailed` when no readable one came."""
         try:
-            status, received, content = await self._post(headers, body)
+            status, received, content = await self._post(headers, body, shared)
         except Exception as error:  # noqa: BLE001 - a peer's bytes make HTTP libraries raise almost anything
             return network_failure(operation, error)
         coding = received.get(b"content-encoding")

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 import aiohttp
 
 from pushrail_stream.eventbridge.http1.connection import Limits, Reply
+from pushrail_stream.eventbridge.http1.request import NONE_SHARED, SharedHeaders
 
 _BODY_IN_ONE_PIECE: Final = 1 << 20
 """Longest body in bytes that is handed to aiohttp as it is: it warns of longer ones, which block the event loop."""
@@ -37,12 +38,12 @@ class ProxiedSession:
         session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see the head
         _reuse_only_silent(session.connector)
 
-    async def post(self, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def post(self, headers: Mapping[str, str], body: bytes, shared: SharedHeaders = NONE_SHARED) -> Reply:
         """The reply of any status. Raises what aiohttp raises."""
         response = await self._session.request(
             "POST",
             self._url,
-            headers=headers,
+            headers={**shared.by_name, **headers},
             data=body if len(body) <= _BODY_IN_ONE_PIECE else io.BytesIO(body),
             allow_redirects=False,
             proxy=self._proxy,

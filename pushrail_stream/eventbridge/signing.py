@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.eventbridge.http1.request import SharedHeaders
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 TARGET_PREFIX: Final = "AWSEvents"
@@ -101,8 +102,8 @@ class Signer:
     """
 
     __slots__ = (
-        "_after_time", "_authorization", "_before_time", "_day", "_headers", "_inner", "_outer", "_region", "_request",
-        "_second", "_signature", "_signed", "keys",
+        "_after_time", "_authorization", "_before_time", "_day", "_inner", "_outer", "_region", "_request",
+        "_second", "_signature", "_signed", "keys", "shared",
     )  # fmt: skip
 
     def __init__(self, keys: Keys, target: Target, operation: str = "PutEvents") -> None:
@@ -110,7 +111,7 @@ class Signer:
         action = f"{TARGET_PREFIX}.{operation}"
         self._region = target.region
         signed = "content-type;host;x-amz-date;x-amz-target"
-        self._headers = {
+        headers = {
             "Host": target.host,
             "X-Amz-Target": action,
             "Content-Type": CONTENT_TYPE,
@@ -120,8 +121,10 @@ class Signer:
         token_line = ""
         if keys.token is not None:
             signed = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
-            self._headers["X-Amz-Security-Token"] = keys.token.reveal()
+            headers["X-Amz-Security-Token"] = keys.token.reveal()
             token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
+        self.shared = SharedHeaders(headers)
+        """The headers that are the same in all calls."""
         self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
         self._after_time = f"\n{token_line}x-amz-target:{action}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
@@ -137,7 +140,7 @@ class Signer:
         self._authorization = ""
 
     def headers(self, body: bytes, now: SigV4Time) -> dict[str, str]:
-        """The headers of a call with this body at this time."""
+        """The headers of a call with this body at this time, beside the shared ones."""
         if now is not self._second:
             self._start_second(now)
         request = self._request.copy()
@@ -145,7 +148,7 @@ class Signer:
         inner, outer = self._signature.copy(), self._outer.copy()
         inner.update(request.hexdigest().encode())
         outer.update(inner.digest())
-        return {**self._headers, "Authorization": self._authorization + outer.hexdigest()}
+        return {"X-Amz-Date": now.time, "Authorization": self._authorization + outer.hexdigest()}
 
     def _start_second(self, now: SigV4Time) -> None:
         if now.day != self._day:
@@ -155,7 +158,6 @@ class Signer:
         self._signature = self._inner.copy()
         self._signature.update(f"AWS4-HMAC-SHA256\n{now.time}\n{scope}\n".encode())
         self._authorization = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{scope}, {self._signed}"
-        self._headers["X-Amz-Date"] = now.time
         self._second = now
 
     def _start_day(self, day: str) -> None:

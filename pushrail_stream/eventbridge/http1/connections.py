@@ -19,7 +19,7 @@ from pushrail_stream.eventbridge.http1.errors import (
     ConnectionTimeoutError,
     connect_error,
 )
-from pushrail_stream.eventbridge.http1.request import request_bytes
+from pushrail_stream.eventbridge.http1.request import NONE_SHARED, SharedHeaders, request_bytes
 from pushrail_stream.eventbridge.http1.server import AddressBook, Addresses, Server
 
 _NEXT_ADDRESS_SECS: Final = 0.25
@@ -61,12 +61,12 @@ class Connections:
         """The number of open connections."""
         return len(self._open)
 
-    async def post(self, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def post(self, headers: Mapping[str, str], body: bytes, shared: SharedHeaders = NONE_SHARED) -> Reply:
         """The reply of any status. Raises `HttpError`, or ``TimeoutError`` when the whole time is over."""
         loop = asyncio.get_running_loop()
-        if "Host" not in headers:
+        if "Host" not in shared.by_name and "Host" not in headers:
             headers = {"Host": self._server.authority, **headers}
-        request = request_bytes(self._server.path, headers, body)
+        request = request_bytes(self._server.path, headers, body, shared)
         ends_at = loop.time() + self._limits.total_secs
         connection = self._take() or await self._obtain(ends_at)
         try:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.eventbridge.http1.request import request_bytes
+from pushrail_stream.eventbridge.http1.request import SharedHeaders, request_bytes
 
 
 def test_a_request_is_a_head_and_a_body() -> None:
@@ -23,3 +23,20 @@ def test_a_header_cannot_begin_another(bad: str) -> None:
         request_bytes("/", {bad: "value"}, b"")
     with pytest.raises(ValueError, match="Newline, carriage return, or null byte"):
         request_bytes(f"/{bad}", {}, b"")
+
+
+def test_shared_headers_follow_those_of_the_request() -> None:
+    shared = SharedHeaders({"Host": "bus", "X-Amz-Target": "put"})
+    for number in (b"1", b"22"):
+        assert request_bytes("/", {"X-Amz-Date": "now"}, number, shared) == (
+            b"POST / HTTP/1.1\r\nX-Amz-Date: now\r\nAccept: */*\r\nContent-Length: %d\r\n"
+            b"Host: bus\r\nX-Amz-Target: put\r\n\r\n%b" % (len(number), number)
+        )
+
+
+@pytest.mark.parametrize("bad", ["a\r\nX-Other: b", "a\nb", "a\rb", "\0"])
+def test_a_shared_header_cannot_begin_another(bad: str) -> None:
+    for shared in (SharedHeaders({"X-Amz-Security-Token": bad}), SharedHeaders({bad: "value"})):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="Newline, carriage return, or null byte"):
+                request_bytes("/", {}, b"", shared)
