@@ -169,8 +169,10 @@ def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool
             ]
             if assumed_role and not refreshed and (denial := _denial_of_all(known)):
                 return Refresh(denial.code, denial.message)
-            unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")
-            return (*known, *[unknown] * (entries - len(known)))
+            if len(known) < entries:
+                unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")
+                known += [unknown] * (entries - len(known))
+            return tuple(known)
         case CallFailed(operation="PutEvents"):
             verdict = _judge_call(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
         case CallFailed():  # pragma: no branch - mypy proves that there is no third case

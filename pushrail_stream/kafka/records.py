@@ -64,9 +64,9 @@ def _records(
     # A message without an error has them all; the library's types allow for the others.
     return [
         Record(
-            topic := cast("str", message.topic()),
-            cast("int", message.partition()),
-            cast("int", message.offset()),
+            topic := message.topic(),
+            message.partition(),
+            message.offset(),
             message.key(),
             message.value(),
             tuple(headers or ()),
@@ -74,7 +74,7 @@ def _records(
             topic_ids.get(topic),
             message.leader_epoch(),
         )
-        for message, headers in zip(messages, map(headers_of, messages), strict=True)
+        for message, headers in zip(cast("Sequence[Any]", messages), map(headers_of, messages), strict=True)
     ]
 
 

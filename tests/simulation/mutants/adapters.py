@@ -156,8 +156,8 @@ EVENTBRIDGE: Final = (
     mutant(
         "take missing results for deliveries",
         "eventbridge.error_codes:judge",
-        "*[unknown] * (entries - len(known))",
-        '*[Delivered("unnamed")] * (entries - len(known))',
+        "[unknown] * (entries - len(known))",
+        '[Delivered("unnamed")] * (entries - len(known))',
         needs=["aws.garbled_after", "aws.garbled_before"],
     ),
     mutant(
