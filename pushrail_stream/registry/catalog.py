@@ -67,6 +67,8 @@ class Catalog:
         """Invalid documents, each with its stand-in as far as one can be read."""
         self._clashing: dict[str, Parsed] = {}
         self._waiting: dict[str, DocumentChange] = {}
+        self._superseded: dict[str, DocumentChange] = {}
+        """Documents that wait for a key, although their names have newer contents: these are invalid."""
         self._bad: set[str] = set()
         self._claims = UniquenessIndex()
         """Claims of the documents in use."""
@@ -82,7 +84,7 @@ class Catalog:
     @property
     def waiting(self) -> tuple[DocumentChange, ...]:
         """Documents whose sealed secrets may open later: apply them again then."""
-        return tuple(self._waiting.values())
+        return (*self._waiting.values(), *self._superseded.values())
 
     def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
         """All destinations of a customer, enabled or not, usable or refused, ordered by id."""
@@ -125,7 +127,10 @@ class Catalog:
         names: set[str] = set()
         for change, parsed in changes:
             names.add(change.name)
-            self._take_one(change, parsed, taken)
+            if isinstance(parsed, Parsed) and change is self._superseded.get(change.name):
+                self._take_superseded(change.name, parsed, taken)
+            else:
+                self._take_one(change, parsed, taken)
         names |= self._decide(taken)
         for name in names:
             (self._bad.add if name in self._refused or name in self._clashing else self._bad.discard)(name)
@@ -135,7 +140,7 @@ class Catalog:
     def _take_one(self, change: DocumentChange, parsed: Parsed | tuple[Problem, ...] | None, taken: _Taken) -> None:
         name = change.name
         self._refused.pop(name, None)
-        self._waiting.pop(name, None)
+        waited = self._waiting.pop(name, None) or self._superseded.pop(name, None)
         if (clash := self._clashing.pop(name, None)) is not None:
             self._disputed.remove(name, clash.destination)
             taken.freed.append(clash.destination)
@@ -145,8 +150,7 @@ class Catalog:
                 taken.gone[was.id] = was
             return
         if not isinstance(parsed, Parsed):
-            self._refused[name] = stand_in(change.content or b"")
-            taken.refusals.extend(DocumentRefused(name, *found) for found in parsed)
+            self._refuse(change, parsed, waited, taken)
             return
         if parsed.may_open_later:
             self._waiting[name] = change
@@ -157,6 +161,22 @@ class Catalog:
                 return
         taken.candidates[name] = parsed
         taken.caveats.extend(DocumentCaveat(name, *caveat) for caveat in parsed.caveats)
+
+    def _refuse(
+        self, change: DocumentChange, problems: tuple[Problem, ...], waited: DocumentChange | None, taken: _Taken
+    ) -> None:
+        """Refuse an invalid document. ``waited``: its version before, if that one waits for a key."""
+        self._refused[change.name] = stand_in(change.content or b"")
+        if waited is not None:
+            self._superseded[change.name] = waited
+        taken.refusals.extend(DocumentRefused(change.name, *found) for found in problems)
+
+    def _take_superseded(self, name: str, parsed: Parsed, taken: _Taken) -> None:
+        """Use the last good version of a document whose newer content is invalid, when its key has appeared."""
+        if not parsed.may_open_later:
+            del self._superseded[name]
+        if parsed.locked is None or not self._has_secret(name, taken.candidates):
+            taken.candidates[name] = parsed
 
     def _read(self, change: DocumentChange) -> Parsed | tuple[Problem, ...] | None:
         if change.content is not None:

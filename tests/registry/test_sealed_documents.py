@@ -125,6 +125,54 @@ def test_a_missing_key_keeps_opened_secrets(tmp_path: Path) -> None:
     assert (catalog.waiting, catalog.bad) == ((), 0)
 
 
+BROKEN = DocumentChange("a", b'{"id": "dst_b", "enabled": "yes"}')
+
+
+def test_the_last_good_version_of_a_broken_document_opens_when_its_key_comes(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    new = keyring(path, ring("new", "old"))
+    catalog = catalog_of(keyring(path, ring("old")))
+    catalog.apply([change("a", sealed_document(new, "a"))])
+    assert catalog.apply([BROKEN]).refusals
+    assert [document.name for document in catalog.waiting] == ["a"]
+    assert catalog.apply(catalog.waiting).put == (), "the key is not there yet"
+    assert [document.name for document in catalog.waiting] == ["a"]
+    path.write_bytes(ring("new", "old"))
+    opened = catalog.apply(catalog.waiting)
+    assert (opened.put, opened.refusals) == (("dst_a",), ())
+    assert secret_of(catalog, "a") == SECRET
+    assert (catalog.waiting, catalog.bad) == ((), 1), "the present content is refused as before"
+    catalog.apply([change("a", sealed_document(new, "a", Secret("after")))])
+    assert (secret_of(catalog, "a"), catalog.bad) == (Secret("after"), 0)
+
+
+def test_the_last_good_version_of_a_broken_document_waits_no_more_when_its_key_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    new = keyring(path, ring("new", "old"))
+    a, b = sealed_document(new, "a"), sealed_document(new, "b")
+    catalog = catalog_of(keyring(path, ring("old")))
+    catalog.apply([change("a", {**a, "auth": b["auth"]})])
+    catalog.apply([BROKEN])
+    path.write_bytes(ring("new", "old"))
+    catalog.apply(catalog.waiting)
+    destination = catalog.get("dst_a")
+    assert destination is not None
+    assert destination.bus.auth == AccessKey(ACCESS_KEY["accessKeyId"], None), "nothing is waited for"
+    assert (catalog.waiting, catalog.bad) == ((), 1)
+
+
+def test_a_newer_document_ends_the_wait_of_an_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    new = keyring(path, ring("new", "old"))
+    catalog = catalog_of(keyring(path, ring("old")))
+    catalog.apply([change("a", sealed_document(new, "a", Secret("before"))), BROKEN])
+    again = change("a", sealed_document(new, "a"))
+    catalog.apply([again])
+    assert list(catalog.waiting) == [again]
+    catalog.apply([BROKEN, DocumentChange("a", None)])
+    assert (list(catalog.waiting), catalog.bad, len(catalog)) == ([], 0, 0)
+
+
 def test_a_removed_document_is_not_awaited(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     a = sealed_document(keyring(path, ring("new")), "a")

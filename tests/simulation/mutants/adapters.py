@@ -270,9 +270,9 @@ REGISTRY: Final = (
     ),
     mutant(
         "drop a destination for a bad edit of its document",
-        "registry.catalog:Catalog._take_one",
-        'self._refused[name] = stand_in(change.content or b"")',
-        'self._refused[name] = stand_in(change.content or b"")\n        self._drop(name)',
+        "registry.catalog:Catalog._refuse",
+        'self._refused[change.name] = stand_in(change.content or b"")',
+        'self._refused[change.name] = stand_in(change.content or b"")\n    self._drop(change.name)',
         needs=["garble_document"],
     ),
     mutant(
