@@ -178,14 +178,22 @@ _BROKEN: Final = one_of("{", "[]", '{"id": "dst_0_0"}', "\x00", '{"id": "dst_0_0
 
 @trouble(1.0, destination=any_destination, content=_BROKEN, secs=between(5, 90))
 def garble_document(world: World, *, destination: str, content: str, secs: float) -> None:
-    """Another program writes something into the registry that is no document. The last good one stays in use."""
+    """Another program writes something into the registry that is no document. The last good one stays in use.
 
-    def garble() -> None:
-        with _editing(world, (destination, content.encode())):
-            write_document(world.settings, new_name(world.settings, destination), content.encode())
+    Later it writes the document. A put may be refused: the content may name another destination.
+    """
 
-    world.office.do("garble", garble)
-    world.mend_later(secs, f"restore {destination}", lambda: restore(world, destination))
+    def write(made: Callable[[], bytes]) -> None:
+        written = made()
+        with _editing(world, (destination, written)):
+            write_document(world.settings, new_name(world.settings, destination), written)
+
+    def mend() -> None:
+        made = partial(document_of, world, world.customers[destination])
+        world.office.do("mend", patiently, partial(write, made))
+
+    world.office.do("garble", write, content.encode)
+    world.mend_later(secs, f"restore {destination}", mend)
 
 
 @trouble(1.0, destination=any_destination)
