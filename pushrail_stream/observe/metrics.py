@@ -65,6 +65,16 @@ def _sts_calls(scrape: _Scrape) -> dict[str, float]:
     return {"succeeded": sign_ins.sts_calls - sign_ins.sts_failures, "failed": sign_ins.sts_failures}
 
 
+def _units(scrape: _Scrape) -> int:
+    return scrape.counts.entries["delivered", ""] + scrape.counts.further_units
+
+
+def _destination_units(scrape: _Scrape) -> dict[str, float]:
+    counts = scrape.counts
+    delivered = ((name, count) for (name, outcome), count in counts.destinations.items() if outcome == "delivered")
+    return {name: count + counts.destination_further_units[name] for name, count in delivered}
+
+
 def _buffered(scrape: _Scrape, value: Callable[[PartitionStats], int]) -> dict[str, float]:
     return {name: sum(map(value, partitions)) for name, partitions in scrape.partitions.items()}
 
@@ -137,6 +147,9 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
     Metric("histogram", "pushrail_delivery_latency_seconds",
            "Time from the Kafka timestamp of an event's record, or of its retry copy, to EventBridge's confirmation.",
            lambda s: s.counts.latency, ("trigger",)),
+    Metric("counter", "pushrail_late_deliveries",
+           "First-time deliveries that took longer than 30 s or moved to a retry topic, by the cause of the delay.",
+           lambda s: s.counts.late, ("cause",)),
     Metric("histogram", "pushrail_event_latency_seconds",
            "Time from an event's occurredAt to EventBridge's confirmation.",
            lambda s: s.counts.age),
@@ -154,6 +167,11 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
     Metric("counter", "pushrail_destination_entries",
            "Entries attempted, by destination; metrics.max_destinations limits the number of destinations.",
            lambda s: s.counts.destinations, ("destination", "outcome")),
+    Metric("counter", "pushrail_delivered_units",
+           "Delivered entries in units of 64 KB, as EventBridge bills them.", _units),
+    Metric("counter", "pushrail_destination_delivered_units",
+           "The same by destination; metrics.max_destinations limits the number of destinations.",
+           _destination_units, ("destination",)),
     Metric("counter", "pushrail_attempts_log_lost", "Attempt records that could not be written.",
            lambda s: s.worker.attempts_lost),
     Metric("gauge", "pushrail_attempts_log_backlog_records", "Attempt records that Kafka has not acknowledged yet.",

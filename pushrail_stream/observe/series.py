@@ -1,6 +1,7 @@
 """Declarations of metrics, and their values as Prometheus reads them.
 
-A metric is declared once, in one of the tables `WORKER_METRICS`, `KAFKA_METRICS` and `INGEST_METRICS`. A declaration
+A metric is declared once, in one of the tables `WORKER_METRICS`, `KAFKA_METRICS`, `PROCESS_METRICS` and
+`INGEST_METRICS`. A declaration
 says how its value is read, so a new metric is one row. The tables are plain tuples, which anybody may list.
 """
 
@@ -9,10 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import accumulate
 from typing import Any, Final, Generic, Literal, TypeVar, final
 
-from prometheus_client import CollectorRegistry, core
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, core
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -97,15 +99,22 @@ class Metric(Generic[_Source]):
 
 @final
 class Exposition(Collector):
-    """Series as text, in Prometheus' format or in OpenMetrics where the client accepts it."""
+    """Series as text, in Prometheus' format or in OpenMetrics where the client accepts it.
+
+    Every process also has the series that Prometheus' clients share: ``process_*`` and ``python_info``.
+    """
 
     def __init__(self, collect: Callable[[], Iterable[MetricFamily]]) -> None:
         self._collect = collect
+        self._version = _version()
         self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector):
+            collector(registry=self._registry)
         self._registry.register(self)
 
     def collect(self) -> Iterable[MetricFamily]:
-        return self._collect()
+        yield from (metric.collect(self._version) for metric in PROCESS_METRICS)
+        yield from self._collect()
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
         """All series as of now, and their content type. ``accept`` is the request's header."""
@@ -116,6 +125,19 @@ class Exposition(Collector):
         return encode(self._registry), content_type
 
 
+def _version() -> str:
+    try:
+        return metadata.version("pushrail-stream")
+    except metadata.PackageNotFoundError:
+        return "unknown"  # run from its sources, not installed
+
+
+PROCESS_METRICS: Final[tuple[Metric[str], ...]] = (
+    Metric(
+        "gauge", "pushrail_build_info", "1, with the version in a label.", lambda version: {version: 1}, ("version",)
+    ),
+)
+"""Metrics of a process, beside those of Prometheus' client. Workers and ingest have them."""
 _Clients = Mapping[str, ClientStatistics]
 
 

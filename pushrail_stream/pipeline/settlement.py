@@ -174,7 +174,8 @@ class Settlement:
             self.abandon(1)
             return
         delivery.first_attempt_ms = delivery.age_from_ms  # the copy leaves the cursor, which knew it
-        copy = Copy.of(delivery, step.reason, delivery.problem, self._clock.now_ms(), tier=step.tier)
+        now_ms, trigger = self._clock.now_ms(), delivery.trigger
+        copy = Copy.of(delivery, step.reason, delivery.problem, now_ms, tier=step.tier, trigger=trigger)
         pending = delivery.pending
         self._in_flight.start(self._write(copy, pending, delivery.settle), lambda: pending.is_revoked)
 

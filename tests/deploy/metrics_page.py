@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from pushrail_stream.ingest.metrics import INGEST_METRICS
 from pushrail_stream.observe.metrics import WORKER_METRICS
-from pushrail_stream.observe.series import KAFKA_METRICS, Metric
+from pushrail_stream.observe.series import KAFKA_METRICS, PROCESS_METRICS, Metric
 
 PAGE: Final = Path(__file__).parents[2] / "deploy" / "METRICS.md"
 TABLES: Final[Mapping[str, Sequence[Metric[Any]]]] = {
     "workers": WORKER_METRICS,
     "Kafka clients": KAFKA_METRICS,
+    "processes": PROCESS_METRICS,
     "ingest": INGEST_METRICS,
 }
 

@@ -30,6 +30,8 @@ BACKLOG = 'pushrail_backlog_oldest_age_seconds{destination="%s"}'
 BEGUN, OPEN, TIMED = (
     "pushrail_deliveries_begun_total", "pushrail_deliveries_in_flight", "pushrail_delivery_latency_seconds_count",
 )  # fmt: skip
+LATE_BY_US, LATE_BY_THEM = (f'pushrail_late_deliveries_total{{cause="{cause}"}}' for cause in ("ours", "destination"))
+IN_TIME = 'pushrail_delivery_latency_seconds_bucket{trigger="live", le="30.0"}'
 OK, FAILED = 'pushrail_ingest_requests_total{status="202"}', 'pushrail_ingest_requests_total{status="503"}'
 
 
@@ -60,6 +62,38 @@ def steadily(series: str, a_minute: float) -> dict[str, str]:
     return {series: f"0+{a_minute}x60"}
 
 
+def burning(*phases: tuple[int, float]) -> dict[str, str]:
+    """Of 1,000 deliveries a minute so many are late that the error budget burns at these rates for these minutes."""
+    found = {LATE_BY_US: "0", IN_TIME: "0", LATE_BY_THEM: "0+9000x60"}
+    counts = {LATE_BY_US: 0.0, IN_TIME: 0.0}
+    for minutes, rate in phases:
+        for name, each in ((LATE_BY_US, 10 * rate), (IN_TIME, 1_000 - 10 * rate)):
+            found[name] += f" {counts[name] + each}+{each}x{minutes - 1}"
+            counts[name] += minutes * each
+    return found
+
+
+def burn_cases(bound: float, fires: int) -> list[Case]:
+    """The long window keeps short peaks out, and the short one ends the alert."""
+    return [
+        Case(burning((60, 0.97 * bound)), None),
+        Case(burning((60, 1.04 * bound)), fires),
+        Case(burning((10, 4 * bound), (50, 0.95 * bound)), None),
+        Case(burning((12, 0.825 * bound), (48, 1.067 * bound)), None),
+    ]
+
+
+HASTE = {"PushrailLateDeliveries6h": 10, "PushrailLateDeliveries1d": 30, "PushrailLateDeliveries3d": 60}
+"""Alerts with long windows, and the number by which the windows are divided: promtool takes minutes for days."""
+
+
+def hastened(rules: dict[str, Any], by: int) -> dict[str, Any]:
+    """The rules with shorter windows."""
+    secs = {"m": 60, "h": 3_600, "d": 86_400}
+    texts = json.dumps(rules)
+    return json.loads(re.sub(r"\[(\d+)([mhd])\]", lambda found: f"[{int(found[1]) * secs[found[2]] // by}s]", texts))  # type: ignore[no-any-return]
+
+
 CUSTOMERS = [reason for reason in get_args(DeadReason) if fault_of(reason) == "customer"]
 PRODUCERS = [reason for reason in get_args(DeadReason) if fault_of(reason) == "producer"]
 REFRESHES, OWN = 'pushrail_credential_refreshes_total{outcome="%s"}', 'pushrail_failures_total{of="%s"}'
@@ -69,6 +103,10 @@ CASES: dict[str, list[Case]] = {
         Case({UNDELIVERED: "62x60"}, 2),
         Case({UNDELIVERED.replace("events", "retry"): "62x60", RETRY_TOPIC: "30x60"}, None),
     ],
+    "PushrailLateDeliveries1h": burn_cases(14.4, fires=3),
+    "PushrailLateDeliveries6h": burn_cases(6, fires=3),
+    "PushrailLateDeliveries1d": burn_cases(3, fires=11),
+    "PushrailLateDeliveries3d": burn_cases(1, fires=11),
     "PushrailLagGrowing": [
         Case({LAG: "9600+1x60"}, None),
         Case({LAG: "10100+0.05x60"}, 11),
@@ -189,7 +227,7 @@ def holding(name: str, variants: Sequence[dict[str, Any]], folder: Path) -> list
     """Whether under each variant of the rules the alert is quiet and fires as its cases say."""
     files = [f"cases{number}.yaml" for number in range(len(variants))]
     for file, rules in zip(files, variants, strict=True):
-        (folder / f"rules-{file}").write_text(json.dumps(rules))  # which is YAML, too
+        (folder / f"rules-{file}").write_text(json.dumps(hastened(rules, HASTE.get(name, 1))))  # which is YAML, too
         cases = {
             "rule_files": [f"rules-{file}"],
             "evaluation_interval": "1m",

@@ -65,8 +65,8 @@ from pushrail_stream.observe.fan_out import FanOut, OpenFiles
 from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.observe.signal_counts import SignalCounts
 from pushrail_stream.observe.tracing import Tracing
 from pushrail_stream.ports.pipeline import Observer
 from tests.support.builders import destination
@@ -168,7 +168,7 @@ def _log(level: str) -> Observer:
 
 OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     LogObserver: lambda: _log("debug"),
-    Metrics: lambda: Metrics(stats_of(), {TIER.topic: 10}, max_destinations=1),
+    SignalCounts: SignalCounts,
     AttemptsLog: lambda: AttemptsLog(_write),
     Readiness: lambda: Readiness(["pushrail-stream"], stats_of()),
     RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from importlib import metadata
+from pathlib import Path
+
 import pytest
 
 from pushrail_stream.observe.series import KAFKA_METRICS, Exposition, Histogram, Metric
@@ -34,7 +38,8 @@ TWO_LABELS: Metric[float] = Metric("gauge", "level", "Help.", lambda n: {("a", "
 )
 def test_a_declaration_reads_its_values(metric: Metric[float], lines: list[str]) -> None:
     text, _ = Exposition(lambda: [metric.collect(3.0)])("")
-    shown = [line for line in text.decode().splitlines() if not line.startswith("#")]
+    own = re.compile("#|process_|python_|pushrail_build_info")
+    shown = [line for line in text.decode().splitlines() if not own.match(line)]
     assert shown == lines
     assert shown[0].startswith(metric.exposed_name)
 
@@ -52,3 +57,24 @@ def test_each_kafka_client_has_its_series() -> None:
     assert 'pushrail_kafka_brokers_up{client="events"} 3.0' in text
     assert 'pushrail_kafka_brokers_up{client="copies"} 1.0' in text
     assert 'pushrail_kafka_request_errors_total{client="events"} 2.0' in text
+
+
+def test_a_process_has_what_prometheus_clients_share() -> None:
+    text = Exposition(list)("")[0].decode()
+    version = metadata.version("pushrail-stream")
+    assert f'pushrail_build_info{{version="{version}"}} 1.0' in text
+    names = {line.partition("{")[0].partition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert names == {
+        "pushrail_build_info", "python_info", "process_cpu_seconds_total", "process_resident_memory_bytes",
+        "process_virtual_memory_bytes", "process_start_time_seconds", "process_open_fds", "process_max_fds",
+    }  # fmt: skip
+    page = (Path(__file__).parents[2] / "deploy" / "METRICS.md").read_text()
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_a_copy_of_the_sources_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert 'pushrail_build_info{version="unknown"} 1.0' in Exposition(list)("")[0].decode()
