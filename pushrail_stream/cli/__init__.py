@@ -54,6 +54,7 @@ _COMMANDS: Final = {
     "dlq": "Show dead letters, and why they were given up.",
     "replay": "Deliver dead letters or past events again.",
     "check": "Check that every delivery of a period is accounted for.",
+    "usage": "Count a month's deliveries by customer or destination.",
     "keys": "Manage the keys that seal customers' secrets.",
     "config": "Show the settings in force, and write their first file.",
     "completion": "Print the script that completes commands in a shell.",

@@ -107,6 +107,11 @@ class Scan:
         return self._watch.identities.id_of(self._topic)
 
     @property
+    def reaches_back(self) -> bool:
+        """Whether Kafka has removed no record behind the scan's begin: it has older ones, or all."""
+        return all(first == 0 or first < self._starts[number] for number, first in self._firsts.items())
+
+    @property
     def progress(self) -> Progress:
         """The part of the offsets that is done."""
         total = sum(self._ends[n] - start for n, start in self._starts.items())
@@ -180,7 +185,8 @@ class Scan:
             raise OperatorError(f"{missing}; `pushrail-stream topics create` makes it")
         wanted = partitions if self._only is None else [number for number in self._only if number in partitions]
         bounds = {number: bounds_of(self._consumer, self._topic, number) for number in wanted}
-        begin = {number: first for number, (first, _) in bounds.items()}
+        self._firsts = {number: first for number, (first, _) in bounds.items()}
+        begin = dict(self._firsts)
         ends = {number: end for number, (_, end) in bounds.items()}
         if since_ms is not None and since_ms > _SLACK_MS:  # Kafka finds no record without a time by its time
             # The scan begins at the first record if the broker cannot look up by time.
