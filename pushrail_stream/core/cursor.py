@@ -3,8 +3,9 @@
 Rules. From ``since`` on, the destination's deliveries are the cursor's and no longer the live reader's, up to ``to``,
 where the live reader takes over again. When the destination falls behind again before its cursor is gone, the cursor
 opens again, without the parts that the live reader delivered meanwhile. Besides its own parts, the cursor has the
-offsets that it adopted. It keeps the offsets that are open, and it reads the others from ``next`` on. A commit names
-every cursor of its partition, so the next owner continues with the same ones.
+offsets that it adopted; a cursor of few deliveries has nothing else. It keeps the offsets that are open, and it reads
+the others from ``next`` on. A commit names every cursor of its partition, so the next owner continues with the same
+ones.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Cursor:
         self.held_bytes = 0
         self._highest = state.next - 1
         """The highest offset that has settled, from `since` on, or a higher one."""
-        self.position = min((*state.open, state.next))
+        self.position = self.lowest
         """The offset from which the catch-up reader has to read for this cursor."""
         self.reread_to = max(state.open, default=-1) + 1
         """The offset after the last open one that is not in memory."""
@@ -134,8 +135,7 @@ class Cursor:
     @property
     def oldest_ms(self) -> int:
         """Record time of the oldest event that is not delivered, or of an earlier one; epoch milliseconds."""
-        lowest = min(self._open, default=self.next)
-        return self._open[lowest] if lowest < self.next else self.reached_ms
+        return self._open.get(self.lowest, self.reached_ms)
 
     @property
     def position_ms(self) -> int:
@@ -145,7 +145,9 @@ class Cursor:
     @property
     def lowest(self) -> int:
         """The lowest offset that is not delivered, or a lower one."""
-        return min(min(self._open, default=self.next), self.next)
+        lowest = min(self._open, default=self.next)
+        has_read_all = self.to is not None and self.next >= self.to
+        return lowest if has_read_all else min(lowest, self.next)
 
     def names(self, offset: int) -> bool:
         """Whether the offset is known to be one of the destination's, and has not settled."""
@@ -194,6 +196,8 @@ class Cursor:
             return pending
         self._changed()
         self.is_needed = True
+        if not self.is_behind:
+            self.position = max(self.position, pending.offset + 1)
         self._open[pending.offset] = pending.at_ms
         held = self._hold(pending.offset, pending.size, pending.at_ms)
         held.is_dead_lettered = pending.is_dead_lettered
@@ -241,7 +245,7 @@ class Cursor:
         )  # fmt: skip
         new = Cursor(state, partition)
         new._open = still_open
-        new.position, new.reread_to = min(self.position, new.next), min(self.reread_to, end)
+        new.position, new.reread_to = min(self.position, end), min(self.reread_to, end)
         new._highest = min(self._highest, end - 1)
         for offset in [offset for offset in self._held if offset < end]:
             pending = self._held.pop(offset)

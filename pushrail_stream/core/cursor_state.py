@@ -51,7 +51,7 @@ class CursorState:
     opened_ms: int
     """Epoch milliseconds from which the waiting deliveries' age counts."""
     open: tuple[int, ...] = field(default=())
-    """The offsets below `next` that the cursor still delivers, ascending."""
+    """The offsets that the cursor delivers besides those from `next` on, ascending."""
 
     def covers(self, offset: int) -> bool:
         """Whether the cursor still delivers its destination's event at this offset."""

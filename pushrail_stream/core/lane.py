@@ -15,8 +15,10 @@ deliveries of half a second, 200 to 3,000, or with 50 while it is stuck.
 A cursor's delivery holds back no commit, so it may wait for any time. It leaves as a copy only if calls fail for it
 alone for ``hold_secs``, while its bus takes others. Every other delivery holds back the commit of its partition: those
 to a destination for which few wait, and those from retry topics, which have no cursors. It waits for at most
-``hold_secs``, and then `Queue.overdue` gives it out, to leave as a copy. Only while a whole endpoint is down, it moves
-to a cursor instead, however few wait: all its destinations together have many.
+``hold_secs``. When it has only waited for its turn, because its destination takes others, it moves to a cursor then.
+That cursor has no other delivery, and the live reader keeps the records that follow, so nothing is read again. While a
+whole endpoint is down, all of a destination's deliveries move to cursors, however few wait: all its destinations
+together have many. Otherwise `Queue.overdue` gives the delivery out, to leave as a copy.
 
 All times are seconds of one monotonic clock.
 """
@@ -155,10 +157,9 @@ class Lane:
     def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
         """The facts about a delivery that decide its next step."""
         since_ms = now_ms if (age_from_ms := delivery.age_from_ms) is None else age_from_ms
-        is_taking = now - self.health.throughput.last <= self._limits.hold_secs and not self.is_stuck(now)
         # While the endpoint is down, the delivery comes back here when its hold is over, and moves to a cursor.
         left_secs = math.inf if self.health.outage.is_of_endpoint else delivery.hold_until - now
-        return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, is_taking)
+        return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, self.is_taking(now))
 
     @property
     def hold_secs(self) -> float:
@@ -212,6 +213,11 @@ class Lane:
     def is_stuck(self, now: float) -> bool:
         """Whether calls bring no delivery at present: a further call would fare no better."""
         return self.health.is_ill or self.is_suspended or self.is_silent(now)
+
+    def is_taking(self, now: float) -> bool:
+        """Whether the destination takes deliveries at present, so that one that waits only waits for its turn."""
+        longest_secs = self._limits.hold_secs + 1 / self.health.call_rate.per_second
+        return now - self.health.throughput.last <= longest_secs and not self.is_stuck(now)
 
     def offer(self, deliveries: Sequence[Delivery], now: float) -> bool:
         """Queue deliveries. Returns whether `falls_behind`, `Queue.overdue` and `take` must be called now.

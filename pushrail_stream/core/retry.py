@@ -144,6 +144,8 @@ def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float,
         return DeadLetter("suspended", outcome.code, outcome.message)
     if outcome.code == SIGN_INS_QUEUED:  # nothing has failed: it stays on its tier
         reason, state = "held", state._replace(tier=max(state.tier - 1, 0))
-    if delay_secs < state.left_secs:
+    # When its hold is over, it moves to a cursor. A retry topic has none.
+    waits_for_turn = reason == "throttled" and state.makes_progress and state.tier == 0
+    if delay_secs < state.left_secs or waits_for_turn:
         return RetryInMemory(delay_secs, reason)
     return move_on(state, policy, reason)

@@ -2,6 +2,9 @@
 
 A cursor takes over the first-time deliveries that wait in the destination's lane. Calls and copies in flight stay the
 live reader's. A lane keeps only the deliveries that it can send soon, and the others are read again later.
+
+While few deliveries wait, a cursor takes over only those that have waited for their turn for their whole hold. It has
+no end to reach: the live reader keeps the records that follow.
 """
 
 from __future__ import annotations
@@ -60,12 +63,26 @@ class Backlogs:
             cursor = self._cursor(lane.destination, tracker, delivery)
             if cursor is None:
                 continue
+            cursor.reopen(tracker.read_to)
             if not is_open:
                 opened[partition] = cursor
             self._adopt(delivery, cursor)
             adopted[partition] = adopted.get(partition, 0) + 1
         for partition, cursor in opened.items():
             self._observe(CursorOpened(partition, lane.destination.id, cursor.begins_at, adopted[partition]))
+        self._events.cursors_came()
+        self.trim(lane)
+
+    def adopt_overdue(self, lane: Lane, now: float) -> None:
+        """Let cursors take over the deliveries whose hold is over. A cursor that is new has no others."""
+        for delivery in lane.deliveries.waiting():
+            tracker = self._events.trackers.get(Partition(delivery.record.topic, delivery.record.partition))
+            if delivery.hold_until > now or tracker is None or not _is_first(delivery, tracker):
+                continue
+            cursor = self._cursor(lane.destination, tracker, delivery)
+            if cursor is not None:
+                self._adopt(delivery, cursor)
+                lane.has_cursor = True
         self._events.cursors_came()
         self.trim(lane)
 
@@ -96,17 +113,14 @@ class Backlogs:
             delivery.first_attempt_ms = max(delivery.record.recorded_at_ms or 0, cursor.opened_ms)
 
     def _cursor(self, destination: Destination, tracker: OffsetTracker, delivery: Delivery) -> Cursor | None:
-        """The destination's cursor, opened; None when it can have none.
+        """The destination's cursor, a new one without a part of its own if there is none; None when it can have none.
 
         That is so while the cursor of its former customer goes on, when the broker takes too little metadata to name
         cursors, and when there are too many of them.
         """
         cursor, owner = tracker.cursors.get(destination.id), owner_mark(*destination.owner)
         if cursor is not None:
-            if not cursor.serves(owner):
-                return None
-            cursor.reopen(tracker.read_to)
-            return cursor
+            return cursor if cursor.serves(owner) else None
         if not self._events.metadata.can_name_cursors or len(tracker.cursors) >= MAX_CURSORS:
             return None
         state = CursorState(
@@ -114,6 +128,7 @@ class Backlogs:
             owner=owner,
             since=tracker.read_to,
             next=tracker.read_to,
+            to=tracker.read_to,
             oldest_ms=delivery.pending.at_ms,
             opened_ms=self._clock.now_ms(),
         )

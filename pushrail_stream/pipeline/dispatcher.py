@@ -52,6 +52,8 @@ class Dispatcher:
         bus_monitor.answered = self._revisit
         self.fell_behind: Callable[[Lane, float], None] = _nothing
         """Called with a lane whose first-time deliveries belong on cursors."""
+        self.waited_long: Callable[[Lane, float], None] = _nothing
+        """Called with a lane in which a first-time delivery may have waited for its turn for its whole hold."""
         self.document_changed: Callable[[str], None] = _nothing
         """Called with a destination whose document is new, changed or deleted."""
         self.can_take_more: Callable[[Lane], None] = _nothing
@@ -168,8 +170,8 @@ class Dispatcher:
         lane.adapt(self._bus.limits(lane.destination))
         if lane.falls_behind(now):
             self._fall_behind(lane, now)
-        for delivery in lane.deliveries.overdue(now):
-            self._settlement.retry_later(lane, delivery, now)
+        if lane.deliveries.overdue_at() <= now:
+            self._end_holds(lane, now)
         while (batch := lane.take(now)) is not None:
             self._in_flight.start(self._run(Attempt(lane, batch, now)), batch.is_revoked)
         self._schedule(lane, now)
@@ -179,6 +181,13 @@ class Dispatcher:
     def _fall_behind(self, lane: Lane, now: float) -> None:
         lane.moved_at, lane.has_cursor = now, True
         self.fell_behind(lane, now)
+
+    def _end_holds(self, lane: Lane, now: float) -> None:
+        """Let no delivery hold back its partition's commit any longer whose hold is over."""
+        if lane.is_taking(now):
+            self.waited_long(lane, now)
+        for delivery in lane.deliveries.overdue(now):
+            self._settlement.retry_later(lane, delivery, now)
 
     def _follow_document(self, lane: Lane, now: float) -> None:
         """Follow the current document. Without an enabled one, nothing is sent."""

@@ -65,6 +65,7 @@ class Engine:
         self.catch_up = CatchUp(ports, policy, admission, care, room, trackers)
         self.events.cursors_came = self.catch_up.begin
         self.dispatcher.fell_behind = backlogs.open
+        self.dispatcher.waited_long = backlogs.adopt_overdue
         self.dispatcher.document_changed = care.document_changed
         self.dispatcher.attempts.take_over = backlogs.take_over
         self.dispatcher.can_take_more = self.catch_up.wake

@@ -119,6 +119,32 @@ def test_the_record_time_for_a_translated_commit_is_of_no_later_event() -> None:
     assert cursor.oldest_ms == 21
 
 
+def test_a_cursor_of_few_deliveries_reads_nothing_else() -> None:
+    tracker, cursor = opened(to=10)
+    late, later = (cursor.adopt(PendingRecord(tracker, offset, 1, 1, 1_000 * offset)) for offset in (50, 70))
+    assert (cursor.is_behind, cursor.unread(100), cursor.waiting) == (False, 0, 2)
+    assert [offset for offset in range(100) if cursor.owns(offset)] == [50, 70]
+    assert (cursor.oldest_ms, cursor.lowest, cursor.position) == (50_000, 50, 71)
+    cursor.put_back(later)
+    assert (cursor.is_behind, cursor.position) == (True, 70)
+    [again] = begin(cursor, *range(70, 80))
+    resumed = Cursor(cursor.state(), tracker)
+    assert (resumed.is_behind, resumed.position, resumed.lowest) == (True, 50, 50)
+    assert [pending.offset for pending in begin(resumed, *range(50, 90))] == [50, 70]
+    assert (resumed.is_behind, resumed.oldest_ms) == (False, 50_000)
+    late.settle()
+    assert (cursor.oldest_ms, cursor.lowest) == (70_000, 70)
+    again.settle()
+    assert (cursor.is_done(9), cursor.is_done(10)) == (False, True)
+
+
+def test_a_cursor_of_few_deliveries_outlives_a_cut_above_them() -> None:
+    tracker, cursor = opened(to=10)
+    low, high = (cursor.adopt(PendingRecord(tracker, offset, 1, 1, 1)) for offset in (50, 70))
+    new = cursor.below(60, tracker)
+    assert (low.owner, high.owner, new.is_behind, new.position) == (new, cursor, False, 60)
+
+
 def test_only_the_customer_of_a_cursor_is_served() -> None:
     assert [opened(owner=owner)[1].serves("a") for owner in ("", "a", "b")] == [True, True, False]
 
@@ -202,13 +228,13 @@ class Reading(RuleBasedStateMachine):
         self.memory[offset] = pending
 
     @precondition(lambda self: self.memory and self.tracker.next_offset is not None)
-    @rule(kept=st.integers(0, 5), reopens=st.booleans())
-    def fall_behind(self, kept: int, reopens: bool) -> None:  # noqa: FBT001
+    @rule(kept=st.integers(0, 5), reopens=st.booleans(), few=st.booleans())
+    def fall_behind(self, kept: int, reopens: bool, few: bool) -> None:  # noqa: FBT001
         live_next = self.tracker.next_offset
         assert live_next is not None
         if self.cursor is None:
-            opened = CursorState(destination_id="dst_1", since=live_next, next=live_next, oldest_ms=0, opened_ms=0)
-            self.tracker.cursors["dst_1"] = Cursor(opened, self.tracker)
+            new = replace(OPENED, since=live_next, next=live_next, to=live_next if few else None)
+            self.tracker.cursors["dst_1"] = Cursor(new, self.tracker)
         elif reopens:
             self.cursor.reopen(live_next)
         cursor = self.cursor

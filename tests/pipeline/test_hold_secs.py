@@ -179,23 +179,19 @@ async def test_failures_move_after_retries_in_memory() -> None:
 
 
 @in_virtual_time
-async def test_retries_that_find_no_room_in_time_leave_too() -> None:
+async def test_retries_that_find_no_room_in_time_move_to_a_cursor() -> None:
     world = World(narrow("acme", 1), answer=in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
     latencies = iter([0.01, 9.0, 0.01, HANGS])
     world.bus.latency = lambda _batch: next(latencies)
     async with world.worker() as worker:
         await worker.feed_until(9, *records(range(20)))
-        await worker.feed_until(12, *records(range(20, 30)))
+        await worker.feed_until(11, *records(range(20, 30)))
         assert [(at, keys[0]) for at, keys in world.bus.made()] == [(0.0, "0"), (0.01, "10"), (9.01, "0"), (9.02, "20")]
-        # Their hold was over at 10; what waits for another attempt is looked through twice a second.
-        moved = world.topics.moved()
-        assert sorted((origin, tier, reason) for _, origin, tier, reason in moved) == [
-            (str(n), "10s", "held") for n in range(10)
-        ]
-        assert all(10 <= at <= 10.6 for at, _, _, _ in moved)
+        # Their hold was over at 10.
+        assert world.topics.moved() == []
         assert worker.commit() == {P0: 20}
-        said = world.topics.written[0].said
-        assert (said["pushrail-error-code"], said["pushrail-attempts"]) == ("503", "2")
+        (cursor,) = worker.event_consumer.trackers[P0].cursors.values()
+        assert (cursor.waiting, cursor.unread(30)) == (10, 0)
 
 
 @in_virtual_time
