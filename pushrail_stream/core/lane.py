@@ -16,9 +16,10 @@ A cursor's delivery holds back no commit, so it may wait for any time. It leaves
 alone for ``hold_secs``, while its bus takes others. Every other delivery holds back the commit of its partition: those
 to a destination for which few wait, and those from retry topics, which have no cursors. It waits for at most
 ``hold_secs``. When it has only waited for its turn, because its destination takes others, it moves to a cursor then.
-That cursor has no other delivery, and the live reader keeps the records that follow, so nothing is read again. While a
-whole endpoint is down, all of a destination's deliveries move to cursors, however few wait: all its destinations
-together have many. Otherwise `Queue.overdue` gives the delivery out, to leave as a copy.
+That cursor has no other delivery, and the live reader keeps the records that follow, so nothing is read again. One from
+a retry topic waits for another hold, and yields to newer ones. While a whole endpoint is down, all of a destination's
+deliveries move to cursors, however few wait: all its destinations together have many. Otherwise `end_holds` gives the
+delivery out, to leave as a copy.
 
 All times are seconds of one monotonic clock.
 """
@@ -67,6 +68,9 @@ _MAX_FILL: Final = 3_000
 """Most deliveries with which cursors fill a lane: about 3 MB of events."""
 LEAST_FILL: Final = PRESSED_ROOM
 """Deliveries with which cursors fill a stuck destination's lane: a few calls, which notice when it is back."""
+MAX_LATE: Final = 1_000
+"""Most deliveries from retry topics that wait in a lane for longer than their hold, until room is needed: about 3 MB of
+events. They hold back the commits of their retry topics, but commits name the deliveries that have settled above."""
 _KEPT_SECS: Final = 60.0
 """Seconds for which an idle lane remembers its calls, and between two looks at a blocking destination's document."""
 _BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
@@ -115,8 +119,13 @@ class Lane:
         """Time of the first call after the last delivery."""
 
     def __len__(self) -> int:
-        """Deliveries that wait. Those in flight do not count."""
+        """Deliveries that wait, without those that yield to others. Those in flight do not count."""
         return len(self.deliveries)
+
+    @property
+    def waiting(self) -> int:
+        """All deliveries that wait."""
+        return len(self.deliveries) + len(self.deliveries.late)
 
     @property
     def is_idle(self) -> bool:
@@ -206,8 +215,7 @@ class Lane:
         """Seconds for which the oldest waiting delivery has been here; 0 when none waits. Looks at every retry."""
         fresh, retries = self.deliveries.fresh, self.deliveries.retries
         offered = [delivery.offered_at for _, _, delivery in retries]
-        if fresh:
-            offered.append(fresh[0].offered_at)
+        offered += [waiting[0].offered_at for waiting in (fresh, self.deliveries.late) if waiting]
         return now - min(offered, default=now)
 
     def is_stuck(self, now: float) -> bool:
@@ -280,6 +288,19 @@ class Lane:
         self.deliveries.make_due(now)
         self.health.call_now()
 
+    def end_holds(self, now: float) -> list[Delivery]:
+        """Take out the deliveries that may not hold back commits any longer. Cursors have taken over what they can.
+
+        A delivery from a retry topic may wait on while its destination takes others: there is no cursor for it, and a
+        crowd of copies would come back together, wait again, and use only a part of the destination's limit.
+        """
+        overdue = self.deliveries.overdue(now)
+        if not self.is_taking(now):
+            return overdue
+        kept = [delivery for delivery in overdue if delivery.tier > 0][: max(0, MAX_LATE - len(self.deliveries.late))]
+        self.deliveries.keep(kept, now + self._limits.hold_secs)
+        return [delivery for delivery in overdue if delivery.hold_until <= now]
+
     def has_retry_room(self, now: float) -> bool:
         """Whether a delivery from a retry topic may come ahead of its time. Cursors leave room for a batch of them."""
         fresh, room = self.deliveries.fresh, ROOM
@@ -334,13 +355,13 @@ class Lane:
 
     def send_at(self) -> float:
         """Time at which `take` has a batch, unless a delivery is offered or a batch finishes before; else infinity."""
-        if self.is_shut or self.in_flight >= self.health.max_calls or len(self) == 0:
+        if self.is_shut or self.in_flight >= self.health.max_calls or not self.deliveries:
             return float("inf")
         fresh, retries = self.deliveries.fresh, self.deliveries.retries
         retry_at = retries[0][0] if retries else float("inf")
         if self._is_probing_again:
             return max(retry_at, self.health.next_call_at)
-        if self._is_full:
+        if self._is_full or self.deliveries.late:
             return self.health.next_call_at
         flush_at = fresh[0].offered_at + self._flush_secs if fresh else float("inf")
         return max(min(flush_at, retry_at), self.health.next_call_at)
@@ -375,7 +396,7 @@ class Lane:
         if retries and retries[0][0] <= now:
             return "retry"
         is_time = bool(fresh) and fresh[0].offered_at + self._flush_secs <= now
-        return "time" if is_time else None
+        return "time" if is_time or self.deliveries.late else None
 
     def _note_asked(self, now: float) -> None:
         if self._asked_at <= self.health.throughput.last:

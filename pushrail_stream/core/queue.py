@@ -1,5 +1,8 @@
 """The queue of a lane: deliveries that wait for their first call in this lane, and deliveries that wait for a retry.
 
+Deliveries from a retry topic may wait for their turn for more than one hold. Then they yield to newer ones, so that a
+crowd of them delays no event and no cursor. They get the places that are left in calls, and every fourth call.
+
 All times are seconds of one monotonic clock.
 """
 
@@ -18,6 +21,10 @@ _SEARCH_SECS: Final = 0.1
 """Shortest time between two searches for overdue deliveries, each of which looks at the whole queue."""
 
 
+_YIELDS: Final = 4
+"""Calls of which one has first the deliveries that have waited for more than one hold: they never wait for ever."""
+
+
 def holds_commit(delivery: Delivery) -> bool:
     """Whether its partition's commit waits for it. No commit waits for a cursor's delivery."""
     return not delivery.pending.can_be_put_back
@@ -31,7 +38,7 @@ def _any(_delivery: Delivery) -> bool:
 class Queue:
     """A destination's deliveries that wait for a call."""
 
-    __slots__ = ("_order", "_overdue_at", "fresh", "fresh_bytes", "retries")
+    __slots__ = ("_order", "_overdue_at", "_picks", "fresh", "fresh_bytes", "late", "retries")
 
     def __init__(self) -> None:
         self.fresh: deque[Delivery] = deque()
@@ -39,16 +46,23 @@ class Queue:
         self.fresh_bytes = 0
         self.retries: list[tuple[float, int, Delivery]] = []
         """A heap of those that wait for a retry, by the time from which they may be sent."""
+        self.late: deque[Delivery] = deque()
+        """Those from a retry topic that have waited for more than one hold, in their order."""
+        self._picks = 0
         self._order = 0
         self._overdue_at = math.inf
         """No delivery is overdue before this time."""
 
     def __len__(self) -> int:
+        """Deliveries that wait. Those in `late` yield to all others, and do not count."""
         return len(self.fresh) + len(self.retries)
+
+    def __bool__(self) -> bool:
+        return bool(self.fresh or self.retries or self.late)
 
     def waiting(self) -> list[Delivery]:
         """All deliveries, those that wait for a retry last."""
-        return [*self.fresh, *(delivery for _, _, delivery in self.retries)]
+        return [*self.late, *self.fresh, *(delivery for _, _, delivery in self.retries)]
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Queue deliveries, each of which holds back its partition's commit until its `hold_until`, or for no time."""
@@ -63,24 +77,34 @@ class Queue:
         heapq.heappush(self.retries, (at, self._order, delivery))
         self._order += 1
 
+    def keep(self, deliveries: Sequence[Delivery], hold_until: float) -> None:
+        """Let overdue deliveries wait for another hold."""
+        for delivery in deliveries:
+            delivery.hold_until = hold_until
+        self._overdue_at = min(self._overdue_at, hold_until)
+        self.late.extend(deliveries)
+
     def make_due(self, now: float) -> None:
         """Let no retry wait."""
         self.retries = [(min(at, now), order, delivery) for at, order, delivery in self.retries]
         heapq.heapify(self.retries)
 
     def pick(self, limits: CallLimits, now: float) -> list[Delivery]:
-        """Take due retries first, because they are the oldest, and fill up with new deliveries."""
+        """Take due retries first, because they are the oldest, and fill up with new deliveries, then with late ones."""
         picked, size = list[Delivery](), 0
-        retries, fresh = self.retries, self.fresh
-        if self.fresh_bytes <= limits.max_bytes and not (retries and retries[0][0] <= now):
+        retries, fresh, late = self.retries, self.fresh, self.late
+        if self.fresh_bytes <= limits.max_bytes and not late and not (retries and retries[0][0] <= now):
             picked = [fresh.popleft() for _ in range(min(limits.max_entries, len(fresh)))]
             self.fresh_bytes -= sum([delivery.size for delivery in picked])
             return picked
+        self._picks += 1
+        is_lates_turn = self._picks % _YIELDS == 0
         while len(picked) < limits.max_entries:
             due = bool(retries) and retries[0][0] <= now
-            if not due and not fresh:
+            source = late if late and (is_lates_turn or not fresh) else fresh
+            if not due and not source:
                 break
-            candidate = retries[0][2] if due else fresh[0]
+            candidate = retries[0][2] if due else source[0]
             if picked and size + candidate.size > limits.max_bytes:
                 break
             size += candidate.size
@@ -88,8 +112,8 @@ class Queue:
             if due:
                 heapq.heappop(retries)
             else:
-                fresh.popleft()
-                self.fresh_bytes -= candidate.size
+                source.popleft()
+                self.fresh_bytes -= candidate.size if source is fresh else 0
         return picked
 
     def overdue_at(self) -> float:
@@ -107,11 +131,12 @@ class Queue:
 
     def drop(self, is_gone: Callable[[Delivery], bool] = _any) -> list[Delivery]:
         """Take out the deliveries for which ``is_gone`` holds, or all."""
+        late = self.drop_late(is_gone)
         gone = [delivery for delivery in self.fresh if is_gone(delivery)]
         if gone:
             self.fresh = deque(delivery for delivery in self.fresh if not is_gone(delivery))
             self.fresh_bytes = sum(delivery.size for delivery in self.fresh)
-        return gone + self.drop_retries(is_gone)
+        return late + gone + self.drop_retries(is_gone)
 
     def drop_retries(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out the deliveries that wait for a retry and for which ``is_gone`` holds."""
@@ -119,6 +144,13 @@ class Queue:
         if gone:
             self.retries = [item for item in self.retries if not is_gone(item[2])]
             heapq.heapify(self.retries)
+        return gone
+
+    def drop_late(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Take out the deliveries in `late` for which ``is_gone`` holds."""
+        gone = [delivery for delivery in self.late if is_gone(delivery)]
+        if gone:
+            self.late = deque(delivery for delivery in self.late if not is_gone(delivery))
         return gone
 
     def trim(self, room: int) -> list[Delivery]:

@@ -72,6 +72,9 @@ class BufferRoom:
 
     def _shed_load(self, trackers: Mapping[Partition, OffsetTracker], *, is_pressed: bool) -> None:
         """Make room when deliveries to some destinations block the others."""
+        self._dispatcher.shed_late(
+            {tracker for p, tracker in trackers.items() if is_pressed or p in self.full_partitions}
+        )
         if is_pressed:
             self._dispatcher.shed_load()
         blocking_head = {

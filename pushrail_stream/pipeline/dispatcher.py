@@ -8,7 +8,7 @@ move to cursors. A lane exists only while it holds deliveries, or while its dest
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.batch import Attempt
@@ -16,6 +16,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import PRESSED_ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
+from pushrail_stream.core.pending import RecordOwner
 from pushrail_stream.core.signals import ResumeReason
 from pushrail_stream.core.worker_calls import WorkerCalls
 from pushrail_stream.pipeline.attempt import AttemptRunner
@@ -106,6 +107,13 @@ class Dispatcher:
                 self._settlement.retry_later(lane, delivery, now)
             self._pump(lane, now)
 
+    def shed_late(self, owners: Collection[RecordOwner]) -> None:
+        """Copy the deliveries of these partitions of retry topics that have waited for longer than their hold."""
+        now = self._loop.time()
+        for lane in list(self.lanes.values()):
+            for delivery in lane.deliveries.drop_late(lambda delivery: delivery.pending.owner in owners):
+                self._settlement.retry_later(lane, delivery, now)
+
     def evict(self, blocks_head: Callable[[Delivery], bool]) -> None:
         """Let destinations fall behind whose waiting deliveries block a partition's commit.
 
@@ -186,7 +194,7 @@ class Dispatcher:
         """Let no delivery hold back its partition's commit any longer whose hold is over."""
         if lane.is_taking(now):
             self.waited_long(lane, now)
-        for delivery in lane.deliveries.overdue(now):
+        for delivery in lane.end_holds(now):
             self._settlement.retry_later(lane, delivery, now)
 
     def _follow_document(self, lane: Lane, now: float) -> None:

@@ -116,7 +116,7 @@ def _count(lanes: Collection[Lane], gone: int) -> DispatcherStats:
         suspended += lane.is_suspended
         slowed += lane.health.is_slowed
         calls += lane.in_flight
-        waiting += len(lane)
+        waiting += lane.waiting
     return DispatcherStats(len(lanes), suspended, slowed, gone, calls, waiting)
 
 
@@ -129,7 +129,7 @@ def _worst(
     stats = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
     stats += [
         DestinationStats(
-            lane.destination.id, lane.state, len(lane), lane.in_flight, lane.health.max_calls,
+            lane.destination.id, lane.state, lane.waiting, lane.in_flight, lane.health.max_calls,
             lane.health.throughput.per_second(now), lane.health.errors.per_second(now), lane.health.last_error,
             lane.oldest_secs(now),
         )

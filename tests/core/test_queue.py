@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.queue import Queue, holds_commit
 from tests.support.samples import cursors_delivery, delivery
@@ -79,3 +80,30 @@ def test_what_waits_for_a_retry_becomes_due() -> None:
     queue.add_retry(soon, 1.0)
     queue.make_due(2.0)
     assert [at for at, _, _ in sorted(queue.retries, key=lambda item: item[:2])] == [1.0, 2.0]
+
+
+def test_those_that_are_late_yield_to_newer_ones() -> None:
+    queue, limits = Queue(), CallLimits(3, 1_000_000)
+    late, fresh = [held(10.0, offset=n) for n in range(20)], [held(30.0, offset=n) for n in range(100, 120)]
+    queue.add(late)
+    queue.keep(queue.overdue(10.0), 20.0)
+    queue.add(fresh)
+    assert (len(queue), len(queue.late), queue.overdue_at()) == (20, 20, 20.0)
+    picked = [queue.pick(limits, 11.0) for _ in range(8)]
+    assert picked == [fresh[:3], fresh[3:6], fresh[6:9], late[:3], fresh[9:12], fresh[12:15], fresh[15:18], late[3:6]]
+    assert queue.pick(limits, 11.0) == [*fresh[18:], late[6]], "they get the places that are left"
+    assert (queue.fresh_bytes, len(queue), bool(queue)) == (0, 0, True)
+    again = held(30.0, offset=200)
+    queue.add_retry(again, 12.0)
+    assert queue.pick(limits, 12.0) == [again, *late[7:9]]
+    assert queue.waiting() == late[9:]
+    assert queue.drop_late(lambda one: one is late[9]) == [late[9]]
+    assert queue.overdue(20.0) == late[10:]
+    assert not queue
+
+
+def test_a_large_entry_is_left_for_the_next_call() -> None:
+    queue, small = Queue(), CallLimits(10, 1)
+    late = [held(10.0, offset=n) for n in range(2)]
+    queue.keep(late, 20.0)
+    assert [queue.pick(small, 11.0) for _ in range(2)] == [late[:1], late[1:]]

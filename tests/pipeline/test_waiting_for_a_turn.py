@@ -12,7 +12,7 @@ from tests.pipeline.test_throttling import Tokens
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import Worker, World
 from tests.support.policy import buffer_limits, lane_limits
-from tests.support.records import P0, answered, fault, keys, record, records
+from tests.support.records import P0, RETRY, always, answered, failed, fault, keys, record, records, retry_record
 from tests.support.virtual_time import in_virtual_time
 
 ONE = lane_limits(max_entries=1)
@@ -154,3 +154,90 @@ async def test_an_entry_that_fails_alone_leaves_while_others_wait_for_their_turn
         [(_, origin, tier, reason)] = world.topics.moved()
         assert (origin, tier, reason) == ("3", "10s", "retryable")
         assert len(world.bus.arrived["dst_acme"]) == 119
+
+
+@pytest.mark.parametrize("hold_secs", [2, 10])
+@in_virtual_time
+async def test_a_crowd_from_a_retry_topic_is_not_copied_again_and_again(hold_secs: float) -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker(owns=[RETRY], batches=lane_limits(max_entries=1, hold_secs=hold_secs)) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(200)))
+        for second in range(100):
+            await worker.at(second)
+            worker.commit()
+        assert worker.engine.stats().dispatcher.waiting > 0, "those that are late are counted"
+        await worker.at(101)
+        assert list(map(int, world.bus.arrived["dst_acme"])) == list(range(200))
+        assert (world.topics.written, worker.commit()) == ([], {RETRY: 200})
+
+
+@in_virtual_time
+async def test_a_crowd_from_a_retry_topic_delays_no_event() -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker(owns=[P0, RETRY], batches=ONE) as worker:
+        worker.feed_retries(*(retry_record(n, event=10_000 + n) for n in range(100)))
+        await worker.at(11)
+        for second in range(11, 41):
+            await worker.at(second)
+            worker.feed(record(second))
+        await worker.at(46)
+        assert {str(number) for number in range(11, 41)} <= set(world.bus.arrived["dst_acme"])
+        assert worker.commit()[P0] == 41
+        await worker.at(70)
+        assert len(world.bus.arrived["dst_acme"]) == 130
+        assert world.topics.written == []
+
+
+@in_virtual_time
+async def test_a_crowd_leaves_when_its_destination_takes_nothing() -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker(owns=[RETRY], batches=ONE) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(100)))
+        await worker.at(15)
+        world.bus.answer(always(failed("503", 503)))
+        await worker.at(32)
+        assert {tier for _, _, tier, _ in world.topics.moved()} == {"2m"}
+        assert worker.commit() == {RETRY: 100}
+
+
+@in_virtual_time
+async def test_a_worker_without_room_copies_the_crowd() -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker(owns=[P0, RETRY], batches=ONE, limits=buffer_limits(max_events=300)) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(100)))
+        await worker.at(12)
+        worker.event_consumer.flow_control()
+        worker.retry_consumer.flow_control()
+        assert world.topics.written == []
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(100, 200)))
+        await worker.at(12.5)
+        assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} == {("10s", "held")}
+        assert len(world.topics.written) == 75
+
+
+@in_virtual_time
+async def test_a_full_partition_of_a_retry_topic_gets_rid_of_the_crowd() -> None:
+    world = World(narrow("acme", 8, per_second=2), destination("fine"))
+    other = RETRY._replace(number=RETRY.number + 1)
+    limits = buffer_limits(partition_max_offsets=150)
+    async with world.worker(owns=[RETRY, other], batches=ONE, limits=limits) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(100)))
+        worker.feed_retries(*(retry_record(n, event=500 + n, partition=other) for n in range(20)))
+        await worker.at(12)
+        worker.feed_retries(*(retry_record(100 + n, "fine", event=1_000 + n) for n in range(90)))
+        await worker.at(13)
+        worker.retry_consumer.flow_control()
+        await worker.at(14)
+        moved = {int(origin) for _, origin, _, _ in world.topics.moved()}
+        assert moved
+        assert max(moved) < 100, "the other partition has room"
+        assert worker.commit()[RETRY] == 190
+
+
+@in_virtual_time
+async def test_only_a_thousand_of_a_crowd_wait_for_longer_than_their_hold() -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker(owns=[RETRY], batches=ONE) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(1_100)))
+        await worker.at(11)
+        assert (len(world.topics.written), worker.engine.stats().dispatcher.waiting) == (80, 997)
