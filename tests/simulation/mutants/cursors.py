@@ -165,7 +165,7 @@ MUTANTS: Final = (
     mutant(
         "the next owner begins where the cursor's first one did",
         "core.cursor:Cursor.__init__",
-        "self.position = min((*state.open, state.next))",
+        "self.position = self.lowest",
         "self.position = self.next = state.since",
         needs=_KILLS,
     ),
