@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pushrail_stream.core.offsets import OffsetTracker
-from pushrail_stream.core.pending import PendingRecord
+from pushrail_stream.core.pending import PendingRecord, RecordOwner
 from pushrail_stream.core.signals import Backpressure, Signal
 from pushrail_stream.pipeline.buffer_room import BufferRoom
 from pushrail_stream.pipeline.early_records import EarlyRecords
 from tests.support.policy import buffer_limits
-from tests.support.records import P0
+from tests.support.records import P0, P1
 
 
 class Dispatcher:
@@ -24,6 +24,10 @@ class Dispatcher:
         self.shed = 0
         self.evicted: list[PendingRecord] = []
         self.waiting: list[PendingRecord] = []
+        self.shed_of: list[Collection[RecordOwner]] = []
+
+    def shed_late(self, owners: Collection[RecordOwner]) -> None:
+        self.shed_of.append(owners)
 
     def shed_load(self) -> None:
         self.shed += 1
@@ -95,3 +99,14 @@ def test_a_few_open_records_before_settled_ones_leave_a_full_partition(open_reco
     records[0].settle()
     measured.measure(1.0)
     assert measured.room.full_partitions == ({P0} if open_records == 5 else set())
+
+
+def test_only_what_waits_in_a_full_partition_leaves_unless_the_worker_is_full() -> None:
+    measured, other = Measured(max_events=10, partition_max_offsets=3), OffsetTracker()
+    trackers = {P0: measured.tracker, P1: other}
+    measured.open(3)
+    measured.room.measure(trackers, (), 0.0)
+    other.track(0, 1, 1)
+    other.track(1, 1, 1)
+    measured.room.measure(trackers, (), 1.0)
+    assert measured.dispatcher.shed_of == [{measured.tracker}, {measured.tracker, other}]
