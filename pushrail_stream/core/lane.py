@@ -83,8 +83,9 @@ class Lane:
     """A destination's deliveries that wait for a call, and the destination's health."""
 
     __slots__ = (
-        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_total_before_full",
-        "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health", "in_flight", "moved_at",
+        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_max_age_secs",
+        "_total_before_full", "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health",
+        "in_flight", "moved_at",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +105,7 @@ class Lane:
         """Limits on a batch, the stricter of ours and the bus's."""
         self.health = Health(destination, retry, calls)
         self._limits = limits
+        self._max_age_secs = retry.max_age_secs
         self.deliveries = Queue()
         """The deliveries that wait."""
         self._full_since = float("inf")
@@ -288,18 +290,19 @@ class Lane:
         self.deliveries.make_due(now)
         self.health.call_now()
 
-    def end_holds(self, now: float) -> list[Delivery]:
+    def end_holds(self, now: float, now_ms: int) -> list[Delivery]:
         """Take out the deliveries that may not hold back commits any longer. Cursors have taken over what they can.
 
         A delivery from a retry topic may wait on while its destination takes others: there is no cursor for it, and a
         crowd of copies would come back together, wait again, and use only a part of the destination's limit.
         """
-        overdue = self.deliveries.overdue(now)
-        if not self.is_taking(now):
-            return overdue
-        kept = [delivery for delivery in overdue if delivery.tier > 0][: max(0, MAX_LATE - len(self.deliveries.late))]
-        self.deliveries.keep(kept, now + self._limits.hold_secs)
-        return [delivery for delivery in overdue if delivery.hold_until <= now]
+        overdue, leaving = self.deliveries.overdue(now), list[Delivery]()
+        for delivery in overdue:
+            if self.is_taking(now) and self._may_be_late(delivery, now, now_ms):
+                self.deliveries.keep(delivery, now + self._limits.hold_secs)
+            else:
+                leaving.append(delivery)
+        return leaving
 
     def has_retry_room(self, now: float) -> bool:
         """Whether a delivery from a retry topic may come ahead of its time. Cursors leave room for a batch of them."""
@@ -365,6 +368,14 @@ class Lane:
             return self.health.next_call_at
         flush_at = fresh[0].offered_at + self._flush_secs if fresh else float("inf")
         return max(min(flush_at, retry_at), self.health.next_call_at)
+
+    def _may_be_late(self, delivery: Delivery, now: float, now_ms: int) -> bool:
+        """Whether an overdue delivery comes from a retry topic, has room, and has not expired."""
+        if delivery.tier == 0 or len(self.deliveries.late) >= MAX_LATE:
+            return False
+        if delivery.first_attempt_ms is None:
+            delivery.first_attempt_ms = now_ms  # its age begins when it is due and cannot be sent
+        return self.retry_state(delivery, now, now_ms).age_secs < self._max_age_secs
 
     @property
     def _is_probing_again(self) -> bool:

@@ -77,12 +77,11 @@ class Queue:
         heapq.heappush(self.retries, (at, self._order, delivery))
         self._order += 1
 
-    def keep(self, deliveries: Sequence[Delivery], hold_until: float) -> None:
-        """Let overdue deliveries wait for another hold."""
-        for delivery in deliveries:
-            delivery.hold_until = hold_until
+    def keep(self, delivery: Delivery, hold_until: float) -> None:
+        """Let an overdue delivery wait for another hold."""
+        delivery.hold_until = hold_until
         self._overdue_at = min(self._overdue_at, hold_until)
-        self.late.extend(deliveries)
+        self.late.append(delivery)
 
     def make_due(self, now: float) -> None:
         """Let no retry wait."""

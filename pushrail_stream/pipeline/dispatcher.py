@@ -39,6 +39,7 @@ class Dispatcher:
         self._directory = ports.directory
         self._settlement = settlement
         self._observe = ports.observe
+        self._clock = ports.clock
         self._bus_monitor = bus_monitor
         self._in_flight = in_flight
         self._limits = policy.lanes
@@ -194,7 +195,7 @@ class Dispatcher:
         """Let no delivery hold back its partition's commit any longer whose hold is over."""
         if lane.is_taking(now):
             self.waited_long(lane, now)
-        for delivery in lane.end_holds(now):
+        for delivery in lane.end_holds(now, self._clock.now_ms()):
             self._settlement.retry_later(lane, delivery, now)
 
     def _follow_document(self, lane: Lane, now: float) -> None:

@@ -86,7 +86,8 @@ def test_those_that_are_late_yield_to_newer_ones() -> None:
     queue, limits = Queue(), CallLimits(3, 1_000_000)
     late, fresh = [held(10.0, offset=n) for n in range(20)], [held(30.0, offset=n) for n in range(100, 120)]
     queue.add(late)
-    queue.keep(queue.overdue(10.0), 20.0)
+    for one in queue.overdue(10.0):
+        queue.keep(one, 20.0)
     queue.add(fresh)
     assert (len(queue), len(queue.late), queue.overdue_at()) == (20, 20, 20.0)
     picked = [queue.pick(limits, 11.0) for _ in range(8)]
@@ -105,5 +106,6 @@ def test_those_that_are_late_yield_to_newer_ones() -> None:
 def test_a_large_entry_is_left_for_the_next_call() -> None:
     queue, small = Queue(), CallLimits(10, 1)
     late = [held(10.0, offset=n) for n in range(2)]
-    queue.keep(late, 20.0)
+    for one in late:
+        queue.keep(one, 20.0)
     assert [queue.pick(small, 11.0) for _ in range(2)] == [late[:1], late[1:]]

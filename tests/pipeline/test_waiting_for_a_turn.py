@@ -11,8 +11,20 @@ from pushrail_stream.core.signals import CursorClosed, CursorOpened
 from tests.pipeline.test_throttling import Tokens
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import Worker, World
-from tests.support.policy import buffer_limits, lane_limits
-from tests.support.records import P0, RETRY, always, answered, failed, fault, keys, record, records, retry_record
+from tests.support.policy import buffer_limits, lane_limits, retry_policy
+from tests.support.records import (
+    P0,
+    RETRY,
+    START_MS,
+    always,
+    answered,
+    failed,
+    fault,
+    keys,
+    record,
+    records,
+    retry_record,
+)
 from tests.support.virtual_time import in_virtual_time
 
 ONE = lane_limits(max_entries=1)
@@ -241,3 +253,17 @@ async def test_only_a_thousand_of_a_crowd_wait_for_longer_than_their_hold() -> N
         worker.feed_retries(*(retry_record(n, event=n) for n in range(1_100)))
         await worker.at(11)
         assert (len(world.topics.written), worker.engine.stats().dispatcher.waiting) == (80, 997)
+
+
+@pytest.mark.parametrize(("began_ms", "delivered"), [(START_MS - 15_000, 40), (None, 80)])
+@in_virtual_time
+async def test_a_late_delivery_expires(began_ms: int | None, delivered: int) -> None:
+    """Its age begins with its first attempt, or when its first hold is over."""
+    world = World(narrow("acme", 8, per_second=2))
+    policy = retry_policy(max_age_secs=30)
+    async with world.worker(owns=[RETRY], batches=ONE, policy=policy) as worker:
+        worker.feed_retries(*(retry_record(n, event=n, first_attempt_at_ms=began_ms) for n in range(150)))
+        await worker.at(65)
+        assert world.topics.dead() == [(str(n), "expired") for n in range(delivered, 150)]
+        assert list(map(int, world.bus.arrived["dst_acme"])) == list(range(delivered))
+        assert worker.commit() == {RETRY: 150}
