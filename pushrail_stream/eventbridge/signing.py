@@ -102,7 +102,7 @@ class Signer:
     """
 
     __slots__ = (
-        "_after_time", "_authorization", "_before_time", "_day", "_inner", "_outer", "_region", "_request",
+        "_after_token", "_authorization", "_before_time", "_day", "_inner", "_outer", "_region", "_request",
         "_second", "_signature", "_signed", "keys", "shared",
     )  # fmt: skip
 
@@ -118,15 +118,13 @@ class Signer:
             "User-Agent": target.user_agent,
             "Accept-Encoding": "identity",
         }
-        token_line = ""
         if keys.token is not None:
             signed = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
             headers["X-Amz-Security-Token"] = keys.token.reveal()
-            token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
         self.shared = SharedHeaders(headers)
         """The headers that are the same in all calls."""
         self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
-        self._after_time = f"\n{token_line}x-amz-target:{action}\n\n{signed}\n"
+        self._after_token = f"x-amz-target:{action}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
         self._day = ""
         self._inner = self._outer = sha256()
@@ -154,7 +152,9 @@ class Signer:
         if now.day != self._day:
             self._start_day(now.day)
         scope = f"{now.day}/{self._region}/{_SERVICE}/aws4_request"
-        self._request = sha256(f"{self._before_time}{now.time}{self._after_time}".encode())
+        # A token has 1 KB, so no second copy is kept in memory.
+        token = f"x-amz-security-token:{self.keys.token.reveal()}\n" if self.keys.token is not None else ""
+        self._request = sha256(f"{self._before_time}{now.time}\n{token}{self._after_token}".encode())
         self._signature = self._inner.copy()
         self._signature.update(f"AWS4-HMAC-SHA256\n{now.time}\n{scope}\n".encode())
         self._authorization = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{scope}, {self._signed}"
