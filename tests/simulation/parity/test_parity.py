@@ -78,9 +78,13 @@ def test_the_simulated_kafka_does_what_was_recorded(name: str) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.slow
-def test_the_real_kafka_does_what_was_recorded(local_kafka_factory: LocalKafkaFactory) -> None:
+@pytest.mark.parametrize(("alone", "brokers"), [(False, 1), (True, 1), (True, 2)], ids=str)
+def test_the_real_kafka_does_what_was_recorded(
+    local_kafka_factory: LocalKafkaFactory, *, alone: bool, brokers: int
+) -> None:
     """A busy machine may bring events into another order: a story that differs is told once more, by itself."""
-    told = tell_really(local_kafka_factory, STORIES.values())
+    stories = [story for story in STORIES.values() if (story.is_exclusive, story.brokers) == (alone, brokers)]
+    told = tell_really(local_kafka_factory, stories)
     differing = [STORIES[name] for name, (notes, _) in told.items() if notes != recorded(name)]
     assert len(differing) <= MOST_DIFFERING, [story.name for story in differing]
     told |= tell_really(local_kafka_factory, differing, at_once=1)
