@@ -1,8 +1,9 @@
 """The dispatcher: the lanes of all destinations, and their timers.
 
 A lane is pumped when a delivery was offered, when its timer fires and when an attempt ends. Every batch that is ready
-then leaves as an attempt, overdue deliveries leave for a retry topic, and those of a destination that falls behind
-move to cursors. A lane exists only while it holds deliveries, or while its destination's health is worth remembering.
+then leaves as an attempt, overdue deliveries move to a cursor or leave for a retry topic, and those of a destination
+that falls behind move to cursors. A lane exists only while it holds deliveries, or while its destination's health is
+worth remembering.
 """
 
 from __future__ import annotations
