@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.simulation.mutants.mutant import mutant
+from tests.simulation.mutants.mutant import Change, Mutant, mutant
 
 KAFKA: Final = (
     mutant(
@@ -28,19 +28,24 @@ KAFKA: Final = (
         "while False:",
         needs=["roll_fleet", "scale_fleet"],
     ),
-    mutant(
+    Mutant(  # a client that reads nothing is replaced after a minute, which would mend it
         "keep a partition paused across a rebalance",
-        "kafka.consumer:KafkaConsumer._release",
-        "consumer.resume([TopicPartition(*p) for p in self._paused & gone])",
-        "pass",
-        needs=[
+        (
+            Change(
+                "kafka.consumer:KafkaConsumer._release",
+                "consumer.resume([TopicPartition(*p) for p in self._paused & gone])",
+                "pass",
+            ),
+            Change("kafka.met_topics:MetTopics.note_unread", "not self._failed.issuperset(partitions)", "False"),
+        ),
+        needs=(
             'settings?topics.retry={"pushrail.retry.30s":30}&delivery.hold_secs=2',
             "trouble_of_one_account?share=1.0&kind=call:ServiceUnavailable&secs=100",
             "scale_fleet?count=1",
             "scale_fleet?count=2",
             "scale_fleet?count=1",
             "scale_fleet?count=2",
-        ],
+        ),
     ),
     mutant(
         "never seek after incremental_assign",
