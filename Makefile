@@ -10,7 +10,7 @@ SANDBOX_STAMP := $(or $(wildcard $(STAMP)),$(VENV)/.installed-for-sandbox)
 # Processes that run tests. Most tests wait twice as long as they compute, so there are three for each processor.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * (os.cpu_count() or 1)))')
 
-.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos simulate simulate-mutants soak sandbox format manifests metrics lock clean
+.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos simulate simulate-mutants soak sandbox format manifests metrics lock lowest audit clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,20 @@ lock: $(STAMP) ## Write the locks under deploy/ anew, with hashes and without in
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --group dev --extra sandbox --extra tracing pyproject.toml -o deploy/requirements-dev.lock
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock --extra tracing pyproject.toml -o deploy/requirements.lock
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock --group build --extra sandbox pyproject.toml -o deploy/requirements-sandbox.lock
+
+lowest: ## Test with the lowest versions of our direct dependencies that pyproject.toml allows (options: ARGS="tests/settings")
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
+	$(VENV)/lock/bin/uv pip compile --quiet --python $(PYTHON) --resolution lowest-direct --no-annotate --no-header --extra sandbox --extra tracing pyproject.toml -o $(VENV)/lowest.txt
+	$(VENV)/lock/bin/uv pip compile --quiet --python $(PYTHON) --no-annotate --no-header -c $(VENV)/lowest.txt --group dev --extra sandbox --extra tracing pyproject.toml -o $(VENV)/lowest-dev.txt
+	$(VENV)/lock/bin/uv venv --quiet --clear --python $(PYTHON) $(VENV)/lowest
+	$(VENV)/lock/bin/uv pip install --quiet --python $(VENV)/lowest -r $(VENV)/lowest-dev.txt
+	$(VENV)/lock/bin/uv pip install --quiet --python $(VENV)/lowest --no-deps --no-build-isolation --editable .
+	$(VENV)/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# --strict: else a service that is away, or does not know a package, would pass as "nothing found".
+audit: ## Ask PyPI for known vulnerabilities of what the image installs; fails as well when it cannot be asked
+	$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r deploy/requirements.lock
 
 clean: ## Remove the virtual environment and everything the tools left
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
