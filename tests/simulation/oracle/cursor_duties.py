@@ -7,7 +7,7 @@ tool that moves the commit and clears its metadata gives these deliveries up; on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, final
 
@@ -30,7 +30,8 @@ class _Clearing(NamedTuple):
     """A tool's commit without cursors that the commit before had."""
 
     log: Log
-    covers: Callable[[Written], bool]
+    number: int
+    """Its place among the commits of the log."""
     cursors: Mapping[str, CursorSeen]
 
 
@@ -56,6 +57,7 @@ class Duties:
         self._last: dict[Log, Mapping[str, CursorSeen]] = {}
         """The cursors of the last commit."""
         self._cleared: list[_Clearing] = []
+        self._commits: dict[Log, list[Commit]] = defaultdict(list)
         self._moved: set[Log] = set()
         """Logs whose last commit is a tool's."""
         self._follow()
@@ -81,14 +83,24 @@ class Duties:
         return cursor is not None and cursor.covers(one.record.offset)
 
     def is_given_up(self, one: Written, destination: str) -> bool:
-        """Whether a tool has cleared the cursor that had the delivery."""
+        """Whether a tool has cleared the cursor that had the delivery.
+
+        The same tool or a later one also passes the record, before a worker's commit does: from a place below the
+        record, workers read it again for every destination.
+        """
         return any(
             clearing.log == _log_of(one)
             and destination in clearing.cursors
             and clearing.cursors[destination].covers(one.record.offset)
-            and clearing.covers(one)
+            and self._is_passed_by_tool(one, clearing)
             for clearing in self._cleared
         )
+
+    def _is_passed_by_tool(self, one: Written, clearing: _Clearing) -> bool:
+        """Whether the first commit from the clearing on that covers the record is a tool's."""
+        later = self._commits[clearing.log][clearing.number :]
+        first = next((commit for commit in later if cover_of(commit)(one)), None)
+        return first is not None and not first.host
 
     def _take(self, commit: Commit, records: Sequence[Written]) -> None:
         """Look at the records that this commit is the first to cover."""
@@ -106,8 +118,9 @@ class Duties:
         """Look at the deliveries that cursors of earlier commits had."""
         log, cursors = log_of(commit), read_cursors(commit.committable)
         before, self._last[log] = self._last.get(log, {}), cursors
+        self._commits[log].append(commit)
         if not commit.host and (cleared := {name: one for name, one in before.items() if name not in cursors}):
-            self._cleared.append(_Clearing(log, cover_of(commit), cleared))
+            self._cleared.append(_Clearing(log, len(self._commits[log]) - 1, cleared))
         duties = self._on.get(log)
         if not duties or (commit.host and log not in self._moved and before == cursors):
             return

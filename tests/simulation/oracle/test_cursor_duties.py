@@ -79,6 +79,19 @@ def test_a_tool_that_clears_the_metadata_gives_the_events_of_cursors_up() -> Non
     assert (dropped(told), lost(told)) == ([], 0)
 
 
+def test_a_later_tool_may_pass_an_event_of_a_cleared_cursor() -> None:
+    told, _ = delivered()
+    told.event(1_003.0, 7)
+    told.commit(1_004.0, 2, cursors=[told.cursor(1, 1)])
+    told.commit(1_005.0, 1, host="")
+    told.commit(1_006.0, 2, host="")
+    told.commit(1_007.0, 2)
+    assert lost(told) == 0
+    told.commit(1_005.5, 2)
+    told.evidence.commits.sort(key=lambda commit: commit.at)
+    assert lost(told) == 1, "workers had read it again"
+
+
 def test_a_tool_that_keeps_the_metadata_gives_nothing_up() -> None:
     told, _ = delivered()
     told.event(1_003.0, 7)
