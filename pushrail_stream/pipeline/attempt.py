@@ -136,7 +136,7 @@ class AttemptRunner:
             if delivery.first_attempt_ms is None:
                 delivery.first_attempt_ms = at_ms
         try:
-            reply = await self._deadlines.keep(self._put(attempt, batch), attempt.deadline)
+            reply = await self._deadlines.run(self._put(attempt, batch), attempt.deadline)
         except TimeoutError:
             secs = attempt.deadline - started
             outcome = Retryable(HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")

@@ -8,7 +8,7 @@ from typing import Final, TypeVar, cast, final
 
 _T = TypeVar("_T")
 _EARLY_SECS: Final = 0.001
-"""Seconds by which the timer may ring too early: uvloop's count milliseconds."""
+"""Seconds by which the timer may ring before its time: uvloop counts in whole milliseconds."""
 
 
 @final
@@ -18,12 +18,12 @@ class Deadlines:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ends: dict[asyncio.Task[object], float | None] = {}
-        """By task: the end of its work; None after that."""
+        """By task the deadline of its work; None once the timer has cancelled the task."""
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
-        """Not later than the first deadline. A ring that comes too early costs little, and is rare."""
+        """The timer's time: the first deadline, or earlier when the work with the first deadline has ended."""
 
-    async def keep(self, work: Coroutine[None, None, _T], deadline: float) -> _T:
+    async def run(self, work: Coroutine[None, None, _T], deadline: float) -> _T:
         """The result of the work. Raises ``TimeoutError`` at the deadline. A task has one piece of work at a time."""
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._ends[task] = deadline
@@ -32,11 +32,12 @@ class Deadlines:
         try:
             return await work
         except asyncio.CancelledError:
-            if self._ends[task] is None and task.uncancel() == 0:
+            if self._ends[task] is None and task.cancelling() == 1:  # only the timer has cancelled the task
                 raise TimeoutError from None
             raise
         finally:
-            del self._ends[task]
+            if self._ends.pop(task) is None:
+                task.uncancel()  # the timer's cancellation is over, however the work has ended
 
     def _set_timer(self, at: float) -> None:
         if self._timer is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 import pytest
@@ -16,7 +17,7 @@ async def result_of(deadlines: Deadlines, secs: float, within_secs: float) -> tu
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
-        ended = await deadlines.keep(asyncio.sleep(secs, "done"), started + within_secs)
+        ended = await deadlines.run(asyncio.sleep(secs, "done"), started + within_secs)
     except TimeoutError:
         ended = "cut off"
     return ended, round(loop.time() - started, 3)
@@ -45,13 +46,34 @@ async def test_a_task_may_have_a_deadline_after_another() -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("error", [None, ValueError("broken")])
+async def test_the_timers_cancellation_is_over_when_the_work_ends_otherwise(error: ValueError | None) -> None:
+    """The next work of the task would not get its own time-out while the cancellation counts."""
+
+    async def swallow() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(FOREVER)
+        if error is not None:
+            raise error
+        return "done"
+
+    deadlines = Deadlines()
+    with contextlib.nullcontext() if error is None else pytest.raises(ValueError, match="broken"):
+        assert await deadlines.run(swallow(), 3.0) == "done"
+    current = asyncio.current_task()
+    assert current is not None
+    assert current.cancelling() == 0
+    assert await result_of(deadlines, FOREVER, 5.0) == ("cut off", 5.0)
+
+
+@in_virtual_time
 async def test_the_failure_of_the_work_is_raised() -> None:
     async def fail() -> None:
         await asyncio.sleep(1.0)
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        await Deadlines().keep(fail(), FOREVER)
+        await Deadlines().run(fail(), FOREVER)
 
 
 @in_virtual_time
@@ -79,11 +101,11 @@ async def test_slow_work_is_cut_off_once() -> None:
             await asyncio.sleep(4.0)
             raise
 
-    async def keep() -> None:
+    async def run() -> None:
         with pytest.raises(TimeoutError):
-            await deadlines.keep(linger(), asyncio.get_running_loop().time() + 2.0)
+            await deadlines.run(linger(), asyncio.get_running_loop().time() + 2.0)
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep())
+        tasks.create_task(run())
         assert await result_of(deadlines, FOREVER, 3.0) == ("cut off", 3.0)
     assert len(cuts) == 1
