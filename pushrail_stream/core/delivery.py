@@ -19,8 +19,8 @@ class Problem(NamedTuple):
     code: str
     message: str
     request_id: str | None = None
-    ours: bool = False
-    """The delivery waits because of us (`core.outcome.waits_for_us`)."""
+    is_our_delay: bool = False
+    """As `core.outcome.is_our_delay` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,6 +348,6 @@ class Health:
 
 def _own_fault(first: Outcome) -> Problem | None:
     """The failure of a call for a fault of our own; None of any other call. All its entries have the same outcome."""
-    if isinstance(first, Retryable) and first.ours:
-        return Problem(first.code, first.message, ours=True)
+    if isinstance(first, Retryable) and first.is_our_fault:
+        return Problem(first.code, first.message, is_our_delay=True)
     return None

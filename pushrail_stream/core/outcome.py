@@ -20,7 +20,7 @@ class Retryable(NamedTuple):
 
     code: str
     message: str
-    ours: bool = False
+    is_our_fault: bool = False
     """Our own clock, settings or credentials are at fault: an operator has to act, and no dead letter results."""
 
 
@@ -118,12 +118,12 @@ SIGN_INS_QUEUED: Final = "SignInsQueued"
 _SILENCE: Final = frozenset({CONNECT_TIMEOUT, READ_TIMEOUT, HOLD_EXCEEDED})
 
 
-def waits_for_us(outcome: Outcome) -> bool:
-    """Whether a delivery waits because of us: for a fault of our own, or for its turn to sign in.
+def is_our_delay(outcome: Outcome) -> bool:
+    """Whether we delay the delivery, by a fault of our own or by our limit of sign-ins.
 
-    Such a wait does not count for its age.
+    The delay does not count for the delivery's age.
     """
-    return isinstance(outcome, Retryable) and (outcome.ours or outcome.code == SIGN_INS_QUEUED)
+    return isinstance(outcome, Retryable) and (outcome.is_our_fault or outcome.code == SIGN_INS_QUEUED)
 
 
 def is_silence(outcome: Outcome) -> bool:

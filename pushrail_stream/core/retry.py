@@ -19,7 +19,7 @@ from pushrail_stream.core.outcome import (
     Rejected,
     Retryable,
     Throttled,
-    waits_for_us,
+    is_our_delay,
 )
 from pushrail_stream.core.pacing import Backoff
 
@@ -137,8 +137,7 @@ def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held"
 
 def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
     reason: RetryReason = "throttled" if isinstance(outcome, Throttled) else "retryable"
-    is_ours = waits_for_us(outcome)
-    if state.age_secs >= policy.max_age_secs and not is_ours:
+    if state.age_secs >= policy.max_age_secs and not is_our_delay(outcome):
         return DeadLetter("expired", outcome.code, outcome.message)
     if state.is_refused:
         return DeadLetter("suspended", outcome.code, outcome.message)

@@ -91,7 +91,7 @@ class Attempted(NamedTuple):
     def own_fault(self) -> Retryable | None:
         """The outcome, if the call failed as a whole for a fault of our own: all its entries then have the same."""
         outcome = self.outcomes[0]
-        return outcome if isinstance(outcome, Retryable) and outcome.ours else None
+        return outcome if isinstance(outcome, Retryable) and outcome.is_our_fault else None
 
 
 class Skipped(NamedTuple):

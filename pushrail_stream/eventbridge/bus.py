@@ -23,8 +23,8 @@ from pushrail_stream.eventbridge.error_codes import (
     CallFailed,
     CallReply,
     interpret,
+    is_our_fault,
     judge_check,
-    waits_for_us,
 )
 from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.sign_in import RoleRequest, SignInService
@@ -89,7 +89,7 @@ class EventBridge:
     """The buses of any number of destinations, of every flavour. Made by `EventBridge.open`."""
 
     size = staticmethod(entry_size)
-    waits_for_us = staticmethod(waits_for_us)
+    is_our_fault = staticmethod(is_our_fault)
 
     def __init__(
         self,

@@ -11,7 +11,6 @@ from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.outcome import (
-    SIGN_INS_QUEUED,
     Blocked,
     BusStatus,
     CallResult,
@@ -141,17 +140,12 @@ _HTTP_TOO_MANY: Final = 429
 _HTTP_FAILED: Final = 500
 
 
-def is_ours(code: str) -> bool:
-    """Whether a delivery that waits for a retry with this code does so because of our own fault.
+def is_our_fault(code: str) -> bool:
+    """Whether a delivery waits for a retry by our own fault when its last attempt failed with this code.
 
     The same codes are the destination's fault when they concern its own key pair. Then nothing waits for a retry.
     """
     return _name_of(code) in _ROLE_OURS
-
-
-def waits_for_us(code: str) -> bool:
-    """Whether a delivery with this code waits because of us, so that the wait does not count for its age."""
-    return code == SIGN_INS_QUEUED or is_ours(code)
 
 
 def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
@@ -285,9 +279,9 @@ def _judge_call(
 def _our_fault(name: str, code: str, message: str) -> Retryable | None:
     """The outcome of a call that failed because of our own clock, endpoint, proxy or policy; else None."""
     if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):
-        return Retryable(code, message, ours=True)
+        return Retryable(code, message, is_our_fault=True)
     if name == "AccessDenied" and _OUR_POLICY.search(message):
-        return Retryable(OUR_POLICY_DENIED, message, ours=True)
+        return Retryable(OUR_POLICY_DENIED, message, is_our_fault=True)
     return None
 
 
@@ -298,7 +292,7 @@ def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed
         return Refresh(code, message)
     if _name_of(code) in _SESSION_EXPIRED:
         return Blocked(code, message)
-    return Retryable(code, message, ours=True)
+    return Retryable(code, message, is_our_fault=True)
 
 
 def _judge_sign_in(failed: CallFailed) -> Outcome:
@@ -309,7 +303,7 @@ def _judge_sign_in(failed: CallFailed) -> Outcome:
     if ours := _our_fault(name, code, message):
         return ours
     if name in _ROLE_OURS:
-        return Retryable(code, message, ours=True)
+        return Retryable(code, message, is_our_fault=True)
     if name in _ROLE_BLOCKED:
         return Blocked(code, message)
     if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.error_codes import is_ours
+from pushrail_stream.eventbridge.error_codes import is_our_fault
 from pushrail_stream.eventbridge.http import decompressed
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.settings.values import Arn
@@ -133,7 +133,7 @@ class KmsKey:
 
     def _refused(self, error: ClientError) -> KeyUnavailable:
         message, code = str(error.response.get("Error", {}).get("Message") or ""), _code_of(error)
-        if is_ours(code):
+        if is_our_fault(code):
             self._start_again()
         return KeyUnavailable(f"KMS answers {code} ({self._arn}): {safe_message(message)}")
 

@@ -10,7 +10,7 @@ from typing import Final, final
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.pacing import TokenBucket
-from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, UNKNOWN_RESULT, CallFailed, is_ours
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, UNKNOWN_RESULT, CallFailed, is_our_fault
 from pushrail_stream.eventbridge.http import StockClients, network_failure
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
@@ -100,7 +100,7 @@ class SignInService:
         answer = keys if isinstance(keys, CallFailed) else await self._who_are_we(keys)
         if isinstance(answer, Identity):
             self._fault = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED) if self._is_denied else None
-        elif is_ours(answer.code):
+        elif is_our_fault(answer.code):
             self._fault = answer
         return self._fault
 
@@ -124,7 +124,7 @@ class SignInService:
             self._is_denied, self._believed_until = False, float("-inf")
         else:
             self._refusals += 1
-            if is_ours(answer.code):
+            if is_our_fault(answer.code):
                 self._own_keys.refused(keys)
         return answer
 
@@ -155,7 +155,7 @@ class SignInService:
                 answer = endpoint if isinstance(endpoint, CallFailed) else await endpoint.caller_identity(keys)
         except TimeoutError as error:
             return network_failure("GetCallerIdentity", error)
-        if isinstance(answer, CallFailed) and is_ours(answer.code):
+        if isinstance(answer, CallFailed) and is_our_fault(answer.code):
             self._own_keys.refused(keys)
         return answer
 

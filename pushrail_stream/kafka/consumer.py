@@ -207,7 +207,7 @@ class KafkaConsumer:
         self._say_unreadable()
         known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
         readings = read_positions_of(consumer, self._assigned)
-        flow_control, recreated, commits = self._ask(self._assignment.accept_all, records, known, readings)
+        flow_control, recreated, commits = self._ask(self._assignment.accept_poll, records, known, readings)
         self._apply(consumer, flow_control)
         self._met.follow(known, self._restart(consumer, recreated))
         if recreated:

@@ -141,7 +141,7 @@ class SignalCounts:
                         self._count_late(delivery.trigger, recorded_ms, delivery.age_from_ms, delivery.problem)
             else:
                 self._count_failure(type(outcome).__name__.lower(), outcome.code)
-                if isinstance(outcome, Retryable) and outcome.ours:
+                if isinstance(outcome, Retryable) and outcome.is_our_fault:
                     self.failures[_OWN_CREDENTIALS] += 1
                     self.own_fault_secs = ended_ms / 1000
         self.calls.observe(signal.duration_secs)

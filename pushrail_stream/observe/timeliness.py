@@ -28,7 +28,7 @@ def cause_of_delay(recorded_ms: int, age_from_ms: int | None, problem: Problem |
     ``recorded_ms``: the Kafka timestamp of its record. ``age_from_ms``: see `Delivery.age_from_ms`. ``problem``: its
     last failure.
     """
-    if problem is not None and problem.ours:
+    if problem is not None and problem.is_our_delay:
         return "ours"
     is_asked_late = age_from_ms is None or age_from_ms - recorded_ms > LATE_SECS * 1000
     return "ours" if is_asked_late else "destination"

@@ -63,7 +63,7 @@ class FlowControl(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The answer of `Assignment.accept_all`. It has no commits when a topic was recreated: `restart` comes first."""
+    """The answer of `Assignment.accept_poll`. It has no commits when a topic was recreated: `restart` comes first."""
 
     flow_control: FlowControl
     recreated: Mapping[Partition, TopicIdentity]
@@ -105,8 +105,8 @@ class Assignment:
         self._unread = frozenset[Partition]()
         self._room = BufferRoom(limits, dispatcher, self._early, observe)
         self.metadata = MetadataRoom()
-        self.cursors_came: Callable[[], None] = _nothing
-        """Called when cursors came, which may be the first ones: the catch-up reader sleeps while there are none."""
+        self.cursors_added: Callable[[], None] = _nothing
+        """Called when there may be new cursors. The catch-up reader sleeps while there are none."""
 
     def assigned(
         self,
@@ -134,7 +134,7 @@ class Assignment:
                 self._committed[partition] = start
         starts = tuple((p, None if p in recreated or c is None else c.offset) for p, c in committed.items())
         self._observe(PartitionsAssigned(starts))
-        self.cursors_came()
+        self.cursors_added()
         return recreated
 
     def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
@@ -228,13 +228,13 @@ class Assignment:
             if self._seeks.get(partition) == place:
                 del self._seeks[partition]
 
-    def accept_all(
+    def accept_poll(
         self,
         records: Iterable[Record],
         topics: Mapping[str, TopicIdentity],
         readings: Mapping[Partition, ReadPosition],
     ) -> Due:
-        """Take records, learn the current topics and, unless one was recreated, the positions behind the records."""
+        """Take a poll's records, the current topics and, unless one was recreated, the positions after the records."""
         flow_control = self.accept(records)
         if recreated := self.recreated(topics):
             return Due(flow_control, recreated)

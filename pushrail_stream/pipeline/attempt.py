@@ -27,7 +27,7 @@ from pushrail_stream.core.outcome import (
     Retryable,
     Split,
     TooLarge,
-    waits_for_us,
+    is_our_delay,
 )
 from pushrail_stream.core.retry import DeadLetter, Decision, RetryInMemory, Settled, decide
 from pushrail_stream.core.signals import Attempted, Suspended
@@ -201,7 +201,7 @@ class AttemptRunner:
             decision: Decision = _SETTLED
             if not isinstance(outcome, Delivered):
                 decision = self._decide(attempt, delivery, outcome, delay_secs, now)
-                delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, waits_for_us(outcome))
+                delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, is_our_delay(outcome))
                 self._settlement.carry_out(attempt.lane, delivery, decision, now)
             decisions.append(decision)
         return tuple(decisions)

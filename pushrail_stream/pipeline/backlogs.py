@@ -70,7 +70,7 @@ class Backlogs:
             adopted[partition] = adopted.get(partition, 0) + 1
         for partition, cursor in opened.items():
             self._observe(CursorOpened(partition, lane.destination.id, cursor.begins_at, adopted[partition]))
-        self._events.cursors_came()
+        self._events.cursors_added()
         self.trim(lane)
 
     def adopt_overdue(self, lane: Lane, now: float) -> None:
@@ -83,7 +83,7 @@ class Backlogs:
             if cursor is not None:
                 self._adopt(delivery, cursor)
                 lane.has_cursor = True
-        self._events.cursors_came()
+        self._events.cursors_added()
         self.trim(lane)
 
     def adopt_late(self, lane: Lane) -> None:
@@ -102,7 +102,7 @@ class Backlogs:
 
     def trim(self, lane: Lane) -> None:
         """Take the cursors' deliveries that the lane cannot send soon out of memory."""
-        for delivery in lane.deliveries.trim(self._room.along(lane.destination.id)):
+        for delivery in lane.deliveries.trim(self._room.of_shared_read(lane.destination.id)):
             cast("Cursor", delivery.pending.owner).put_back(delivery.pending)  # nothing else reads a record again
             self._ledger.put_back += 1
 

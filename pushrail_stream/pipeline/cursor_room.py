@@ -18,10 +18,10 @@ from pushrail_stream.pipeline.policy import BufferLimits
 
 _FRESH_SECS: Final = 0.25
 """Seconds for which a share counts. Computing the shares visits every cursor, and there may be 100,000."""
-_ALONG: Final = 3
-"""Times as many deliveries may wait for a destination whose cursor comes along while records are read for others. If
-it were left behind, these records would be read again for it. With 1, ten destinations of one speed needed 3.0 records
-for each delivery; with 2, they needed 1.7; with 3, they needed 1.3."""
+_SHARED_READ_FACTOR: Final = 3
+"""Times `CursorRoom.of` that may wait for a destination while records are read for others too. Records that its cursor
+does not take then are read again for it. With 1, ten destinations of one speed needed 3.0 records for each delivery;
+with 2, they needed 1.7; with 3, they needed 1.3."""
 _ON_THEIR_WAY: Final = 1_000
 """Deliveries of one cursor that may be in calls and on the way to a topic, besides those that wait in the lane. It
 bounds the dead letters in flight of a suspended destination. A window of 64 calls needs 640."""
@@ -42,8 +42,8 @@ class CursorRoom:
         self._shared_at = float("-inf")
         self._most = limits.max_events
         """The most deliveries that wait for one destination."""
-        self._most_along = limits.max_events
-        """The same for a destination whose cursor comes along, unless it may have more."""
+        self._most_of_shared_read = limits.max_events
+        """The same while records are read for others too, unless the destination may have more."""
         self._most_bytes = limits.max_bytes
         """Bytes of one destination's deliveries in one partition."""
         self._left = limits.max_events
@@ -60,12 +60,12 @@ class CursorRoom:
             self._share(now)
         return self._most if self._most <= LEAST_FILL else min(self._want(destination_id, now), self._most)
 
-    def along(self, destination_id: str) -> int:
-        """The same for a cursor that takes records which are read for others. A stuck destination gets no more."""
+    def of_shared_read(self, destination_id: str) -> int:
+        """The same while records are read for others too. A stuck destination gets no more."""
         lane, room = self._lanes.get(destination_id), self.of(destination_id)
         if lane is not None and lane.is_stuck(self._loop.time()):
             return room
-        return max(room, min(_ALONG * room, self._most_along))
+        return max(room, min(_SHARED_READ_FACTOR * room, self._most_of_shared_read))
 
     def is_hungry(self, cursor: Cursor) -> bool:
         """Whether the lane is half empty, and the cursor may fill it."""
@@ -78,8 +78,8 @@ class CursorRoom:
         return self._has(cursor, self.of(cursor.destination_id))
 
     def is_full(self, cursor: Cursor) -> bool:
-        """Whether no further delivery of this cursor may wait in its lane, also when it comes along."""
-        return self._has(cursor, self.along(cursor.destination_id))
+        """Whether no further delivery of this cursor may wait in its lane, also of a read for others."""
+        return self._has(cursor, self.of_shared_read(cursor.destination_id))
 
     def takes(self, cursor: Cursor, room: int = 0) -> bool:
         """Whether a further delivery of this cursor may be in memory, with ``room`` for those that wait in its lane."""
@@ -108,7 +108,7 @@ class CursorRoom:
             self._most = max(1, limits.max_events // len(destinations))
         else:
             self._most = fair_share((self._want(name, now) for name in destinations), limits.max_events)
-        self._most_along = limits.max_events // max(1, len(destinations))
+        self._most_of_shared_read = limits.max_events // max(1, len(destinations))
         self._most_bytes = limits.max_bytes // max(1, cursors)
         self._left = limits.max_events + _ON_THEIR_WAY - held
 

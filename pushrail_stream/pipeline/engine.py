@@ -63,7 +63,7 @@ class Engine:
         backlogs = Backlogs(self.events, room, self.ledger, ports.clock, observe)
         care = CursorCare(ports, policy, settlement, backlogs, trackers, lanes)
         self.catch_up = CatchUp(ports, policy, admission, care, room, trackers)
-        self.events.cursors_came = self.catch_up.begin
+        self.events.cursors_added = self.catch_up.begin
         self.dispatcher.fell_behind = backlogs.open
         self.dispatcher.waited_long = backlogs.adopt_overdue
         self.dispatcher.document_changed = care.document_changed

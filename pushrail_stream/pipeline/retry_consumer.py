@@ -14,6 +14,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.outcome import Retryable, is_our_delay
 from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.pipeline.admission import Admission
@@ -79,12 +80,10 @@ class RetryConsumer:
         number, _ = self._tiers[record.topic]
         delivery = Delivery(event, original_of(record, headers.origin), destination_id, size, pending, number)
         delivery.attempts = headers.attempts
-        delivery.first_attempt_ms = self._first_attempt_ms(headers)
+        delivery.problem = self._problem(headers)
+        delivery.first_attempt_ms = self._first_attempt_ms(headers, delivery.problem)
         if headers.replay is not None:
             delivery.replay = Replay(headers.replay, headers.replay_count or 1)
-        if headers.error_code is not None:
-            code, message = headers.error_code, headers.error_message or ""
-            delivery.problem = Problem(code, message, headers.request_id, self._bus.waits_for_us(code))
         self._admission.admit([delivery], destination)
 
     def _destination(self, destination_id: str, event: Event) -> Destination | None:
@@ -92,15 +91,23 @@ class RetryConsumer:
         destination = self._directory.get(destination_id)
         return destination if destination is not None and destination.owner == event.owner else None
 
-    def _first_attempt_ms(self, headers: DeliveryHeaders) -> int | None:
-        """The time at which the delivery's age begins. A wait for which we are to blame does not count.
+    def _problem(self, headers: DeliveryHeaders) -> Problem | None:
+        """The problem of the last attempt, of which the headers have the code."""
+        if headers.error_code is None:
+            return None
+        code, message = headers.error_code, headers.error_message or ""
+        failed = Retryable(code, message, self._bus.is_our_fault(code))
+        return Problem(code, message, headers.request_id, is_our_delay(failed))
+
+    def _first_attempt_ms(self, headers: DeliveryHeaders, problem: Problem | None) -> int | None:
+        """The time at which the delivery's age begins. A delay by us does not count.
 
         It is never in the future: a clock that was ahead must not keep a delivery young.
         """
-        first_ms, code, now_ms = headers.first_attempt_at_ms, headers.error_code, self._clock.now_ms()
+        first_ms, now_ms = headers.first_attempt_at_ms, self._clock.now_ms()
         if first_ms is None:
             return None
-        waited_ms = max(0, now_ms - headers.failed_at_ms) if code is not None and self._bus.waits_for_us(code) else 0
+        waited_ms = max(0, now_ms - headers.failed_at_ms) if problem is not None and problem.is_our_delay else 0
         return min(first_ms + waited_ms, now_ms)
 
 

@@ -113,7 +113,7 @@ class Settlement:
         if lane.is_shut:  # nothing has failed: it stays on its tier
             state = state._replace(tier=max(state.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
-        if state.age_secs >= self._policy.max_age_secs and not problem.ours:
+        if state.age_secs >= self._policy.max_age_secs and not problem.is_our_delay:
             self.dead_letter(delivery, lane.destination.bus.arn, "expired", problem)
         else:
             self._retry_on(delivery, move_on(state, self._policy))

@@ -30,8 +30,8 @@ class Bus(Protocol):
         ``refreshed``: the call is made again because the one before was refused for stale credentials.
         """
 
-    def waits_for_us(self, code: str) -> bool:
-        """Whether a delivery that waits for a retry with this code does so because of us."""
+    def is_our_fault(self, code: str) -> bool:
+        """Whether a delivery waits for a retry by our own fault when its last attempt failed with this code."""
 
     def must_sign_in(self, destination: Destination) -> bool:
         """Whether a call now would sign in first. It is asked before each call, so it must be cheap."""

@@ -19,7 +19,7 @@ from tests.support.samples import cursors_delivery, delivery
 LIMITS = CallLimits(10, 1_048_576)
 DOWN_AFTER = 8
 FAILED = Retryable("503", "busy")
-OURS = Retryable("InvalidClientTokenId", "our key", ours=True)
+OURS = Retryable("InvalidClientTokenId", "our key", is_our_fault=True)
 
 
 def new_lane(max_in_flight: int = 1) -> Lane:

@@ -84,10 +84,10 @@ def test_a_call_that_was_not_made_teaches_no_speed() -> None:
 
 
 def test_the_last_call_tells_whether_our_own_side_is_at_fault() -> None:
-    one, ours = Destination(), Retryable("InvalidClientTokenId", "unknown key", ours=True)
+    one, ours = Destination(), Retryable("InvalidClientTokenId", "unknown key", is_our_fault=True)
     assert one.lane.health.own_fault is None
     one.call(ours, ours, result="not_made")
-    assert one.lane.health.own_fault == Problem("InvalidClientTokenId", "unknown key", ours=True)
+    assert one.lane.health.own_fault == Problem("InvalidClientTokenId", "unknown key", is_our_delay=True)
     for outcome in (DELIVERED, FAILED, THROTTLED, BLOCKED):
         one.call(ours, result="not_made")
         one.call(outcome)
@@ -98,9 +98,9 @@ def test_a_sign_in_that_waits_for_its_turn_ends_no_fault_of_ours() -> None:
     one, queued = Destination(), Retryable("SignInsQueued", "more than 2 a second are due")
     one.call(queued, result="not_made")
     assert one.lane.health.own_fault is None
-    one.call(Retryable("ExpiredToken", "our session", ours=True), result="not_made")
+    one.call(Retryable("ExpiredToken", "our session", is_our_fault=True), result="not_made")
     one.call(queued, result="not_made")
-    assert one.lane.health.own_fault == Problem("ExpiredToken", "our session", ours=True)
+    assert one.lane.health.own_fault == Problem("ExpiredToken", "our session", is_our_delay=True)
 
 
 def test_a_one_call_window_is_followed_by_pauses() -> None:
@@ -214,7 +214,7 @@ def test_one_delivered_entry_prevents_a_block() -> None:
 
 
 def test_our_own_fault_gets_one_call_at_a_time_with_pauses() -> None:
-    one, ours = Destination(), Retryable("InvalidClientTokenId", "our key", ours=True)
+    one, ours = Destination(), Retryable("InvalidClientTokenId", "our key", is_our_fault=True)
     pauses, now = list[float](), 0.0
     for _ in range(6):
         one.call(ours, result="not_made", now=now)

@@ -60,7 +60,7 @@ def test_a_queued_sign_in_expires_no_delivery() -> None:
         (Delivered("event-1"), Settled(), Settled()),
         (Retryable("500", "oh"), RetryInMemory(0.1, "retryable"), DeadLetter("expired", "500", "oh")),
         (
-            Retryable("SignatureDoesNotMatch", "we", ours=True),
+            Retryable("SignatureDoesNotMatch", "we", is_our_fault=True),
             RetryInMemory(0.1, "retryable"),
             RetryInMemory(0.1, "retryable"),
         ),
@@ -95,7 +95,7 @@ def test_no_outcome_is_missing_above() -> None:
     tier=st.integers(0, 9),
 )
 def test_our_own_fault_is_never_a_dead_letter(**circumstances: Any) -> None:
-    decided = after(Retryable("InvalidClientTokenId", "our key", ours=True), **circumstances)
+    decided = after(Retryable("InvalidClientTokenId", "our key", is_our_fault=True), **circumstances)
     assert isinstance(decided, RetryInMemory | RetryOnTopic)
 
 

@@ -35,7 +35,7 @@ def test_a_documents_problem_is_a_line(kind: type[DocumentRefused | DocumentCave
 @pytest.mark.parametrize(
     ("outcome", "is_ours"),
     [
-        (Retryable("ExpiredToken", "", ours=True), True),
+        (Retryable("ExpiredToken", "", is_our_fault=True), True),
         (Retryable("500", ""), False),
         (Throttled("Throttled", ""), False),
     ],

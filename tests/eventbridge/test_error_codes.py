@@ -26,7 +26,7 @@ from pushrail_stream.eventbridge.error_codes import (
     CallFailed,
     CallReply,
     EntryResult,
-    is_ours,
+    is_our_fault,
     judge,
     judge_check,
 )
@@ -178,14 +178,14 @@ def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -
         return Refresh(code, message)
     each: dict[Class, Outcome] = {
         "retryable": Retryable(code, message),
-        "ours": Retryable(code, message, ours=True),
+        "ours": Retryable(code, message, is_our_fault=True),
         "throttled": Throttled(code, message),
         "rejected": Rejected(code, message),
         "blocked": Blocked(code, message),
         "split": Rejected(code, message),
         "stale session": Blocked(code, message),
         "denied": Blocked(code, message),
-        "signature refused": Retryable(code, message, ours=True) if assumed_role else Blocked(code, message),
+        "signature refused": Retryable(code, message, is_our_fault=True) if assumed_role else Blocked(code, message),
     }
     return (each[row.meaning],) * entries
 
@@ -204,7 +204,7 @@ def test_a_retrys_code_shows_our_own_fault(row: Row) -> None:
     for assumed_role, refreshed in product([False, True], [False, True]):
         verdict = judge(reply_of(row, 1), 1, assumed_role=assumed_role, refreshed=refreshed)
         if not isinstance(verdict, Split | TooLarge | Refresh) and isinstance(verdict[0], Retryable):
-            assert is_ours(verdict[0].code) == verdict[0].ours
+            assert is_our_fault(verdict[0].code) == verdict[0].is_our_fault
 
 
 USER = "User: arn:aws:sts::123456789012:assumed-role/writer/pushrail-dst is not authorized to perform: events:PutEvents"
@@ -229,8 +229,8 @@ def test_a_denial_by_our_own_policy_is_our_fault(
     said = CallFailed(operation, code, f"{USER} {why}", 403)
     for assumed_role, refreshed in product([False, True], [False, True]):
         verdict = judge(said, 1, assumed_role=assumed_role, refreshed=refreshed)
-        assert verdict == (Retryable("OurPolicyDenied", f"{USER} {why}", ours=True),)
-    assert is_ours("OurPolicyDenied")
+        assert verdict == (Retryable("OurPolicyDenied", f"{USER} {why}", is_our_fault=True),)
+    assert is_our_fault("OurPolicyDenied")
 
 
 @pytest.mark.parametrize(

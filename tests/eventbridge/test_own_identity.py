@@ -147,7 +147,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def is_ours_alone(reply: CallReply) -> bool:
     """Whether the delivery waits without growing older, and no customer is blamed."""
     verdict = judge(reply, 1, assumed_role=True, refreshed=False)
-    return not isinstance(verdict, Split | Refresh) and all(isinstance(one, Retryable) and one.ours for one in verdict)
+    return not isinstance(verdict, Split | Refresh) and all(
+        isinstance(one, Retryable) and one.is_our_fault for one in verdict
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

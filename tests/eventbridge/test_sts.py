@@ -191,7 +191,7 @@ async def test_a_foreign_reply_fails_one_customer(body: bytes, base_credentials:
         assert failed(reply)[:2] == ("AssumeRole", UNKNOWN_RESULT)
         verdict = judge(reply, 1, assumed_role=True, refreshed=False)
         assert isinstance(verdict, tuple)
-        assert [isinstance(one, Retryable) and not one.ours for one in verdict] == [True]
+        assert [isinstance(one, Retryable) and not one.is_our_fault for one in verdict] == [True]
         asked = []
         for second in range(60):
             clock.epoch += 1

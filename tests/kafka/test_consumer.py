@@ -351,7 +351,7 @@ class OnePartition:
         self.topic = topics["events"]
         return {p for p, commit in committed.items() if was_recreated(topic_of(commit), self.topic)}
 
-    def accept_all(self, records: object, topics: Mapping[str, TopicIdentity], _readings: object) -> Due:
+    def accept_poll(self, records: object, topics: Mapping[str, TopicIdentity], _readings: object) -> Due:
         if was_recreated(self.topic, topics["events"]):
             return Due(self.accept(records), {Partition("events", 0): topics["events"]})
         return Due(self.accept(records), {}, self.committable())

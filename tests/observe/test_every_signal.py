@@ -92,7 +92,9 @@ ATTEMPT: Final = attempted(
     (Blocked("AccessDenied", "no"), DeadLetter("blocked", "AccessDenied", "no")),
     (Rejected("MalformedDetail", "no"), DeadLetter("rejected", "MalformedDetail", "no")),
 )
-OUR_ATTEMPT: Final = attempted((Retryable("BaseCredentialsMissing", "none", ours=True), RetryInMemory(1, "retryable")))
+OUR_ATTEMPT: Final = attempted(
+    (Retryable("BaseCredentialsMissing", "none", is_our_fault=True), RetryInMemory(1, "retryable"))
+)
 
 
 def answered(status: int, problem: str = "") -> RequestAnswered:

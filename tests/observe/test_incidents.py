@@ -98,7 +98,7 @@ def test_backlogs_are_incidents_when_they_begin_and_when_they_lose_events() -> N
 
 def test_our_own_fault_is_one_incident() -> None:
     ours = (
-        Retryable("BaseCredentialsMissing", "the token file is not there", ours=True),
+        Retryable("BaseCredentialsMissing", "the token file is not there", is_our_fault=True),
         RetryInMemory(1.0, "retryable"),
     )
     theirs = attempted((Retryable("503", "busy"), RetryInMemory(1.0, "retryable")))

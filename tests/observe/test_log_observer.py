@@ -54,7 +54,7 @@ from tests.support.stopped_time import StoppedTime
 from tests.support.virtual_time import in_virtual_time
 
 P3 = Partition(EVENTS, 3)
-OURS = Retryable("BaseCredentialsMissing", "no credentials of our own", ours=True)
+OURS = Retryable("BaseCredentialsMissing", "no credentials of our own", is_our_fault=True)
 
 
 def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:

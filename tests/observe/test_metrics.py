@@ -182,7 +182,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         record=record(0), reason="held", failed_at_ms=AT_MS, problem=problem, tier=Tier("retry.10s", 10), attempts=1,
         destination_id="dst_a", first_attempt_ms=AT_MS, event=event,
     )  # fmt: skip
-    ours = Retryable("BaseCredentialsMissing", "", ours=True)
+    ours = Retryable("BaseCredentialsMissing", "", is_our_fault=True)
     samples = shown(
         Skipped(event, origin, "dst_a", "arn", "disabled", "live", AT_MS),
         DeadLettered(letter("rejected", "MalformedDetail", ""), event),

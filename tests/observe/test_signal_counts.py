@@ -31,7 +31,7 @@ def called(*, recorded_secs: float, first_secs: float, problem: Problem | None =
     return changed(signal, record=aged, first_attempt_ms=first_ms, problem=problem, **changes)
 
 
-OURS, THEIRS = Problem("BaseCredentialsMissing", "", ours=True), Problem("ThrottlingException", "")
+OURS, THEIRS = Problem("BaseCredentialsMissing", "", is_our_delay=True), Problem("ThrottlingException", "")
 
 
 @pytest.mark.parametrize(

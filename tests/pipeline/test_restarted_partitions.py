@@ -96,9 +96,9 @@ async def test_a_recreated_topic_is_restarted_before_anything_is_committed() -> 
     world.topic_ids[EVENTS] = OLD
     async with world.worker() as worker:
         await worker.feed_until(1, record(0))
-        _, nothing, commits = worker.event_consumer.accept_all((), {EVENTS: OLD}, {P0: ReadPosition(1, 0)})
+        _, nothing, commits = worker.event_consumer.accept_poll((), {EVENTS: OLD}, {P0: ReadPosition(1, 0)})
         assert (nothing, [(partition, commit.offset) for partition, commit in commits]) == ({}, [(P0, 1)])
-        due = worker.event_consumer.accept_all((), {EVENTS: NEW}, {P0: ReadPosition(9, 0)})
+        due = worker.event_consumer.accept_poll((), {EVENTS: NEW}, {P0: ReadPosition(9, 0)})
         assert (due.recreated, due.commits) == ({P0: NEW}, ())
         assert worker.event_consumer.committable() == commits, "a position in the old topic counts no more"
 
@@ -109,7 +109,7 @@ async def test_records_count_before_the_position_behind_them() -> None:
     world.topic_ids[EVENTS] = OLD
     async with world.worker() as worker:
         await worker.feed_until(1, record(0))
-        due = worker.event_consumer.accept_all(records(range(1, 4)), {EVENTS: OLD}, {P0: ReadPosition(4, 0)})
+        due = worker.event_consumer.accept_poll(records(range(1, 4)), {EVENTS: OLD}, {P0: ReadPosition(4, 0)})
         assert [(partition, commit.offset) for partition, commit in due.commits] == [(P0, 1)]
         assert not due.flow_control.have_gaps
         await worker.at(3)

@@ -92,8 +92,8 @@ class ScriptedBus:
     def quota(self, destination: Destination) -> str:
         return destination.bus.arn.split(":event-bus/", 1)[0]
 
-    def waits_for_us(self, code: str) -> bool:
-        return self.flavour.waits_for_us(code)
+    def is_our_fault(self, code: str) -> bool:
+        return self.flavour.is_our_fault(code)
 
     async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
         return self.flavour.reply(

@@ -25,7 +25,7 @@ from pushrail_stream.core.outcome import (
     Throttled,
 )
 from pushrail_stream.eventbridge.entry import RegionLimits, entry_size
-from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult, interpret, waits_for_us
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult, interpret, is_our_fault
 from pushrail_stream.settings.eventbridge import AssumeRole
 
 
@@ -41,7 +41,7 @@ class Flavour(Protocol):
 
     def size(self, event: Event, destination: Destination) -> int: ...
 
-    def waits_for_us(self, code: str) -> bool: ...
+    def is_our_fault(self, code: str) -> bool: ...
 
     def reply(self, native: CallReply, batch: Batch, *, refreshed: bool, renew: Callable[[], bool]) -> Reply: ...
 
@@ -65,8 +65,8 @@ class EventBridgeFlavour:
     def size(self, event: Event, destination: Destination) -> int:
         return entry_size(event, destination)
 
-    def waits_for_us(self, code: str) -> bool:
-        return waits_for_us(code)
+    def is_our_fault(self, code: str) -> bool:
+        return is_our_fault(code)
 
     def reply(self, native: CallReply, batch: Batch, *, refreshed: bool, renew: Callable[[], bool]) -> Reply:
         assumed_role = isinstance(batch.destination.bus.auth, AssumeRole)
@@ -111,7 +111,7 @@ class SmallFlavour:
         del destination
         return self.BYTES_PER_BYTE * len(event.value)
 
-    def waits_for_us(self, code: str) -> bool:
+    def is_our_fault(self, code: str) -> bool:
         return code == "YOUR-CLOCK"
 
     def code(self, eventbridge: str) -> str:
@@ -147,7 +147,7 @@ class SmallFlavour:
             case "STRANGER" | "GO-AWAY" | "WHO-ARE-YOU":
                 return Blocked(code, message)
             case _:
-                return Retryable(code, message, ours=code == "YOUR-CLOCK")
+                return Retryable(code, message, is_our_fault=code == "YOUR-CLOCK")
 
 
 every_flavour = pytest.mark.parametrize("flavour", [EventBridgeFlavour, SmallFlavour])

@@ -24,18 +24,18 @@ from pushrail_stream.eventbridge.http1.server import AddressBook, Addresses, Ser
 
 _NEXT_ADDRESS_SECS: Final = 0.25
 """Seconds after which the next address is tried beside one that has not answered (RFC 8305 recommends 250 ms)."""
-MAKING: Final = 64
-"""Connections that are being made at one time. Each takes 1 ms of CPU, 40 KB and a few round trips. Without a bound,
-1,000 calls that begin together make 1,000 connections, although the first 100 would be free again before the last one
-is there."""
+MAX_CONNECTING: Final = 64
+"""Most connections that are being made at one time. Each takes 1 ms of CPU, 40 KB and a few round trips. Without this
+bound, 1,000 calls that begin together make 1,000 connections, although the first 100 are free again before the last one
+is made."""
 
 
 @final
 class Connections:
     """The connections to one server. Their number is not limited: the callers have a limit.
 
-    A caller makes a connection when none is free. While many are being made, it waits for what comes first: a
-    connection that another request leaves, or its turn to make one.
+    A caller makes a connection when none is free. While `MAX_CONNECTING` are being made, it waits for a free connection
+    or for its turn to make one, whichever comes first.
 
     A request is sent once. One that broke is never repeated, not even on a kept connection that the server may have
     closed before the request arrived: the server may have carried it out.
@@ -50,7 +50,7 @@ class Connections:
         self._open: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
         """The last one used is used first, so that the others may end."""
-        self._making = 0
+        self._connecting = 0
         """Connections that are being made."""
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         """The callers that wait, the first one first."""
@@ -76,7 +76,7 @@ class Connections:
             raise
         if connection.is_ready and self._all_lost is None:
             connection.rest()
-            self._leave(connection)
+            self._give(connection)
         else:
             connection.close()
         return reply
@@ -96,8 +96,8 @@ class Connections:
                 return connection
         return None
 
-    def _leave(self, connection: Connection | None) -> None:
-        """Give a free connection, or with None the turn to make one, to the first caller that waits."""
+    def _give(self, connection: Connection | None) -> None:
+        """Give the first caller that waits a free connection or, with None, its turn to make one."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -107,16 +107,16 @@ class Connections:
             self._idle[connection] = None
 
     async def _obtain(self, ends_at: float) -> Connection:
-        connection = await self._wait(ends_at) if self._making >= MAKING else None
+        connection = await self._wait(ends_at) if self._connecting >= MAX_CONNECTING else None
         if connection is not None and connection.is_ready:
             return connection
-        self._making += 1
+        self._connecting += 1
         try:
             return await self._connect(ends_at)
         finally:
-            self._making -= 1
-            if self._making < MAKING:
-                self._leave(None)
+            self._connecting -= 1
+            if self._connecting < MAX_CONNECTING:
+                self._give(None)
 
     async def _wait(self, ends_at: float) -> Connection | None:
         turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
@@ -125,8 +125,8 @@ class Connections:
             async with asyncio.timeout_at(ends_at):
                 return await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it came too late for this caller
-                self._leave(turn.result())
+            if turn.done() and not turn.cancelled():  # this caller cannot use it any more
+                self._give(turn.result())
             if isinstance(error, TimeoutError):
                 raise self._connection_timeout() from None
             raise

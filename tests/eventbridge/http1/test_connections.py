@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pushrail_stream.eventbridge.http1.connection import Connection, Limits
-from pushrail_stream.eventbridge.http1.connections import MAKING, Connections
+from pushrail_stream.eventbridge.http1.connections import MAX_CONNECTING, Connections
 from pushrail_stream.eventbridge.http1.errors import (
     ClientConnectorCertificateError,
     ClientConnectorError,
@@ -100,7 +100,7 @@ async def test_a_burst_of_requests_shares_its_first_connections() -> None:
 
 @on_every_loop
 async def test_few_connections_are_made_at_one_time() -> None:
-    """The others have their turns when these have failed."""
+    """The other requests have their turns when the first ones have failed."""
     async with deaf() as server:
         connections = Connections(server, PATIENT._replace(connect_secs=SOON_SECS), trusting())
         most = 0
@@ -109,19 +109,19 @@ async def test_few_connections_are_made_at_one_time() -> None:
             nonlocal most
             with pytest.raises(ConnectionTimeoutError):
                 await connections.post({}, b"")
-            most = max(most, connections._making)
+            most = max(most, connections._connecting)
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(2 * MAKING):
+            for _ in range(2 * MAX_CONNECTING):
                 tasks.create_task(fail())
-        assert MAKING / 2 < most <= MAKING
+        assert MAX_CONNECTING / 2 < most <= MAX_CONNECTING
 
 
 @on_every_loop
 async def test_a_request_that_never_has_its_turn_was_not_sent() -> None:
     async with deaf() as server:
         connections = Connections(server, PATIENT._replace(total_secs=SOON_SECS), trusting())
-        connections._making = MAKING
+        connections._connecting = MAX_CONNECTING
         with pytest.raises(ConnectionTimeoutError):
             await connections.post({}, b"")
 
@@ -131,11 +131,11 @@ async def test_a_connection_that_comes_too_late_is_the_next_callers() -> None:
     async with Peer.serve(answer_all) as peer, peer.connections() as connections:
         await connections.post({}, b"")
         free, _ = connections._idle.popitem()
-        connections._making = MAKING
+        connections._connecting = MAX_CONNECTING
         async with asyncio.TaskGroup() as tasks:
             first, second = [tasks.create_task(connections.post({}, b"")) for _ in range(2)]
             await asyncio.sleep(0)
-            connections._leave(free)
+            connections._give(free)
             first.cancel()
         assert first.cancelled()
         assert second.result().status == 200
@@ -147,12 +147,12 @@ async def test_a_connection_that_ends_on_its_way_to_a_caller_is_not_used() -> No
     async with Peer.serve(answer_all) as peer, peer.connections() as connections:
         await connections.post({}, b"")
         ending, _ = connections._idle.popitem()
-        connections._making = MAKING
+        connections._connecting = MAX_CONNECTING
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(connections.post({}, b""))
             await asyncio.sleep(0)
             ending.close()
-            connections._leave(ending)
+            connections._give(ending)
         assert waiting.result().status == 200
         assert len(peer.clients) == 2
 

@@ -173,7 +173,7 @@ def test_a_clock_that_differs_by_more_than_five_minutes_is_our_own_fault() -> No
         for secs, ours in ((301.0, True), (-301.0, True), (299.0, False), (-299.0, False)):
             cloud.state.epoch += secs
             first = (await put(us, GOOD_KEY)).outcomes(2)[0]
-            assert (isinstance(first, Retryable) and first.ours) == ours, (secs, first)
+            assert (isinstance(first, Retryable) and first.is_our_fault) == ours, (secs, first)
             assert (cloud.calls[-1].blame == "ours") == ours
             cloud.state.epoch -= secs
 

@@ -98,7 +98,7 @@ def test_a_refused_call_has_the_blame_that_the_product_gives(code: str) -> None:
                 assert blame in {"customer", "aws"}
             case (Blocked(), *_):
                 assert blame == "customer"
-            case (Retryable(ours=True), *_):
+            case (Retryable(is_our_fault=True), *_):
                 assert blame == "ours"
             case (Retryable() | Throttled(), *_):
                 assert blame == "aws"

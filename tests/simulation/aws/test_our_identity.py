@@ -32,7 +32,7 @@ async def delivered(bus: EventBridge, name: str) -> bool:
     outcomes = (await bus.put(to(ASSUME, name), refreshed=False)).outcomes(2)
     if all(isinstance(one, Delivered) for one in outcomes):
         return True
-    assert all(isinstance(one, Retryable) and one.ours for one in outcomes), outcomes
+    assert all(isinstance(one, Retryable) and one.is_our_fault for one in outcomes), outcomes
     return False
 
 

@@ -196,7 +196,7 @@ EVENTBRIDGE: Final = (
     mutant(
         "blame the customer for our own credentials",
         "eventbridge.error_codes:_judge_sign_in",
-        "return Retryable(code, message, ours=True)",
+        "return Retryable(code, message, is_our_fault=True)",
         "return Blocked(code, message)",
         needs=["lose_own_credentials?how=revoke&secs=90", "roll_fleet?pause=1&grace_secs=3"],
     ),

@@ -248,10 +248,14 @@ MUTANTS: Final = (
     Mutant(
         "ignore max age",
         (
-            Change("core.retry:_retry", "if state.age_secs >= policy.max_age_secs and not is_ours:", "if False:"),
+            Change(
+                "core.retry:_retry",
+                "if state.age_secs >= policy.max_age_secs and not is_our_delay(outcome):",
+                "if False:",
+            ),
             Change(
                 "pipeline.settlement:Settlement.retry_later",
-                "if state.age_secs >= self._policy.max_age_secs and not problem.ours:",
+                "if state.age_secs >= self._policy.max_age_secs and not problem.is_our_delay:",
                 "if False:",
             ),
         ),
@@ -270,7 +274,7 @@ MUTANTS: Final = (
     mutant(
         "expire a delivery that waits because of our own fault",
         "core.retry:_retry",
-        "and not is_ours:",
+        "and not is_our_delay(outcome):",
         "and True:",
         needs=[
             "settings?delivery.max_age_secs=45",

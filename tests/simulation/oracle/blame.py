@@ -9,7 +9,7 @@ from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable, decod
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.retry import fault_of
-from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, is_ours
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, is_our_fault
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
 from tests.simulation.oracle.documents import Reader
@@ -240,4 +240,4 @@ def _counts_our_wait(story: Deliveries, letter: CopySeen, seen: EventSeen) -> bo
         if not copy.is_dead and copy.headers.replay == headers.replay and copy.written.at < letter.written.at
     ]
     same = [one for one in before if one.first_attempt_at_ms == headers.first_attempt_at_ms]
-    return bool(same) and all(is_ours(one.error_code or "") for one in same)
+    return bool(same) and all(is_our_fault(one.error_code or "") for one in same)

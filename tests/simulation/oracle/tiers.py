@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import parse_rfc3339
-from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, waits_for_us
+from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, is_our_fault
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen, Said
 from tests.simulation.oracle.evidence import Violation, position_of
 
@@ -170,10 +171,15 @@ def _mistake(
     return ""
 
 
+def _is_our_delay(copy: CopySeen) -> bool:
+    code = copy.headers.error_code or ""
+    return code == SIGN_INS_QUEUED or is_our_fault(code)
+
+
 def _has_expired(story: Deliveries, copy: CopySeen) -> bool:
-    """Whether the delivery was too old by its worker's own clock, when that let it wait for no fault of ours."""
+    """Whether the delivery was too old by its worker's own clock, unless we delayed it."""
     headers = copy.headers
-    if headers.first_attempt_at_ms is None or waits_for_us(headers.error_code or ""):
+    if headers.first_attempt_at_ms is None or _is_our_delay(copy):
         return False
     age_ms = headers.failed_at_ms - headers.first_attempt_at_ms
     return age_ms >= 1000 * story.evidence.settings.delivery.max_age_secs
@@ -194,7 +200,7 @@ def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
     if copy.headers.replay is not None or any(one.fault == "ours" for one in calls if one.at <= copy.written.at):
         return False
     waiting = (one for one in story.copies_of(seen, destination) if one.written.at <= copy.written.at)
-    if any(waits_for_us(one.headers.error_code or "") for one in waiting):
+    if any(_is_our_delay(one) for one in waiting):
         return False  # a garbled answer may read as if we were refused before AWS
     moves = (one.at for one in story.evidence.disturbances if one.kind in {"operator", "log"})
     # After a move the record was read again, and its delivery began again.

@@ -46,7 +46,7 @@ class Made(NamedTuple):
     @property
     def has_failed(self) -> bool:
         """Whether the call as a whole failed, and we are not to blame."""
-        return all(isinstance(one, Retryable) and not one.ours for one in self.told.outcomes)
+        return all(isinstance(one, Retryable) and not one.is_our_fault for one in self.told.outcomes)
 
     @property
     def is_delivered(self) -> bool:

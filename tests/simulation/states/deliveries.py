@@ -115,7 +115,7 @@ def _(scene: Scene) -> int:
 def _(scene: Scene) -> int:
     """A sign-in is refused for a fault of ours while deliveries wait for it."""
     return sum(
-        isinstance(one.outcomes[0], Retryable) and one.outcomes[0].ours
+        isinstance(one.outcomes[0], Retryable) and one.outcomes[0].is_our_fault
         for _, _, one in scene.signals(signals.Attempted)
     )
 
