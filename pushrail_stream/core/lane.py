@@ -299,7 +299,7 @@ class Lane:
         overdue, leaving = self.deliveries.overdue(now), list[Delivery]()
         for delivery in overdue:
             if self.is_taking(now) and self._may_be_late(delivery, now, now_ms):
-                self.deliveries.keep(delivery, now + self._limits.hold_secs)
+                self.deliveries.hold_again(delivery, now + self._limits.hold_secs)
             else:
                 leaving.append(delivery)
         return leaving

@@ -1,7 +1,8 @@
 """The queue of a lane: deliveries that wait for their first call in this lane, and deliveries that wait for a retry.
 
 Deliveries from a retry topic may wait for their turn for more than one hold. Then they yield to newer ones, so that a
-crowd of them delays no event and no cursor. They get the places that are left in calls, and every fourth call.
+crowd of them delays no event and no cursor. They get the places that are left in calls. Every fourth call takes them
+first.
 
 All times are seconds of one monotonic clock.
 """
@@ -19,10 +20,8 @@ from pushrail_stream.core.delivery import Delivery
 
 _SEARCH_SECS: Final = 0.1
 """Shortest time between two searches for overdue deliveries, each of which looks at the whole queue."""
-
-
-_YIELDS: Final = 4
-"""Calls of which one has first the deliveries that have waited for more than one hold: they never wait for ever."""
+_LATE_FIRST_EVERY: Final = 4
+"""Every fourth call takes deliveries in `late` before new ones, so that they do not wait for ever."""
 
 
 def holds_commit(delivery: Delivery) -> bool:
@@ -49,6 +48,7 @@ class Queue:
         self.late: deque[Delivery] = deque()
         """Those from a retry topic that have waited for more than one hold, in their order."""
         self._picks = 0
+        """Calls that `pick` has filled one delivery at a time."""
         self._order = 0
         self._overdue_at = math.inf
         """No delivery is overdue before this time."""
@@ -77,7 +77,7 @@ class Queue:
         heapq.heappush(self.retries, (at, self._order, delivery))
         self._order += 1
 
-    def keep(self, delivery: Delivery, hold_until: float) -> None:
+    def hold_again(self, delivery: Delivery, hold_until: float) -> None:
         """Let an overdue delivery wait for another hold."""
         delivery.hold_until = hold_until
         self._overdue_at = min(self._overdue_at, hold_until)
@@ -97,10 +97,10 @@ class Queue:
             self.fresh_bytes -= sum([delivery.size for delivery in picked])
             return picked
         self._picks += 1
-        is_lates_turn = self._picks % _YIELDS == 0
+        is_late_first = self._picks % _LATE_FIRST_EVERY == 0
         while len(picked) < limits.max_entries:
             due = bool(retries) and retries[0][0] <= now
-            source = late if late and (is_lates_turn or not fresh) else fresh
+            source = late if late and (is_late_first or not fresh) else fresh
             if not due and not source:
                 break
             candidate = retries[0][2] if due else source[0]

@@ -1,8 +1,8 @@
 """Declarations of metrics, and their values as Prometheus reads them.
 
 A metric is declared once, in one of the tables `WORKER_METRICS`, `KAFKA_METRICS`, `PROCESS_METRICS` and
-`INGEST_METRICS`. A declaration
-says how its value is read, so a new metric is one row. The tables are plain tuples, which anybody may list.
+`INGEST_METRICS`. A declaration says how its value is read, so a new metric is one row. The tables are plain tuples,
+which anybody may list.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ class Dispatcher:
         self.fell_behind(lane, now)
 
     def _end_holds(self, lane: Lane, now: float) -> None:
-        """Let no delivery hold back its partition's commit any longer whose hold is over."""
+        """Move the deliveries whose hold is over to cursors or retry topics, or hold them again."""
         if lane.is_taking(now):
             self.waited_long(lane, now)
         for delivery in lane.end_holds(now, self._clock.now_ms()):

@@ -82,12 +82,12 @@ def test_what_waits_for_a_retry_becomes_due() -> None:
     assert [at for at, _, _ in sorted(queue.retries, key=lambda item: item[:2])] == [1.0, 2.0]
 
 
-def test_those_that_are_late_yield_to_newer_ones() -> None:
+def test_late_deliveries_yield_to_newer_ones() -> None:
     queue, limits = Queue(), CallLimits(3, 1_000_000)
     late, fresh = [held(10.0, offset=n) for n in range(20)], [held(30.0, offset=n) for n in range(100, 120)]
     queue.add(late)
     for one in queue.overdue(10.0):
-        queue.keep(one, 20.0)
+        queue.hold_again(one, 20.0)
     queue.add(fresh)
     assert (len(queue), len(queue.late), queue.overdue_at()) == (20, 20, 20.0)
     picked = [queue.pick(limits, 11.0) for _ in range(8)]
@@ -107,5 +107,5 @@ def test_a_large_entry_is_left_for_the_next_call() -> None:
     queue, small = Queue(), CallLimits(10, 1)
     late = [held(10.0, offset=n) for n in range(2)]
     for one in late:
-        queue.keep(one, 20.0)
+        queue.hold_again(one, 20.0)
     assert [queue.pick(small, 11.0) for _ in range(2)] == [late[:1], late[1:]]
