@@ -8,7 +8,9 @@ from typing import Final
 from pushrail_stream.core.event import VENDOR_SETTING, Event, Undecodable, decode
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import fault_of
+from pushrail_stream.core.signals import PartitionsAssigned
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, is_our_fault
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen
@@ -205,12 +207,33 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
             call.fault == "ours" and call.is_clear and not (call.host in tellers and _is_open(story, call, copies))
             for call in failures
         )
-        and age - _our_secs(story, failures, copy) < delivery.max_age_secs
+        and (of_holders := _failures_of_holders(story, failures, copy, seen))
+        and age - _our_secs(story, of_holders, copy) < delivery.max_age_secs
     ):
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
     return ""
+
+
+def _failures_of_holders(
+    story: Deliveries, failures: Sequence[Call], letter: CopySeen, seen: EventSeen
+) -> Sequence[Call]:
+    """The failed calls of workers that may have had the delivery: from its event's partition, or from a copy.
+
+    The delivery waited for no call of another worker. Its own worker may have found the endpoint unreachable, and such
+    a call never reaches AWS.
+    """
+    partition = Partition(seen.written.record.topic, seen.written.record.partition)
+    holders = {letter.written.host, *(one.written.host for one in story.copies_of(seen, letter.headers.destination))}
+    holders |= {
+        host
+        for at, host, signal in story.evidence.signals
+        if isinstance(signal, PartitionsAssigned)
+        and at <= letter.written.at
+        and any(partition == assigned for assigned, _ in signal.partitions)
+    }
+    return [call for call in failures if call.host in holders]
 
 
 def _our_secs(story: Deliveries, failures: Sequence[Call], letter: CopySeen) -> float:

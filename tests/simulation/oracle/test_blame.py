@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from pushrail_stream.core.event import VENDOR_SETTING
-from pushrail_stream.core.record import NOT_UTF8
+from pushrail_stream.core.record import NOT_UTF8, Partition
+from pushrail_stream.core.signals import PartitionsAssigned
 from tests.simulation.oracle.blame import find_hopeless_retries, find_wrong_blame
-from tests.simulation.oracle.evidence import Disturbance, Written
-from tests.simulation.oracle.told import BUS, EPOCH_MS, ROLE, WORKER, Told, event_value
+from tests.simulation.oracle.evidence import Disturbance, SignalSeen, Written
+from tests.simulation.oracle.told import BUS, EPOCH_MS, EVENTS, ROLE, WORKER, Told, event_value
 
 
 def wrong(told: Told) -> list[str]:
@@ -148,6 +149,22 @@ def test_a_delivery_never_expires_because_of_us() -> None:
     assert wrong(told) == [], "no answer told the cause of the last failure"
 
 
+def test_a_failure_of_a_worker_that_never_had_the_delivery_does_not_delay_it() -> None:
+    """The worker that has the delivery finds no way to the endpoint, and such a call never reaches AWS."""
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_000.0)
+    told.refused(1_049.0, event, fault="ours", code="AccessDenied").host = "worker-2"
+    told.copy(1_050.5, event, "expired", error_code="Held")
+    assert wrong(told) == []
+    assigned = PartitionsAssigned(((Partition(EVENTS, 0), None),))
+    told.evidence.signals.append(SignalSeen(999.0, "worker-2", assigned))
+    assert len(wrong(told)) == 1, "it had the event's partition before"
+    told.evidence.signals.clear()
+    told.copy(1_002.0, event, "retryable", host="worker-2")
+    assert len(wrong(told)) == 1, "it wrote a copy of the delivery"
+
+
 def test_a_delivery_that_waits_for_its_turn_at_a_busy_destination_may_expire() -> None:
     """Our fault ended at 1,010. From then on the destination takes other events."""
     told = Told(delivery={"max_age_secs": 50})
@@ -190,6 +207,8 @@ def test_a_denial_is_open_while_no_other_role_gives_a_clear_answer() -> None:
     assert len(wrong(told)) == 1, "another worker asked"
     denial = told.evidence.calls[0]
     denial.host = "worker-2"
+    assigned = SignalSeen(999.0, "worker-2", PartitionsAssigned(((Partition(EVENTS, 0), None),)))
+    told.evidence.signals.append(assigned)
     assert len(wrong(told)) == 1, "no copy of this worker says that the cause is open"
     denial.host = WORKER
     late.host, late.at = WORKER, 1_040.0
