@@ -12,10 +12,11 @@ from tests.simulation.oracle.evidence import Call, Violation
 ASSERTION: Final = "a missing bus is noticed"
 CHECK_EVERY_SECS: Final = 600.0
 """Longest time in seconds between two checks of a bus in use."""
+_UNANSWERED_SECS: Final = 30.0
+"""Longest time in seconds between two checks while none gets an answer. One that fails before it reaches AWS leaves no
+trace here."""
 _MARGIN_SECS: Final = 60.0
 """Time in seconds for the check itself, and for calls that are in flight."""
-_USES: Final = 50
-"""Confirmed entries for a missing bus after which a worker that never asked about it is at fault."""
 
 
 def find_swallowed(story: Deliveries) -> Iterator[Violation]:
@@ -53,16 +54,16 @@ def _unnoticed(story: Deliveries, bus: str, calls: list[Call]) -> float | None:
 
 
 def _unasked(calls: list[Call]) -> float | None:
-    """The time of an entry that vanished when a check was long due."""
-    vanished = [call for call in calls if call.api == "PutEvents" and _swallowed(call)]
-    checks = [call for call in calls if call.api == "DescribeEventBus"]
+    """The time of an entry that vanished when a check was long due. The first call from then on begins the check."""
+    uses = [call for call in calls if call.api == "PutEvents"]
+    vanished = [call.at for call in uses if _swallowed(call)]
     if not vanished:
         return None
-    last = vanished[-1]
-    since = max((call.at for call in checks if call.at < last.at), default=vanished[0].at)
-    if last.at - since > CHECK_EVERY_SECS + _MARGIN_SECS:
-        return last.at
-    return last.at if not checks and sum(call.entries_taken for call in vanished) > _USES else None
+    first, last = vanished[0], vanished[-1]
+    asked = [call.at for call in calls if call.api == "DescribeEventBus" and call.at < last]
+    due_at = max(asked) + CHECK_EVERY_SECS if asked else first + _UNANSWERED_SECS
+    begun_at = next((call.at for call in uses if call.at >= due_at), last)
+    return last if last > begun_at + _MARGIN_SECS else None
 
 
 def is_gone(call: Call) -> bool:
