@@ -57,8 +57,8 @@ class World:
         """By destination id."""
         self.fleet = Fleet(self)
         self.office = Office(self)
-        self.skip_orders: dict[Origin, None] = {}
-        """The unreadable batches that operators ordered workers to skip."""
+        self.unreadable: dict[Origin, None] = {}
+        """The batches that cannot be read and that operators know."""
         self.sent: dict[str, Sent] = {}
         """The records that producers have sent, by idempotency key; not all of them were accepted."""
         self.acknowledged: dict[str, None] = {}
@@ -145,7 +145,7 @@ class World:
             customer.mend()
         self.fleet.heal()
         self.restore_documents()
-        if self.skip_orders:
+        if self.unreadable:
             self.office.do("repeat skips", patiently, partial(repeat_skips, self))
         self.evidence.healed_at = self.scheduler.now
         self.history.note("healed")

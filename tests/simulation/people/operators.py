@@ -243,17 +243,18 @@ def _move(world: World, target: str) -> int:
 
 def skip_unreadable(world: World, at: Origin) -> None:
     """Order workers to skip a batch that cannot be read. Blocks."""
+    world.unreadable[at] = None
     order_skip(world.settings, at, "the producer's disk was broken", is_dry_run=False)
-    world.skip_orders[at] = None
 
 
 def repeat_skips(world: World) -> None:
     """Order workers again to skip the batches at which they still stand. Blocks.
 
-    An order is lost with its topic, when an administrator deletes that. The workers' reports say where they stand.
+    An order is lost with its topic, when an administrator deletes that. It is refused while the group has passed the
+    batch, and a tool may move the group back later. The workers' reports say where they stand.
     """
     group = world.cluster.coordinator(world.settings.kafka.group_id)
-    for at in list(world.skip_orders):
+    for at in list(world.unreadable):
         topic = world.cluster.topic(at.topic)
         logs = () if topic is None else topic.partitions[at.partition : at.partition + 1]
         commit = group.commits.get((at.topic, at.partition))
