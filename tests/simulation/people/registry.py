@@ -198,7 +198,10 @@ def garble_document(world: World, *, destination: str, content: str, secs: float
 
 @trouble(1.0, destination=any_destination)
 def seal_new_secret(world: World, *, destination: str) -> None:
-    """A customer rotates an access key: the new one is made, sealed into the document, and the old one deleted."""
+    """A customer rotates an access key: the new one is made, sealed into the document, and the old one deleted.
+
+    The old one stays when the new one cannot be sealed: with the document's only key deleted, nothing would heal it.
+    """
     customer = world.customers[destination]
     if customer.destination.mode != "ACCESS_KEY":
         return
@@ -210,9 +213,9 @@ def seal_new_secret(world: World, *, destination: str) -> None:
         sealed = (one.content for one in stored_documents(world.settings) if field_of(one, "id") == destination)
         for content in sealed if not world.settings.registry.topic else ():
             world.edited(destination, content)
+        world.later(60.0, lambda: customer.delete_access_key(old))
 
     world.office.do("seal", seal)
-    world.later(60.0, lambda: customer.delete_access_key(old))
 
 
 def _any_customer(dice: Random, plan: Plan) -> str:
