@@ -114,6 +114,14 @@ class OffsetTracker:
         return self._next
 
     @property
+    def untouched_from(self) -> int:
+        """The offset from which on the live reader begins every delivery that is not a cursor's.
+
+        Records below were read, or an earlier owner may have settled them except for the deliveries of its cursors.
+        """
+        return max(self.read_to, self._known[-1] + 1) if self._known else self.read_to
+
+    @property
     def oldest_at_ms(self) -> int | None:
         """Kafka timestamp of the first open record, epoch milliseconds; None when there is none."""
         return self._span[0].at_ms if self._span else None

@@ -102,7 +102,7 @@ class CatchUp:
         for partition, tracker in self._trackers.items():
             for cursor in tracker.cursors.values():
                 if cursor.is_behind and self._is_wanted(cursor):
-                    if cursor.hand_over(tracker.read_to):
+                    if cursor.hand_over(tracker.untouched_from):
                         self._observe(CursorClosed(partition, cursor.destination_id, "caught_up"))
                     if cursor.is_behind:
                         places[partition] = min(cursor.position, places.get(partition, cursor.position))
@@ -297,8 +297,11 @@ class _Travellers:
 
 
 def _end(cursor: Cursor, tracker: OffsetTracker) -> int:
-    """The offset at which reading ends for the cursor: it never overtakes the live reader while it has no end."""
-    return max(tracker.read_to, cursor.next) if cursor.to is None else max(cursor.to, cursor.reread_to)
+    """The offset at which reading ends for the cursor.
+
+    While it has no end, it overtakes the live reader only in records that an earlier owner has read.
+    """
+    return max(tracker.untouched_from, cursor.next) if cursor.to is None else max(cursor.to, cursor.reread_to)
 
 
 def _nothing() -> None:

@@ -92,7 +92,7 @@ class CursorCare:
         if destination is not None and cursor.serves(owner_mark(*destination.owner)):
             return False
         if cursor.to is None:
-            cursor.close(tracker.read_to)
+            cursor.close(tracker.untouched_from)
             self._observe(CursorClosed(partition, cursor.destination_id, "deleted"))
         return True
 

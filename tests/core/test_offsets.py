@@ -473,6 +473,15 @@ def test_passed_offsets_leave_the_map() -> None:
     assert second.committable() == Committable(8, encode_metadata(8, [9]))
 
 
+def test_the_live_reader_begins_every_delivery_above_what_an_earlier_owner_has_settled() -> None:
+    tracker = OffsetTracker(Committable(5, encode_metadata(5, [6, 9])))
+    assert tracker.untouched_from == 10
+    tracker.track(9, 1, 1)
+    tracker.read_to = 10
+    assert tracker.untouched_from == 10
+    assert OffsetTracker().untouched_from == 0
+
+
 def test_gaps_are_returned_once() -> None:
     tracker = OffsetTracker(Committable(5, ""))
     for offset in (7, 8, 12):

@@ -21,12 +21,12 @@ from tests.support.samples import RECREATED, TOPIC
 from tests.support.virtual_time import in_virtual_time
 
 
-def behind(world: World, *, head: int, **changes: object) -> None:
+def behind(world: World, *, head: int, settled: Sequence[int] = (), **changes: object) -> None:
     """The group's commit is past events that only a cursor of dst_acme has."""
     fields = {"since": 0, "next": 0, "oldest_ms": 1, "opened_ms": 1_790_000_000_000} | changes
     fields.setdefault("owner", owner_mark(VENDOR, customer_id("acme")))
     state = CursorState(destination_id="dst_acme", **fields)  # type: ignore[arg-type]
-    world.group[P0] = Committable(head, encode_metadata(head, [], None, None, encode_cursors([state])))
+    world.group[P0] = Committable(head, encode_metadata(head, list(settled), None, None, encode_cursors([state])))
     world.log[P0] = {record.offset: record for record in records(range(head))}
 
 
@@ -45,6 +45,21 @@ async def test_the_live_reader_takes_over_where_the_cursor_has_caught_up() -> No
         assert worker.commit() == {P0: 110}
         assert worker.reported(CursorClosed) == [CursorClosed(P0, "dst_acme", "caught_up")]
         assert worker.engine.catch_up.stats.deliveries == 100
+
+
+@in_virtual_time
+async def test_the_live_reader_takes_over_above_the_records_that_an_earlier_one_has_settled() -> None:
+    """Another destination of the customer has got their events. Those of the cursor's destination are still open."""
+    world = World(destination())
+    behind(world, head=50, settled=[60, *range(80, 120)], since=80, next=80, open=(60,))
+    world.log[P0] = {record.offset: record for record in records(range(200))}
+    async with world.worker() as worker:
+        await worker.at(2)
+        assert arrived(world) == [60, *range(80, 120)]
+        await worker.feed_until(5, *records(range(50, 200)))
+        assert arrived(world) == list(range(50, 200))
+        assert worker.commit() == {P0: 200}
+        assert worker.reported(CursorClosed) == [CursorClosed(P0, "dst_acme", "caught_up")]
 
 
 @in_virtual_time
@@ -319,6 +334,18 @@ async def test_a_destination_that_was_deleted_while_no_worker_ran_is_found_at_th
         assert sorted(skip.origin.offset for skip in worker.reported(Skipped)) == [7, 20, *range(500, 1_000)]
         await worker.feed_until(6, *records(range(1_000, 1_001), "other"))
         assert worker.commit() == {P0: 1_001}
+
+
+@in_virtual_time
+async def test_each_event_of_a_deleted_destination_is_skipped_although_another_one_has_got_it() -> None:
+    world = World()
+    behind(world, head=50, settled=range(50, 120), since=80, next=80)
+    world.log[P0] = {record.offset: record for record in records(range(120))}
+    async with world.worker() as worker:
+        await worker.at(2)
+        await worker.feed_until(5, *records(range(50, 120)))
+        deleted = [skip.origin.offset for skip in worker.reported(Skipped) if skip.reason == "deleted"]
+        assert sorted(deleted) == list(range(80, 120))
 
 
 @in_virtual_time
