@@ -36,7 +36,7 @@ def test_troubles_happen_and_are_mended(kinds: list[Kind]) -> None:
         world.heal()
         assert world.scheduler.run_until(world.office.is_idle, 300.0)
         world.scheduler.run(world.scheduler.now + 10.0)
-        assert {kind.name: 1 for kind in kinds}.items() <= world.history.faults.items()
+        assert {kind.name for kind in kinds} <= world.history.faults.keys()  # one may also come while another goes on
         assert all(world.cluster.is_up(broker) for broker in world.cluster.brokers)
         assert {customer.bus_arn for customer in world.customers.values()} <= world.cloud.accounts.buses.keys()
         assert world.fleet.running
