@@ -65,6 +65,24 @@ def test_a_copy_that_stays_on_the_first_topic_is_found() -> None:
     assert wrong(told) == [f"it is on {TIER} again"]
 
 
+def test_two_deliveries_of_an_event_may_begin_in_the_same_millisecond() -> None:
+    """Two workers have the event at the same time. A copy comes from another one when that one has waited."""
+    told, event = world()
+    told.call(900.0, event, host="worker-2")
+    first = copy(told, 1_010.0, event, 1)
+    copy(told, 1_015.0, event, 2, host="worker-2")
+    assert wrong(told) == []
+    restarted = PartitionRestarted(Partition(TIER, 0), "went_back", 5)
+    told.evidence.signals.append(SignalSeen(1_012.0, "worker-2", restarted))
+    assert len(wrong(told)) == 1, "its worker had to assume that Kafka had lost the first one"
+    told.evidence.signals.clear()
+    first.gone_at = 1_012.0
+    assert len(wrong(told)) == 1, "Kafka had lost the first one"
+    first.gone_at = None
+    told.evidence.disturbances.append(Disturbance(890.0, 2_000.0, "clock", WORKER))
+    assert len(wrong(told)) == 1, "by a wrong clock it has waited"
+
+
 def test_deliveries_that_wait_for_their_turn_climb_as_they_need() -> None:
     told, event = world()
     copy(told, 1_010.0, event, 1, SECOND, "held")

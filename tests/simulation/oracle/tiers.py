@@ -11,7 +11,7 @@ from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import parse_rfc3339
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, is_our_fault
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen, Said
-from tests.simulation.oracle.evidence import Violation, position_of
+from tests.simulation.oracle.evidence import Violation, Written, position_of
 
 ASSERTION: Final = "copies climb the retry topics as stated"
 _EXPIRY_SECS: Final = 120.0
@@ -60,7 +60,7 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
         hosts = {said.written.host, *(copy.written.host for copy in copies)}
         if _is_in_memory(story, seen, said) or any(map(story.had_wrong_clock, hosts)):
             continue
-        if any(_may_be_lost(story, copy, said) for copy in copies) or _was_made_due(story, seen, said, copies):
+        if any(_may_be_lost(story, copy, said.written) for copy in copies) or _was_made_due(story, seen, said, copies):
             continue
         waited = [copy.written.at + delays[copy.written.record.topic] for copy in copies]
         if waited and said.written.at < min(waited) - _EARLY_SECS:
@@ -71,17 +71,17 @@ def find_early_retries(story: Deliveries) -> Iterator[Violation]:
             yield Violation(ASSERTION, sentence, said.written.at)
 
 
-def _may_be_lost(story: Deliveries, copy: CopySeen, said: Said) -> bool:
-    """Whether Kafka had lost the copy, or the worker had to assume so. It begins such copies at once."""
+def _may_be_lost(story: Deliveries, copy: CopySeen, later: Written) -> bool:
+    """Whether Kafka had lost the copy, or a later record's worker had to assume so. It begins such copies at once."""
     written = copy.written
-    if written.gone_at is not None and written.gone_at <= said.written.at:
+    if written.gone_at is not None and written.gone_at <= later.at:
         return True
     partition = Partition(written.record.topic, written.record.partition)
     return any(
         isinstance(signal, PartitionRestarted)
         and signal.partition == partition
-        and host == said.written.host
-        and written.at <= at <= said.written.at <= at + _RESTARTED_SECS
+        and host == later.host
+        and written.at <= at <= later.at <= at + _RESTARTED_SECS
         for at, host, signal in story.evidence.signals
     )
 
@@ -163,7 +163,7 @@ def _mistake(
     earlier = [one for one in copies if one.written.at < copy.written.at and not one.is_dead]
     if tier and not any(topics.index(one.written.record.topic) >= tier - 1 for one in earlier):
         return f"it is on {topics[tier]}, and was never on {topics[tier - 1]}"
-    same = [one for one in earlier if one.headers.first_attempt_at_ms == headers.first_attempt_at_ms]
+    same = [one for one in earlier if _may_follow(story, copy, one)]
     climbed = [one for one in same if one.headers.reason == "retryable" and one.headers.attempts < headers.attempts]
     reached = max((topics.index(one.written.record.topic) for one in climbed), default=-1)
     if headers.first_attempt_at_ms is not None and tier < min(reached + 1, len(topics) - 1) and reached == 0:
@@ -174,6 +174,22 @@ def _mistake(
 def _is_our_delay(copy: CopySeen) -> bool:
     code = copy.headers.error_code or ""
     return code == SIGN_INS_QUEUED or is_our_fault(code)
+
+
+def _may_follow(story: Deliveries, copy: CopySeen, earlier: CopySeen) -> bool:
+    """Whether a copy may come from an earlier one, which has waited for its time.
+
+    Two workers may have an event at the same time, and begin its deliveries in the same millisecond. A copy whose wait
+    an operator cut short may look so too, and is not judged.
+    """
+    if copy.headers.first_attempt_at_ms != earlier.headers.first_attempt_at_ms:
+        return False
+    delay_secs = story.evidence.settings.topics.retry[earlier.written.record.topic]
+    return (
+        copy.headers.failed_at_ms - earlier.headers.failed_at_ms >= 1000 * (delay_secs - _EARLY_SECS)
+        or _may_be_lost(story, earlier, copy.written)
+        or any(map(story.had_wrong_clock, (earlier.written.host, copy.written.host)))
+    )
 
 
 def _has_expired(story: Deliveries, copy: CopySeen) -> bool:
