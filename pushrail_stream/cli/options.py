@@ -163,7 +163,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type ch
 
 
 FROM_THEN_ON: Final = "at this time or later (UTC): 2h, 7d, 'yesterday 14:00', 2026-11-27 or RFC 3339."
-"""The end of the help about an option for a period's begin."""
+"""The end of the help about an option for a period's beginning."""
 
 
 def moment_option(name: str, help_: str, *, required: bool = False) -> Callable[[F], F]:

@@ -34,7 +34,7 @@ def usage(options: Options, *, by: By, month: str | None) -> None:
     An event of up to 64 KB is one unit, of up to 128 KB two, and so on. Failed attempts, dead letters and skipped
     events do not count; deliveries that were repeated or replayed count each time, as they do on AWS's bill.
 
-    The log has to reach back to the begin of the month: keep its topic (retention.ms of topics.attempts) or an index
+    The log has to reach back to the month's beginning: keep its topic (retention.ms of topics.attempts) or an index
     (`attempts index --keep 62`) for two months. Where it does not, the command says so. Attempt records that were lost
     (pushrail_attempts_log_lost_total) are missing here too. With --json: one object.
     """
@@ -83,7 +83,7 @@ def _emit(name: str, by: By, period: Month, found: Usage) -> None:
 def _note_gaps(name: str, period: Month, found: Usage) -> None:
     if not found.is_complete:
         since = f": the oldest delivery is of {format_time(found.oldest_ms)}" if found.oldest_ms is not None else ""
-        note(f"warning: {name} may be incomplete, as the delivery log may not reach back to its begin{since}")
+        note(f"warning: {name} may be incomplete, as the delivery log may not reach back to its beginning{since}")
     if found.unsized:
         note(f"warning: {found.unsized} records have no size and count as deliveries without units")
     if period.until_ms > now_ms():

@@ -108,7 +108,7 @@ class Scan:
 
     @property
     def reaches_back(self) -> bool:
-        """Whether Kafka has removed no record behind the scan's begin: it has older ones, or all."""
+        """Whether Kafka has removed no record behind the scan's beginning: it has older ones, or all."""
         return all(first == 0 or first < self._starts[number] for number, first in self._firsts.items())
 
     @property

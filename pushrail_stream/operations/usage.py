@@ -29,7 +29,7 @@ _LAST: Final = 9999 * _MONTHS
 
 
 class Month(NamedTuple):
-    """A calendar month in UTC: epoch milliseconds of its begin, and of the next one's."""
+    """A calendar month in UTC: epoch milliseconds of its beginning, and of the next one's."""
 
     since_ms: int
     until_ms: int
@@ -83,7 +83,7 @@ class Usage:
     """The deliveries of a month."""
 
     is_complete: bool
-    """Whether the log is known to reach back to the begin of the month."""
+    """Whether the log is known to reach back to the beginning of the month."""
     amounts: defaultdict[Subject, Amount] = field(default_factory=lambda: defaultdict(Amount))
     total: Amount = field(default_factory=Amount)
     unsized: int = 0

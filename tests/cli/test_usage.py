@@ -1,4 +1,4 @@
-"""``usage``: a month's deliveries, and whether the log reaches back to its begin."""
+"""``usage``: a month's deliveries, and whether the log reaches back to its beginning."""
 
 from __future__ import annotations
 
