@@ -1,11 +1,11 @@
-"""Units in which EventBridge bills events: each 64 KB chunk of an event's payload counts as one event."""
+"""Units in which a bus bills events: each 64 KB chunk of an event's payload counts as one event."""
 
 from __future__ import annotations
 
 from typing import Final
 
 UNIT_BYTES: Final = 65_536
-"""Bytes of a unit (https://aws.amazon.com/eventbridge/pricing/)."""
+"""Bytes of a unit, as the bus's price list names them."""
 
 
 def units_of(size: int) -> int:
