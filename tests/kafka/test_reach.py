@@ -35,6 +35,7 @@ ARGUMENTS: Final = {
     "replay events": "--all --since 1h --dry-run", "replay offsets": "--to earliest --dry-run", "retry list": "",
     "retry now": "--destination dst_acme", "run": "", "top": "--once",
     "topics create": "", "topics describe": "", "topics skip": "pushrail.events/0/1 --reason broken",
+    "usage": "--by customer --month 2026-11",
 }  # fmt: skip
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
