@@ -133,7 +133,11 @@ def _ended_somewhere(story: Deliveries, seen: EventSeen, owner: tuple[str, str])
             return True
         if any(said.get("status") == "skipped" for said in story.said_about(seen, destination)):
             return True
-        if destination is not None and story.arrivals_of(seen.written.record.value or b"", destination):
+        if destination is None:
+            continue
+        if story.arrivals_of(seen.written.record.value or b"", destination):
+            return True
+        if duties_of(story).is_given_up(seen.written, destination):
             return True
     return _may_lack_skip(story, seen)
 

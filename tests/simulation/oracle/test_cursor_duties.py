@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.simulation.oracle.commits import find_dropped, find_unsettled
 from tests.simulation.oracle.coverage import Coverage
-from tests.simulation.oracle.evidence import Disturbance
+from tests.simulation.oracle.evidence import Disturbance, DocumentEdit
 from tests.simulation.oracle.nothing_lost import find_lost
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.settled import find_unfinished
@@ -90,6 +90,18 @@ def test_a_later_tool_may_pass_an_event_of_a_cleared_cursor() -> None:
     told.commit(1_005.5, 2)
     told.evidence.commits.sort(key=lambda commit: commit.at)
     assert lost(told) == 1, "workers had read it again"
+
+
+def test_a_tool_may_give_up_an_event_whose_destination_is_uncertain() -> None:
+    told, _ = delivered()
+    told.evidence.edits.append(DocumentEdit(1_500.0, ONE, b"{"))
+    told.event(3_000.0, 7)
+    told.commit(3_001.0, 2, cursors=[told.cursor(1, 1)])
+    told.commit(3_002.0, 2)
+    assert lost(told) == 1
+    told.evidence.commits.pop()
+    told.commit(3_002.0, 2, host="")
+    assert lost(told) == 0
 
 
 def test_a_tool_that_keeps_the_metadata_gives_nothing_up() -> None:
