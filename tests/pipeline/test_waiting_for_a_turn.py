@@ -77,7 +77,7 @@ async def test_few_events_move_to_a_cursor_and_nothing_is_read_again() -> None:
 
 
 @in_virtual_time
-async def test_what_is_delivered_within_its_hold_moves_nowhere() -> None:
+async def test_a_delivery_that_ends_within_its_hold_moves_nowhere() -> None:
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker(batches=ONE) as worker:
         await worker.feed_until(10.2, *records(range(20)))
@@ -87,7 +87,7 @@ async def test_what_is_delivered_within_its_hold_moves_nowhere() -> None:
 
 
 @in_virtual_time
-async def test_the_next_owner_delivers_what_waits_for_its_turn() -> None:
+async def test_the_next_owner_delivers_the_events_that_wait_for_their_turn() -> None:
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker(batches=ONE) as worker:
         await worker.feed_until(20, *records(range(100)))
