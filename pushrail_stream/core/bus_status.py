@@ -4,7 +4,7 @@ A call to a bus that does not exist may succeed and drop its events, so deliveri
 seen may be lost although they are reported as delivered. They are counted until the bus is seen again. All times are
 seconds of one monotonic clock; names with ``_ms`` are epoch milliseconds.
 
-A suspension learns from calls instead (`core.health`) and ends with the lane; this knowledge lasts as long as the
+A suspension learns from calls instead (`core.suspension`) and ends with the lane; this knowledge lasts as long as the
 document. The lane makes one state of both.
 """
 

@@ -23,134 +23,16 @@ from pushrail_stream.core.outcome import (
     Throttled,
     is_silence,
 )
-from pushrail_stream.core.pacing import PROBES, TokenBucket
+from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Resumed, ResumeReason, Signal, Slowed, Suspended
+from pushrail_stream.core.suspension import Suspension
+from pushrail_stream.core.throughput import Throughput
 from pushrail_stream.core.window import Window
 from pushrail_stream.core.worker_calls import WorkerCalls
 
 _MAX_PAUSE_SECS: Final = 5.0
 """Longest pause for a destination that throttles, so that a delivery gets its chance within 10 s (`hold_secs`)."""
-SUSPEND_AFTER: Final = 5
-"""Blocked attempts in a row after which a destination is suspended: a single one may be an accident."""
-ASKED_PROBE_SECS: Final = 5.0
-"""Shortest time between two probes that an operator's replays request."""
-_SPAN_SECS: Final = 2.0
-"""Length of a span. Two spans count: short enough to notice a silent bus, long enough for calls of a second."""
-KNOWN_SECS: Final = 2 * _SPAN_SECS
-"""Longest time over which a speed is measured, in seconds."""
-_LEAST_SECS: Final = 0.1
-"""Shortest time over which a speed is measured, in seconds. The first deliveries would have an infinite one."""
-
-
-@final
-class Throughput:
-    """A destination's recent speed."""
-
-    __slots__ = ("_before", "_began", "_count", "_since", "last", "total")
-
-    def __init__(self) -> None:
-        self._since = float("-inf")
-        self._began = float("inf")
-        self._count = 0
-        self._before = 0
-        self.total = 0
-        """All deliveries."""
-        self.last = float("-inf")
-        """Time of the last delivery."""
-
-    def add(self, deliveries: int, now: float) -> None:
-        """Count deliveries."""
-        self._turn(now)
-        self._began = min(self._began, now)
-        self._count += deliveries
-        self.total += deliveries
-        self.last = now
-
-    def per_second(self, now: float) -> float:
-        """Deliveries a second over the last two spans, or over those that there were."""
-        self._turn(now)
-        secs = min(_SPAN_SECS + now - self._since, max(self.age_secs(now), _LEAST_SECS))
-        return (self._before + self._count) / secs
-
-    def age_secs(self, now: float) -> float:
-        """Seconds over which the speed is known; negative when it is not known."""
-        self._turn(now)
-        return now - self._began
-
-    def _turn(self, now: float) -> None:
-        passed = now - self._since
-        if passed >= 2 * _SPAN_SECS:
-            self._before = self._count = 0
-            self._since, self._began = now, float("inf")
-        elif passed >= _SPAN_SECS:
-            self._before, self._count = self._count, 0
-            self._since += _SPAN_SECS
-
-
-@final
-class Suspension:
-    """Whether a destination is suspended: it blocks every attempt, and gets no calls except probes with one delivery.
-
-    The time between probes grows, and the first success ends the suspension. A delivery that is refused without a call
-    does not count as an attempt. When a bus finds a call with one entry invalid, the event or the destination may be to
-    blame. After several such calls in a row, with nothing delivered in between, it is the destination.
-    """
-
-    __slots__ = ("_blocked", "_failed_probes", "_refused", "_tried_at", "probe_at", "since")
-
-    def __init__(self) -> None:
-        self._blocked = 0
-        self._refused = 0
-        self._failed_probes = 0
-        self._tried_at = 0.0
-        self.since: float | None = None
-        """Start of the suspension; None while there is none."""
-        self.probe_at = 0.0
-        """Time from which a delivery may probe the destination."""
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether no attempt was blocked or rejected since the last delivery, so that there is no state to keep."""
-        return self._blocked == 0 and self._refused == 0
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the last attempts were blocked."""
-        return self._blocked > 0
-
-    def count_rejected(self) -> bool:
-        """Count a call with one entry that was found invalid; return whether the destination is to blame by now."""
-        self._refused += 1
-        return self._refused >= SUSPEND_AFTER
-
-    def count_blocked(self, now: float) -> bool:
-        """Count a blocked attempt. Returns whether it suspends the destination, or was a failed probe."""
-        self._blocked += 1
-        if self.since is not None:
-            if now < self.probe_at:
-                return False  # sent before the suspension or the last probe began
-            self._failed_probes += 1
-        elif self._blocked >= SUSPEND_AFTER:
-            self.since = now
-        else:
-            return False
-        self._tried_at, self.probe_at = now, now + PROBES.pause_secs(self._failed_probes + 1)
-        return True
-
-    def end(self, now: float) -> float | None:
-        """End the suspension after a delivery. Returns its seconds, or None when there was none."""
-        secs = None if self.since is None else now - self.since
-        self._blocked, self._refused, self._failed_probes, self.since, self.probe_at = 0, 0, 0, None, 0.0
-        return secs
-
-    def request_probe(self) -> None:
-        """Probe soon, because an operator replays a delivery and the destination may be repaired."""
-        self.probe_at = min(self.probe_at, self._tried_at + ASKED_PROBE_SECS)
-
-    def probe_now(self) -> None:
-        """Probe with the next delivery, because the document has changed."""
-        self.probe_at = 0.0
 
 
 @final

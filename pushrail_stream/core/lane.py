@@ -35,11 +35,12 @@ from pushrail_stream.core.bus_status import BusState
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.destination_state import DestinationState
-from pushrail_stream.core.health import KNOWN_SECS, Health
+from pushrail_stream.core.health import Health
 from pushrail_stream.core.outcome import Outcome, Throttled
 from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.core.queue import Queue, holds_commit
 from pushrail_stream.core.retry import RetryPolicy, RetryState
+from pushrail_stream.core.throughput import KNOWN_SECS
 from pushrail_stream.core.worker_calls import WorkerCalls
 
 ROOM: Final = 200

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pushrail_stream.core.batch import Attempt, Batch, CallLimits
-from pushrail_stream.core.health import SUSPEND_AFTER
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked
+from pushrail_stream.core.suspension import SUSPEND_AFTER
 from pushrail_stream.core.worker_calls import WorkerCalls
 from tests.support.builders import destination
 from tests.support.policy import lane_limits, retry_policy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.health import SUSPEND_AFTER, Suspension
 from pushrail_stream.core.pacing import PROBES
+from pushrail_stream.core.suspension import SUSPEND_AFTER, Suspension
 
 
 def suspended(now: float = 100.0) -> Suspension:

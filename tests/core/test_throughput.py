@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.health import Throughput
+from pushrail_stream.core.throughput import Throughput
 
 
 def test_a_new_destination_has_no_speed() -> None:
