@@ -41,7 +41,7 @@ class Cursor:
     __slots__ = (
         "_entry", "_held", "_highest", "_is_replaced", "_open", "_partition", "destination_id", "held_bytes",
         "is_near_start", "is_needed", "is_urgent", "live", "next", "opened_ms", "owner", "position", "reached_ms",
-        "reread_to", "since", "to",
+        "reread_to", "since", "taken_ms", "to",
     )  # fmt: skip
 
     def __init__(self, state: CursorState, partition: RecordOwner) -> None:
@@ -55,6 +55,8 @@ class Cursor:
         self.to = state.to
         self.live = list(state.live)
         self.opened_ms = state.opened_ms
+        self.taken_ms: int | None = None
+        """Epoch milliseconds from which this worker has looked after it; None before its first look."""
         self.reached_ms = state.oldest_ms
         """Latest record time of the records below `next`, or an earlier time; epoch milliseconds."""
         self._open = dict.fromkeys(state.open, state.oldest_ms)

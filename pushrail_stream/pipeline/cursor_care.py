@@ -1,8 +1,9 @@
 """The care of cursors: the rules that hold whether or not their records are read.
 
 A cursor ends where its destination is deleted or given to another customer. The age of its deliveries begins again
-after a fault of our own. Deliveries that are too old become dead letters without a call. When a cursor comes near the
-start of the log, its deliveries move to the last retry topic, before retention removes their records.
+after a fault of our own. Deliveries that are too old become dead letters without a call, once this worker has had them
+for as long: it cannot know for how long their partition had no owner before. When a cursor comes near the start of the
+log, its deliveries move to the last retry topic, before retention removes their records.
 """
 
 from __future__ import annotations
@@ -102,9 +103,11 @@ class CursorCare:
 
     def is_expired(self, record: Record, cursor: Cursor) -> bool:
         """Whether the delivery of this record is too old for a call."""
-        return self._is_old(self.due_ms(record, cursor), self._clock.now_ms())
+        return self._is_expired(record.recorded_at_ms or 0, cursor, self._clock.now_ms())
 
-    def _is_old(self, since_ms: int, now_ms: int) -> bool:
+    def _is_expired(self, due_ms: int, cursor: Cursor, now_ms: int) -> bool:
+        """Whether a delivery of the cursor that was due then has been too old for a call, in this worker's care."""
+        since_ms = now_ms if cursor.taken_ms is None else max(due_ms, cursor.opened_ms, cursor.taken_ms)
         return now_ms - since_ms >= self._max_age_ms
 
     def _look_after(self, partition: Partition, tracker: OffsetTracker, cursor: Cursor, now_ms: int) -> None:
@@ -112,8 +115,10 @@ class CursorCare:
         is_gone = self.ends(partition, tracker, cursor)
         if lane is not None and lane.health.own_fault is not None:
             cursor.begin_age(now_ms)
-        cursor.is_urgent = is_gone or self._is_old(max(cursor.position_ms, cursor.opened_ms), now_ms)
-        if now_ms - cursor.opened_ms >= self._max_age_ms and lane is not None:
+        if cursor.taken_ms is None:
+            cursor.taken_ms = now_ms
+        cursor.is_urgent = is_gone or self._is_expired(cursor.position_ms, cursor, now_ms)
+        if lane is not None and self._is_expired(0, cursor, now_ms):
             self._expire_waiting(cursor, lane, now_ms)
         self._watch_start(partition, tracker, cursor, lane)
 
@@ -127,8 +132,8 @@ class CursorCare:
 
         def is_expired(delivery: Delivery) -> bool:
             first_ms = delivery.first_attempt_ms
-            since_ms = max(first_ms or 0, cursor.opened_ms)
-            return delivery.pending.owner is cursor and first_ms is not None and self._is_old(since_ms, now_ms)
+            is_known = delivery.pending.owner is cursor and first_ms is not None
+            return is_known and self._is_expired(first_ms or 0, cursor, now_ms)
 
         for delivery in lane.deliveries.drop(is_expired):
             self._settlement.expire(delivery, lane.destination.bus.arn)

@@ -12,7 +12,7 @@ from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorT
 from pushrail_stream.pipeline.read_progress import ReadPosition
 from tests.pipeline.test_backlogs import DOWN, fall_behind
 from tests.pipeline.test_catch_up import arrived, behind
-from tests.support.builders import destination
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import World
 from tests.support.policy import lane_limits, retry_policy
 from tests.support.records import EVENTS, P0, START_MS, always, answered, failed, fault, keys, records, take_all
@@ -116,15 +116,43 @@ async def test_time_in_which_our_own_credentials_fail_does_not_count_on_a_retry_
 
 @in_virtual_time
 async def test_the_opening_outlives_the_worker() -> None:
+    """A call of the next owner that fails ends a delivery that is too old."""
     world = World(destination(), answer=DOWN)
     behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
     world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
     async with world.worker(policy=retry_policy(max_age_secs=3_600)) as worker:
         await worker.feed_until(9, *aged(range(1_000, 1_010), 0.5))
-        assert dead(world) == list(range(1_000))
+        expired = dead(world)
+        assert expired
+        assert {letter.said["pushrail-error-code"] for letter in world.topics.written} == {"ServiceUnavailable"}
         world.bus.answer(take_all)
         await worker.at(20)
-        assert arrived(world) == list(range(1_000, 1_010))
+        assert arrived(world) == sorted(set(range(1_010)) - set(expired))
+
+
+@in_virtual_time
+async def test_time_without_an_owner_expires_nothing() -> None:
+    """For two hours, nobody had the partition. The bus takes the events, so nobody may blame its customer."""
+    world = World(destination())
+    behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
+    world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
+    async with world.worker(policy=retry_policy(max_age_secs=3_600)) as worker:
+        await worker.at(20)
+        assert (arrived(world), dead(world)) == (list(range(1_000)), [])
+
+
+@in_virtual_time
+async def test_the_next_owner_expires_without_a_call_what_it_has_had_for_long() -> None:
+    """The bus takes one event in ten seconds, and refuses none."""
+    world = World(narrow("acme", 8, per_second=0.1))
+    behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
+    world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await worker.at(50)
+        assert dead(world) == []
+        await worker.at(75)
+        assert sorted([*arrived(world), *dead(world)]) == list(range(1_000))
+        assert {letter.said["pushrail-error-code"] for letter in world.topics.written} == {"Held"}
 
 
 @in_virtual_time
