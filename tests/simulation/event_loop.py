@@ -202,8 +202,8 @@ class _Listener:
 def _close(coroutine: Any) -> None:
     """Close a coroutine, and first those that it waits for: one that waits again while it is closed stays open."""
     for _ in range(_MOST_CLOSINGS):
-        if isinstance(coroutine.cr_await, CoroutineType):
-            _close(coroutine.cr_await)
+        if isinstance(waits_for := getattr(coroutine, "cr_await", None), CoroutineType):
+            _close(waits_for)
         try:
             coroutine.close()
         except RuntimeError:  # it waits for something more

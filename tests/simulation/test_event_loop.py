@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from tests.simulation.event_loop import SimLoop
 from tests.simulation.scheduler import START_SECS, Scheduler
@@ -48,4 +49,31 @@ def test_sets_of_futures_and_tasks_have_the_order_of_their_creation() -> None:
 
     host.start(run)
     scheduler.run(START_SECS + 1.0)
+    assert len(host.threads) == 0
+
+
+def test_a_host_may_be_killed_while_its_loop_closes_generators() -> None:
+    scheduler = Scheduler()
+    host = scheduler.host("one")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(10)
+
+    async def run_loop() -> None:
+        generator = numbers()
+        await anext(generator)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+
+    def run() -> None:
+        loop = SimLoop(host)
+        host.after_end.append(loop.close)
+        loop.run_until_complete(run_loop())
+
+    host.start(run)
+    scheduler.run(START_SECS + 1.0)
+    assert len(host.threads) == 1
+    host.kill()
     assert len(host.threads) == 0
