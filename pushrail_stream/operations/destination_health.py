@@ -16,7 +16,7 @@ from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempts import Attempt, read_attempts
 from pushrail_stream.operations.backlogs import Backlog, list_backlogs
-from pushrail_stream.operations.fleet import FleetDestination, read_fleet
+from pushrail_stream.operations.fleet import Fleet, read_fleet
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
@@ -54,7 +54,7 @@ def read_health(settings: Settings, progress: Progress) -> dict[str, Destination
         swallowed = count_swallowed(read_attempts(settings, progress, since_ms=first_ms), periods)
         found |= {name: found[name]._replace(swallowed=count) for name, count in swallowed.items()}
     try:
-        return add_live(found, read_fleet(settings).destinations)
+        return add_live(found, read_fleet(settings))
     except OperatorError as error:
         progress.note(f"the states are those of the delivery log, because the workers cannot be seen: {error}")
         return found
@@ -96,16 +96,20 @@ def _backlogs(settings: Settings, progress: Progress) -> dict[str, Backlog]:
     return {one.destination: one for one in found}
 
 
-def add_live(
-    logged: Mapping[str, DestinationHealth], live: Mapping[str, FleetDestination]
-) -> dict[str, DestinationHealth]:
-    """The health by the log, corrected by what the living workers see now."""
+def add_live(logged: Mapping[str, DestinationHealth], fleet: Fleet) -> dict[str, DestinationHealth]:
+    """The health by the log, corrected by the records that the living workers wrote after the log's first attempt.
+
+    A worker writes its record every few seconds, and an attempt may have changed the state since the last one. Of
+    several workers with the destination, the oldest record counts: the attempt may be its writer's.
+    """
+    newest_first = sorted(fleet.alive, key=lambda worker: worker.state.at, reverse=True)
+    seen_ms = {one.id: worker.state.at for worker in newest_first for one in worker.state.destinations}
     found = dict(logged)
-    for name, one in live.items():
+    for name, live in fleet.destinations.items():
         known = found.get(name)
-        if known is None or known.state != one.state:
-            code = None if one.state == "ok" else one.last_error or None
-            found[name] = DestinationHealth(one.state, code, None)
+        if known is None or (known.state != live.state and (known.since_ms or 0) <= seen_ms[name]):
+            code = None if live.state == "ok" else live.last_error or None
+            found[name] = DestinationHealth(live.state, code, None)
     return found
 
 

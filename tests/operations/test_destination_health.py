@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
+from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.observe.worker_record import DestinationSummary
 from pushrail_stream.operations.attempts import Attempt, read_attempt
 from pushrail_stream.operations.destination_health import (
     DestinationHealth,
@@ -18,8 +19,9 @@ from pushrail_stream.operations.destination_health import (
     judge_health,
     missing_periods,
 )
-from pushrail_stream.operations.fleet import FleetDestination
+from pushrail_stream.operations.fleet import Fleet, FleetWorker
 from tests.support.attempt_records import AT_MS, said
+from tests.support.worker_records import worker_record
 
 DELIVERED = {"status": "delivered"}
 THROTTLED = {"status": "retrying", "reason": "throttled", "code": "ThrottlingException"}
@@ -105,15 +107,29 @@ def test_living_workers_know_better_than_the_log() -> None:
         "same": DestinationHealth("suspended", "AccessDeniedException", 2_000),
         "unseen": DestinationHealth("blocked", "AccessDeniedException", 3_000),
     }
-    plain = FleetDestination("", "ok", 0, 0, 8, 1.0, 0.0, "", 0.0, 1)
-    live = {
-        "back": replace(plain, last_error="EventBusNotFound"),
-        "same": replace(plain, state="suspended"),
-        "new": replace(plain, state="slowed", last_error="ThrottlingException"),
-    }
+    live = fleet_of(
+        (3_000, seen("back", "ok", "EventBusNotFound")),
+        (3_000, seen("same", "suspended"), seen("new", "slowed", "ThrottlingException")),
+    )
     assert add_live(logged, live) == {
         "back": DestinationHealth("ok", None, None),
         "same": logged["same"],
         "unseen": logged["unseen"],
         "new": DestinationHealth("slowed", "ThrottlingException", None),
     }
+
+
+@pytest.mark.parametrize("records", [(2_000, 2_999), (2_999, 2_000), (2_999, 3_001), (3_001, 2_999)])
+def test_the_log_is_newer_than_a_workers_last_record(records: tuple[int, int]) -> None:
+    logged = {"dst_0": DestinationHealth("gone", "EventBusNotFound", 3_000, MissingBus(2_900, 1_000))}
+    assert add_live(logged, fleet_of(*((at_ms, seen("dst_0", "ok")) for at_ms in records))) == logged
+
+
+def seen(name: str, state: DestinationState, last_error: str = "") -> DestinationSummary:
+    return DestinationSummary(name, state, 0, 0, 8, 1.0, last_error=last_error)
+
+
+def fleet_of(*records: tuple[int, *tuple[DestinationSummary, ...]]) -> Fleet:
+    """Workers, each with the time of its record and its destinations."""
+    workers = [worker_record(str(number), at_ms, *rest) for number, (at_ms, *rest) in enumerate(records)]
+    return Fleet([FleetWorker(state, 0.0) for state in workers], 0)
