@@ -59,11 +59,14 @@ def commits_with_cursors(settings: Settings) -> int:
 
 
 async def until_behind(bus: FaultBus, settings: Settings, first: int, last: int) -> None:
-    """Until the neighbours' events have arrived, no lag is left, and cursors are committed."""
+    """Until the neighbours' events have arrived, no lag is left, and cursors of one customer alone are committed.
+
+    A worker that gets little CPU time sends to the neighbours so slowly that they fall behind for a while, too.
+    """
     others = {(value or b"").decode() for key, value in records(first, last) if key != f"acct_{BEHIND}"}
     await until_arrived(bus, others)
     await until(lambda: committed(settings) == ends(settings, settings.topics.events))
-    await until(lambda: commits_with_cursors(settings) > 0)
+    await until(lambda: commits_with_cursors(settings) == 1)
 
 
 async def until_caught_up(bus: FaultBus, settings: Settings, wanted: set[str]) -> None:
@@ -91,7 +94,7 @@ async def test_a_bus_that_hangs_costs_a_place_and_no_copies(real_kafka: str, pro
     async with one_behind(real_kafka, protocol) as (bus, settings), running(settings, DESTINATIONS) as worker:
         await produce(settings, records(0, COUNT))
         await until_behind(bus, settings, 0, COUNT)
-        assert {s.destination_id for s in worker.signals if isinstance(s, CursorOpened)} == {"dst_0"}
+        assert "dst_0" in {s.destination_id for s in worker.signals if isinstance(s, CursorOpened)}
         assert copies(settings) == 0
         bus.set_plan([])
         await until_caught_up(bus, settings, values(0, COUNT))
