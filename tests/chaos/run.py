@@ -32,7 +32,7 @@ from tests.chaos.history import History, read_history
 from tests.chaos.options import Options
 from tests.chaos.producer import Production
 from tests.chaos.schedule import plan_actions
-from tests.chaos.scrape import Scraper
+from tests.chaos.scrape import Scraper, is_ready
 from tests.chaos.verdict import Letters, Problems, find_lost, find_uncalled_for, find_unproven
 from tests.chaos.world import (
     GROUP,
@@ -78,7 +78,8 @@ class Run:
         self._world = World(options.seed, options.events, options.customers)
         self._disturbances = Disturbances()
         self._problems = Problems()
-        self._started = now()
+        self._started = 0.0
+        """Epoch seconds of the moment from which the plans of disturbances and of faults count."""
         self._deadline = time.monotonic() + options.deadline_secs
         self._lags: list[Lag] | None = None
         self._missed: list[dict[str, Any]] = []
@@ -99,10 +100,12 @@ class Run:
             scraper.start()
             stack.callback(scraper.stop)
             drain = stack.enter_context(Drain.open(address))
+            self._start_workers(fleet)
+            self._started = now()
             conductor = Conductor(fleet, broker, bus, self._say)
             phases = plan_faults(self._options.seed, self._world, self._options.produce_secs)
             conductor.plan(plan_actions(self._options), phases)
-            self._play(conductor, fleet, bus, production, drain)
+            self._play(conductor, bus, production, drain)
             self._wait_until_idle(conductor, scraper)
             scraper.stop()
             fleet.end()
@@ -127,7 +130,16 @@ class Run:
         stack.callback(fleet.kill_all)
         return fleet
 
-    def _play(self, conductor: Conductor, fleet: Fleet, bus: Bus, production: Production, drain: Drain) -> None:
+    def _start_workers(self, fleet: Fleet) -> None:
+        """Start the first workers, and wait until all take events: else a denial may pass before they notice it."""
+        for _ in range(FEWEST):
+            fleet.start()
+        while not all(worker.owned.ended() is not None or is_ready(worker) for worker in fleet.workers):
+            if time.monotonic() > self._deadline:
+                break
+            time.sleep(_LOOK_SECS)
+
+    def _play(self, conductor: Conductor, bus: Bus, production: Production, drain: Drain) -> None:
         """The disturbed part, then the wait for everything to be settled."""
         options, world = self._options, self._world
 
@@ -143,8 +155,6 @@ class Run:
             return production.done
 
         conductor.tell = progress
-        for _ in range(FEWEST):
-            fleet.start()
         production.start()
         try:
             conductor.run(produced)

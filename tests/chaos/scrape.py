@@ -73,6 +73,15 @@ def read_columns(text: str) -> Columns:
         raise ValueError(f"{error} is not among the metrics") from error
 
 
+def is_ready(worker: Worker) -> bool:
+    """Whether the worker has joined its consumer groups and takes events."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/readyz", timeout=_ANSWER_SECS):
+            return True
+    except (OSError, http.client.HTTPException):  # it starts; an answer of 503 is an OSError too
+        return False
+
+
 class Scraper(threading.Thread):
     """Scrapes until it is stopped; a worker that was killed or stopped does not answer, and that is no fault."""
 
