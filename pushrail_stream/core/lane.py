@@ -10,16 +10,8 @@ Rules for waiting. A destination is stuck when it is down or suspended, when cal
 when they fail for a fault of our own. It falls behind when more than 200 deliveries wait and it is stuck, or when full
 batches have waited for a free call for a second and more waits than it takes in four seconds. Then cursors take over
 the deliveries that live readers began, and keep their places in the log. From then on cursors fill the lane: with the
-deliveries of half a second, 200 to 3,000, or with 50 while it is stuck.
-
-A cursor's delivery holds back no commit, so it may wait for any time. It leaves as a copy only if calls fail for it
-alone for ``hold_secs``, while its bus takes others. Every other delivery holds back the commit of its partition: those
-to a destination for which few wait, and those from retry topics, which have no cursors. It waits for at most
-``hold_secs``. When it has only waited for its turn, because its destination takes others, it moves to a cursor then.
-That cursor has no other delivery, and the live reader keeps the records that follow, so nothing is read again. One from
-a retry topic waits for another hold, and yields to newer ones. While a whole endpoint is down, all of a destination's
-deliveries move to cursors, however few wait: all its destinations together have many. Otherwise `end_holds` gives the
-delivery out, to leave as a copy.
+deliveries of half a second, 200 to 3,000, or with 50 while it is stuck. `core/holds.py` has the rules for deliveries
+whose hold is over.
 
 All times are seconds of one monotonic clock.
 """
@@ -36,10 +28,9 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.health import Health
-from pushrail_stream.core.outcome import Outcome, Throttled
 from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.core.queue import Queue, holds_commit
-from pushrail_stream.core.retry import RetryPolicy, RetryState
+from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.throughput import KNOWN_SECS
 from pushrail_stream.core.worker_calls import WorkerCalls
 
@@ -69,9 +60,6 @@ _MAX_FILL: Final = 3_000
 """Most deliveries with which cursors fill a lane: about 3 MB of events."""
 LEAST_FILL: Final = PRESSED_ROOM
 """Deliveries with which cursors fill a stuck destination's lane: a few calls, which notice when it is back."""
-MAX_LATE: Final = 1_000
-"""Most deliveries from retry topics that wait in a lane for longer than their hold, until room is needed: about 3 MB of
-events. They hold back the commits of their retry topics, but commits name the deliveries that have settled above."""
 _KEPT_SECS: Final = 60.0
 """Seconds for which an idle lane remembers its calls, and between two looks at a blocking destination's document."""
 _BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
@@ -84,9 +72,9 @@ class Lane:
     """A destination's deliveries that wait for a call, and the destination's health."""
 
     __slots__ = (
-        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_max_age_secs",
-        "_total_before_full", "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health",
-        "in_flight", "moved_at",
+        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_total_before_full",
+        "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health", "in_flight", "max_age_secs",
+        "moved_at",
     )  # fmt: skip
 
     def __init__(
@@ -106,7 +94,8 @@ class Lane:
         """Limits on a batch, the stricter of ours and the bus's."""
         self.health = Health(destination, retry, calls)
         self._limits = limits
-        self._max_age_secs = retry.max_age_secs
+        self.max_age_secs = retry.max_age_secs
+        """Age at which a delivery becomes a dead letter."""
         self.deliveries = Queue()
         """The deliveries that wait."""
         self._full_since = float("inf")
@@ -166,24 +155,10 @@ class Lane:
         self.health.adopt(destination, is_same_bus=destination.bus == self.destination.bus)
         self.destination = destination
 
-    def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
-        """The facts about a delivery that decide its next step."""
-        since_ms = now_ms if (age_from_ms := delivery.age_from_ms) is None else age_from_ms
-        # While the endpoint is down, the delivery comes back here when its hold is over, and moves to a cursor.
-        left_secs = math.inf if self.health.outage.is_of_endpoint else delivery.hold_until - now
-        return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, self.is_taking(now))
-
     @property
     def hold_secs(self) -> float:
         """Longest time for which a delivery may hold back its partition's commit."""
         return self._limits.hold_secs
-
-    def note_failure(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
-        """Note a failed call. A cursor's delivery begins its hold now, unless the destination takes no others."""
-        if delivery.pending.can_be_put_back and (isinstance(outcome, Throttled) or self.is_stuck(now)):
-            delivery.hold_until = math.inf
-        elif delivery.hold_until == math.inf:
-            delivery.hold_until = now + self._limits.hold_secs
 
     def kept_until(self, now: float) -> float:
         """Time until which an idle lane must be kept for its health; ``now`` when it may be dropped."""
@@ -224,11 +199,6 @@ class Lane:
     def is_stuck(self, now: float) -> bool:
         """Whether calls bring no delivery at present: a further call would fare no better."""
         return self.health.is_ill or self.is_suspended or self.is_silent(now)
-
-    def is_taking(self, now: float) -> bool:
-        """Whether the destination takes deliveries at present, so that one that waits only waits for its turn."""
-        longest_secs = self._limits.hold_secs + 1 / self.health.call_rate.per_second
-        return now - self.health.throughput.last <= longest_secs and not self.is_stuck(now)
 
     def offer(self, deliveries: Sequence[Delivery], now: float) -> bool:
         """Queue deliveries. Returns whether `falls_behind`, `Queue.overdue` and `take` must be called now.
@@ -290,20 +260,6 @@ class Lane:
         """Let no retry wait, and probe at once: an operator says that the destination is back."""
         self.deliveries.make_due(now)
         self.health.call_now()
-
-    def end_holds(self, now: float, now_ms: int) -> list[Delivery]:
-        """Take out the deliveries that may not hold back commits any longer. Cursors have taken over what they can.
-
-        A delivery from a retry topic may wait on while its destination takes others: there is no cursor for it, and a
-        crowd of copies would come back together, wait again, and use only a part of the destination's limit.
-        """
-        overdue, leaving = self.deliveries.overdue(now), list[Delivery]()
-        for delivery in overdue:
-            if self.is_taking(now) and self._may_be_late(delivery, now, now_ms):
-                self.deliveries.hold_again(delivery, now + self._limits.hold_secs)
-            else:
-                leaving.append(delivery)
-        return leaving
 
     def has_retry_room(self, now: float) -> bool:
         """Whether a delivery from a retry topic may come ahead of its time. Cursors leave room for a batch of them."""
@@ -369,14 +325,6 @@ class Lane:
             return self.health.next_call_at
         flush_at = fresh[0].offered_at + self._flush_secs if fresh else float("inf")
         return max(min(flush_at, retry_at), self.health.next_call_at)
-
-    def _may_be_late(self, delivery: Delivery, now: float, now_ms: int) -> bool:
-        """Whether an overdue delivery comes from a retry topic, has room, and has not expired."""
-        if delivery.tier == 0 or len(self.deliveries.late) >= MAX_LATE:
-            return False
-        if delivery.first_attempt_ms is None:
-            delivery.first_attempt_ms = now_ms  # its age begins when it is due and cannot be sent
-        return self.retry_state(delivery, now, now_ms).age_secs < self._max_age_secs
 
     @property
     def _is_probing_again(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.batch import Attempt, Batch
 from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.holds import note_failure, retry_state
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import (
     HOLD_EXCEEDED,
@@ -223,8 +224,8 @@ class AttemptRunner:
     ) -> Decision:
         if attempt.lane.is_stuck(now):
             self.take_over(attempt.lane, delivery)
-        attempt.lane.note_failure(delivery, outcome, now)
-        state = attempt.lane.retry_state(delivery, now, self._clock.now_ms())
+        note_failure(attempt.lane, delivery, outcome, now)
+        state = retry_state(attempt.lane, delivery, now, self._clock.now_ms())
         if attempt.is_refused and delivery.replay is None:
             state = state._replace(is_refused=True)
         return decide(outcome, state, delay_secs, self._policy)

@@ -15,6 +15,7 @@ from typing import Final, final
 from pushrail_stream.core.batch import Attempt
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.holds import end_holds, is_taking
 from pushrail_stream.core.lane import PRESSED_ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.pending import RecordOwner
@@ -194,9 +195,9 @@ class Dispatcher:
 
     def _end_holds(self, lane: Lane, now: float) -> None:
         """Move the deliveries whose hold is over to cursors or retry topics, or hold them again."""
-        if lane.is_taking(now):
+        if is_taking(lane, now):
             self.waited_long(lane, now)
-        for delivery in lane.end_holds(now, self._clock.now_ms()):
+        for delivery in end_holds(lane, now, self._clock.now_ms()):
             self._settlement.retry_later(lane, delivery, now)
 
     def _follow_document(self, lane: Lane, now: float) -> None:

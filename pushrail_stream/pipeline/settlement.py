@@ -15,6 +15,7 @@ from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Delivery, Problem, Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.flood_guard import FloodGuard, customer_of
+from pushrail_stream.core.holds import retry_state
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.pacing import Backoff
@@ -109,7 +110,7 @@ class Settlement:
         delivery.problem = lane.health.own_fault or delivery.problem
         if delivery.first_attempt_ms is None:
             delivery.first_attempt_ms = self._clock.now_ms()
-        state = lane.retry_state(delivery, now, self._clock.now_ms())
+        state = retry_state(lane, delivery, now, self._clock.now_ms())
         if lane.is_shut:  # nothing has failed: it stays on its tier
             state = state._replace(tier=max(state.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from pushrail_stream.core.batch import Attempt, Batch, CallLimits
-from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import PRESSED_ROOM, ROOM, Lane
-from pushrail_stream.core.outcome import Blocked, CallResult, Delivered, Outcome, Retryable, Throttled
+from pushrail_stream.core.outcome import Blocked, CallResult, Delivered, Outcome, Retryable
 from pushrail_stream.core.worker_calls import WorkerCalls
 from tests.support.builders import destination
 from tests.support.policy import lane_limits, retry_policy
@@ -234,41 +231,6 @@ def test_room_is_made_of_a_silent_destinations_deliveries() -> None:
     assert lane.spare(3.0) == [again], "the other is there to call it with"
     answer(lane, Delivered("id"), 3.0)
     assert lane.health.max_calls == 8
-
-
-def fails(lane: Lane, one: Delivery, outcome: Outcome, now: float) -> float:
-    """The seconds that it may still wait after a call failed."""
-    lane.note_failure(one, outcome, now)
-    return lane.retry_state(one, now, 0).left_secs
-
-
-def test_a_cursors_delivery_that_fails_alone_has_its_hold() -> None:
-    lane, one = new_lane(), cursors_delivery()
-    steady(lane, 100, until=3.0)
-    lane.offer([one], 3.0)
-    assert one.hold_until == math.inf
-    assert [fails(lane, one, FAILED, now) for now in (3.0, 7.0)] == [10.0, 6.0]
-    assert fails(lane, one, Throttled("SlowDown", "hey"), 8.0) == math.inf, "its bus takes fewer, and this one later"
-    assert fails(lane, one, FAILED, 8.0) == 10.0
-
-
-def test_a_cursors_delivery_waits_while_its_destination_is_stuck() -> None:
-    lane, one = new_lane(max_in_flight=8), cursors_delivery()
-    lane.offer([one], 0.0)
-    add(lane, 100, 0.0)
-    assert fails(lane, one, FAILED, 0.0) == 10.0
-    bring_down(lane, 0.5)
-    assert fails(lane, one, FAILED, 9.0) == math.inf
-    answer(lane, Delivered("id"), 100.0)
-    assert fails(lane, one, FAILED, 100.0) == 10.0, "the outage does not count"
-
-
-def test_a_live_readers_delivery_keeps_its_hold() -> None:
-    lane, one = new_lane(max_in_flight=8), delivery()
-    lane.offer([one], 0.0)
-    add(lane, 100, 0.0)
-    bring_down(lane, 1.0)
-    assert fails(lane, one, Throttled("SlowDown", "hey"), 9.0) == 1.0
 
 
 def test_a_lane_knows_whether_cursors_fill_it() -> None:
