@@ -56,7 +56,7 @@ class Cursor:
         self.live = list(state.live)
         self.opened_ms = state.opened_ms
         self.taken_ms: int | None = None
-        """Epoch milliseconds from which this worker has looked after it; None before its first look."""
+        """Epoch milliseconds of this worker's first look at the cursor; None before."""
         self.reached_ms = state.oldest_ms
         """Latest record time of the records below `next`, or an earlier time; epoch milliseconds."""
         self._open = dict.fromkeys(state.open, state.oldest_ms)

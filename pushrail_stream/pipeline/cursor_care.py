@@ -106,7 +106,7 @@ class CursorCare:
         return self._is_expired(record.recorded_at_ms or 0, cursor, self._clock.now_ms())
 
     def _is_expired(self, due_ms: int, cursor: Cursor, now_ms: int) -> bool:
-        """Whether a delivery of the cursor that was due then has been too old for a call, in this worker's care."""
+        """Whether a delivery with this due time has reached its greatest age while this worker had the cursor."""
         since_ms = now_ms if cursor.taken_ms is None else max(due_ms, cursor.opened_ms, cursor.taken_ms)
         return now_ms - since_ms >= self._max_age_ms
 
@@ -131,9 +131,9 @@ class CursorCare:
         """Give up the deliveries that have waited in the lane for too long."""
 
         def is_expired(delivery: Delivery) -> bool:
-            first_ms = delivery.first_attempt_ms
-            is_known = delivery.pending.owner is cursor and first_ms is not None
-            return is_known and self._is_expired(first_ms or 0, cursor, now_ms)
+            if delivery.pending.owner is not cursor or delivery.first_attempt_ms is None:
+                return False
+            return self._is_expired(delivery.first_attempt_ms, cursor, now_ms)
 
         for delivery in lane.deliveries.drop(is_expired):
             self._settlement.expire(delivery, lane.destination.bus.arn)

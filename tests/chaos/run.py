@@ -131,13 +131,13 @@ class Run:
         return fleet
 
     def _start_workers(self, fleet: Fleet) -> None:
-        """Start the first workers, and wait until all take events: else a denial may pass before they notice it."""
+        """Start the first workers, and wait until all take events. Otherwise the first denial could end unnoticed."""
         for _ in range(FEWEST):
             fleet.start()
-        while not all(worker.owned.ended() is not None or is_ready(worker) for worker in fleet.workers):
-            if time.monotonic() > self._deadline:
-                break
+        waiting = list(fleet.workers)
+        while waiting and time.monotonic() < self._deadline:
             time.sleep(_LOOK_SECS)
+            waiting = [worker for worker in waiting if worker.owned.ended() is None and not is_ready(worker)]
 
     def _play(self, conductor: Conductor, bus: Bus, production: Production, drain: Drain) -> None:
         """The disturbed part, then the wait for everything to be settled."""

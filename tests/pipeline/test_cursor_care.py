@@ -15,7 +15,7 @@ from tests.pipeline.test_catch_up import arrived, behind
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import World
 from tests.support.policy import lane_limits, retry_policy
-from tests.support.records import EVENTS, P0, START_MS, always, answered, failed, fault, keys, records, take_all
+from tests.support.records import EVENTS, P0, P1, START_MS, always, answered, failed, fault, keys, records, take_all
 from tests.support.samples import RECREATED, TOPIC
 from tests.support.virtual_time import in_virtual_time
 
@@ -132,7 +132,7 @@ async def test_the_opening_outlives_the_worker() -> None:
 
 @in_virtual_time
 async def test_time_without_an_owner_expires_nothing() -> None:
-    """For two hours, nobody had the partition. The bus takes the events, so nobody may blame its customer."""
+    """The partition had no owner for two hours. Its bus takes events, so no letter blames the customer."""
     world = World(destination())
     behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
     world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
@@ -142,8 +142,8 @@ async def test_time_without_an_owner_expires_nothing() -> None:
 
 
 @in_virtual_time
-async def test_the_next_owner_expires_without_a_call_what_it_has_had_for_long() -> None:
-    """The bus takes one event in ten seconds, and refuses none."""
+async def test_the_next_owner_expires_deliveries_that_it_has_had_for_long() -> None:
+    """The bus takes one call in ten seconds and refuses none, so the rest expires without a call."""
     world = World(narrow("acme", 8, per_second=0.1))
     behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
     world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
@@ -153,6 +153,26 @@ async def test_the_next_owner_expires_without_a_call_what_it_has_had_for_long() 
         await worker.at(75)
         assert sorted([*arrived(world), *dead(world)]) == list(range(1_000))
         assert {letter.said["pushrail-error-code"] for letter in world.topics.written} == {"Held"}
+
+
+@in_virtual_time
+async def test_a_partition_that_came_later_expires_later() -> None:
+    """Two partitions have old deliveries for one destination. Each counts from the time at which it came."""
+    world = World(narrow("acme", 8, per_second=0.1))
+    opened_ms = START_MS - 2 * HOUR_MS
+    behind(world, head=3_000, opened_ms=opened_ms, since=2_950, next=2_950)
+    world.group[P1] = world.group[P0]
+    world.log[P1] = {record.offset: record._replace(partition=1) for record in aged(range(2_950, 3_000), 3)}
+    behind(world, head=100, opened_ms=opened_ms)
+    world.log[P0] = {record.offset: record for record in aged(range(100), 3)}
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await worker.at(30)
+        worker.assign(P1)
+        await worker.at(75)
+        assert dead(world)
+        assert max(dead(world)) < 100
+        await worker.at(105)
+        assert max(dead(world)) >= 2_950
 
 
 @in_virtual_time

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, NamedTuple, final
+from unittest.mock import patch
 
 from tests.simulation.trial import Failure, Result, Task, run
 
@@ -59,8 +60,10 @@ class Pool:
     @contextmanager
     def open(cls, *, story: str, jobs: int = 0, cpu_secs: float = CPU_SECS) -> Iterator[Pool]:
         """A pool until the block ends; then its processes end, too. ``jobs`` 0: one for each processor."""
-        os.environ.update(_ENVIRONMENT)
-        with tempfile.TemporaryDirectory(prefix="pushrail-simulation-") as folder:
+        with (
+            patch.dict(os.environ, _ENVIRONMENT),
+            tempfile.TemporaryDirectory(prefix="pushrail-simulation-") as folder,
+        ):
             pool = cls(Path(folder), jobs or len(os.sched_getaffinity(0)), cpu_secs, story)
             try:
                 yield pool
