@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.commands import Desk
 from tests.support.patience import PATIENCE_SECS
-from tests.support.workers import settings_for
+from tests.support.workers import settings_for, until
 
 
 @pytest.fixture(params=["refuses", "is silent"])
@@ -25,6 +25,12 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     with socket.create_server(("127.0.0.1", 0)) as door:
         yield f"127.0.0.1:{door.getsockname()[1]}"
+
+
+def catches(number: signal.Signals, pid: int) -> bool:
+    """Whether the process has a handler for the signal: see proc_pid_status(5), SigCgt."""
+    [mask] = [line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "SigCgt" in line]
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 @pytest.mark.parametrize("from_topic", [False, True])
@@ -43,7 +49,7 @@ async def test_a_signal_ends_a_start_without_kafka(
     assert process.stderr is not None
     try:
         assert json.loads(await process.stderr.readline())["event"] == "starting"
-        await asyncio.sleep(0.5)  # until it asks Kafka; a signal before that ends it as well
+        await until(lambda: catches(signal.SIGTERM, process.pid))  # a signal before that ends it as well
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, rest = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)

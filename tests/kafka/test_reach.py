@@ -22,7 +22,7 @@ from pushrail_stream.settings.model import Settings
 from tests.support.commands import COMMANDS, Desk, Shell
 from tests.support.documents import EXAMPLE, write
 from tests.support.kafka.fixtures import LocalKafkaFactory
-from tests.support.ports import free_port
+from tests.support.ports import free_port, free_ports
 from tests.support.sealing_keys import ring
 
 ARGUMENTS: Final = {
@@ -153,7 +153,7 @@ def test_names_and_several_brokers_are_told_apart(monkeypatch: pytest.MonkeyPatc
     assert f"127.0.0.1:{port}: Connect to ipv4#127.0.0.1:{port} failed: Connection refused" in told
     assert "nowhere.invalid:9092: Failed to resolve 'nowhere.invalid:9092': " in told
     monkeypatch.setattr(reach, "_ASK_SECS", (0.5,) * 40)  # librdkafka makes 20 connections a second
-    assert "; and 2 more; " in why(",".join(f"127.0.0.1:{free_port()}" for _ in range(5)))
+    assert "; and 2 more; " in why(",".join(f"127.0.0.1:{port}" for port in free_ports(5)))
 
 
 @pytest.mark.usefixtures("hurried")
