@@ -13,6 +13,8 @@ class Delivered(NamedTuple):
     """The bus took the entry and named it."""
 
     event_id: str
+    is_repeat: bool = False
+    """The bus has the entry from an earlier call, and keeps it once."""
 
 
 class Retryable(NamedTuple):

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import botocore.session
 from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError
 
 from pushrail_stream.core.batch import Batch, CallLimits
-from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.destination import CustomerBus, Destination
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source, role_request
 from pushrail_stream.eventbridge.endpoint import Endpoint
-from pushrail_stream.eventbridge.entry import RegionLimits, entry_size, render_batch
+from pushrail_stream.eventbridge.endpoint_v2 import EndpointV2
+from pushrail_stream.eventbridge.entry import RegionLimits, entry_size
 from pushrail_stream.eventbridge.error_codes import (
     AWS_SETTINGS_UNUSABLE,
     REFUSED_BEFORE_AWS,
@@ -27,13 +28,17 @@ from pushrail_stream.eventbridge.error_codes import (
     judge_check,
 )
 from pushrail_stream.eventbridge.http import StockClients
+from pushrail_stream.eventbridge.refusals import ProxyRefusals
 from pushrail_stream.eventbridge.sign_in import RoleRequest, SignInService
 from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import SESSION_SECS
 from pushrail_stream.ports.pipeline import SignIns
-from pushrail_stream.settings.eventbridge import FLAVOURS, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, V2, AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
 
 _OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError)
 """botocore's exceptions for a region without a known endpoint. A region's name comes from a document."""
@@ -44,41 +49,54 @@ then."""
 
 
 class Endpoints:
-    """One endpoint of EventBridge for each region, opened when it is first needed."""
+    """One endpoint for each region, and for each account with buses of eventbridgev2, opened when it is needed."""
 
     def __init__(self, settings: EventBridgeSettings, clients: StockClients) -> None:
-        self._url = settings.endpoint_url
+        self._settings = settings
         self._clients = clients
-        self.known: dict[str, Endpoint] = {}
-        """Those that are open, by region."""
-        self._openings: dict[str, SingleFlight[Endpoint | CallFailed]] = {}
+        self._openings: dict[str, SingleFlight[Endpoint | EndpointV2 | CallFailed]] = {}
+        self._of_regions: dict[str, SingleFlight[tuple[AioBaseClient, ProxyRefusals]]] = {}
+        """The stock clients of eventbridgev2, by region."""
 
-    async def of(self, region: str) -> Endpoint | CallFailed:
-        """The endpoint that a stock client of this region would call, or why there is none. No call is made."""
-        opening = self._openings.setdefault(region, SingleFlight(keep=Endpoint))
-        return await opening.run(lambda: self._connect(region))
+    async def of(self, bus: CustomerBus) -> Endpoint | EndpointV2 | CallFailed:
+        """The endpoint that a stock client would call for the bus, or why there is none. No call is made."""
+        key = bus.arn.rpartition(":")[0] if bus.type == V2.type else bus.region
+        opening = self._openings.setdefault(key, SingleFlight(keep=(Endpoint, EndpointV2)))
+        return await opening.run(lambda: self._connect(bus))
 
-    async def _connect(self, region: str) -> Endpoint | CallFailed:
-        url = self._url and self._url.replace("{region}", region)
+    async def _connect(self, bus: CustomerBus) -> Endpoint | EndpointV2 | CallFailed:
+        region = bus.region
         try:
-            client = await self._clients.open("events", region, url)
-            endpoint = self.known[region] = await Endpoint.of(client, self._clients)
+            if bus.type == V2.type:
+                opening = self._of_regions.setdefault(region, SingleFlight(keep=tuple))
+                client, refusals = await opening.run(lambda: self._open_v2(region))
+                return await EndpointV2.of(client, self._clients, bus.arn, refusals)
+            client = await self._clients.open("events", region, _url(self._settings.endpoint_url, region))
+            return await Endpoint.of(client, self._clients)
         except _OF_A_REGION as error:
             return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
         except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
             problem = f"buses in {region} cannot be called: {type(error).__name__}: {error}"
             return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
-        return endpoint
+
+    async def _open_v2(self, region: str) -> tuple[AioBaseClient, ProxyRefusals]:
+        url = self._settings.v2_endpoint_url or self._settings.endpoint_url
+        return await self._clients.open_v2(region, _url(url, region)), ProxyRefusals()
+
+
+def _url(setting: str | None, region: str) -> str | None:
+    return setting and setting.replace("{region}", region)
 
 
 class _Access:
     """The way to call for one destination, by its present document."""
 
-    __slots__ = ("destination", "signed_by", "signer", "source", "used_at")
+    __slots__ = ("destination", "endpoint", "signed_by", "signer", "source", "used_at")
 
     def __init__(self, destination: Destination, source: KeySource) -> None:
         self.destination = destination
         self.source = source
+        self.endpoint: Endpoint | EndpointV2 | None = None
         self.signer: Signer | None = None
         self.signed_by: Keys | None = None
         """The keys of the last call that returned, for `renew_session`, which is called right after it."""
@@ -140,13 +158,17 @@ class EventBridge:
         keys = access.source.at_hand(access.used_at) or await access.source.keys(access.used_at)
         if isinstance(keys, CallFailed):
             return keys
-        endpoint = self._endpoints.known.get(destination.bus.region) or await self._endpoints.of(destination.bus.region)
-        if isinstance(endpoint, CallFailed):
-            return endpoint
+        endpoint = access.endpoint
+        if endpoint is None:
+            found = await self._endpoints.of(destination.bus)
+            if isinstance(found, CallFailed):
+                return found
+            endpoint = access.endpoint = found
         signer = access.signer
         if signer is None or signer.keys is not keys:
-            signer = access.signer = Signer(keys, endpoint.target, FLAVOURS[destination.bus.type].operation)
-        reply = await endpoint.put_events(render_batch(batch), signer, self._clock.read()[1])
+            signer = access.signer = endpoint.signer(keys)
+        events = [delivery.event for delivery in batch.deliveries]
+        reply = await endpoint.put_events(destination, events, signer, self._clock.read()[1])
         access.signed_by = keys
         if not isinstance(reply, CallFailed):
             endpoint.refusals.answered()
@@ -188,18 +210,23 @@ class EventBridge:
         return not isinstance(await access.source.keys(access.used_at, patient=patient), CallFailed)
 
     async def check(self, destination: Destination) -> BusStatus:
-        """Return whether the bus exists. The destination's own credentials sign the question."""
+        """Return whether the bus exists. The destination's own credentials sign the question.
+
+        No question is needed where calls tell that their bus is missing.
+        """
+        if FLAVOURS[destination.bus.type].tells_missing:
+            return "there"
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)
-        endpoint = await self._endpoints.of(destination.bus.region)
+        endpoint = await self._endpoints.of(destination.bus)
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
-        signer = Signer(keys, endpoint.target, FLAVOURS[destination.bus.type].check)
-        return judge_check(await endpoint.describe_bus(destination.bus.arn, signer, self._clock.read()[1]))
+        return judge_check(await endpoint.describe_bus(destination.bus.arn, keys, self._clock.read()[1]))
 
     def quota(self, destination: Destination) -> str:
-        """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
-        return destination.bus.arn.rpartition(":")[0]
+        """``arn:aws:events:REGION:ACCOUNT`` of the bus; the bus's own ARN where `check` asks nobody."""
+        bus = destination.bus
+        return bus.arn if FLAVOURS[bus.type].tells_missing else bus.arn.rpartition(":")[0]
 
     def forget(self, destination_id: str) -> None:
         """Drop the destination's session and the last answer about its role."""

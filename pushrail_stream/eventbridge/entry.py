@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NotRequired, TypedDict, final
 
-from pushrail_stream.core.batch import Batch, CallLimits
-from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.batch import CallLimits
+from pushrail_stream.core.destination import CustomerBus, Destination
 from pushrail_stream.core.event import Event, utf8_length
 from pushrail_stream.settings.eventbridge import FLAVOURS, TIME_BYTES
 
@@ -55,12 +55,6 @@ def trace_header(traceparent: str) -> str:
     return f"Root=1-{trace[:8]}-{trace[8:]};Parent={span};Sampled={int(flags, 16) & 1}"
 
 
-def render_batch(batch: Batch) -> list[Entry]:
-    """The entries of a batch, in the order of its deliveries."""
-    destination = batch.destination
-    return [render(delivery.event, destination) for delivery in batch.deliveries]
-
-
 def entry_size(event: Event, destination: Destination) -> int:
     """Bytes that AWS counts for the entry, known before it is rendered. Bus name and trace header do not count."""
     return TIME_BYTES + event.size + utf8_length(destination.source)
@@ -71,23 +65,24 @@ class RegionLimits:
     """The limits of one call in each region, learnt from refusals.
 
     AWS raised its limit to 1 MiB, but not in all regions at once. A region that refuses a larger request than the
-    former limit gets only requests within that limit from then on, until the process ends.
+    former limit gets only requests within that limit from then on, until the process ends. Buses of another type are
+    called as before.
     """
 
     __slots__ = ("_small",)
 
     def __init__(self) -> None:
-        self._small: set[str] = set()
+        self._small: set[tuple[str, str]] = set()
 
     def of(self, destination: Destination) -> CallLimits:
         """The limits of one call to the destination's bus."""
-        if destination.bus.region in self._small:
+        if self._small and (destination.bus.type, destination.bus.region) in self._small:
             return _FORMER_LIMITS[destination.bus.type]
         return FLAVOURS[destination.bus.type].limits
 
-    def refused(self, region: str, size: int) -> bool:
+    def refused(self, bus: CustomerBus, size: int) -> bool:
         """Learn that a request of ``size`` bytes was too large; return whether the former limit explains it."""
         if size <= FORMER_MAX_REQUEST_BYTES:
             return False
-        self._small.add(region)
+        self._small.add((bus.type, bus.region))
         return True

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.outcome import (
+    BUS_NOT_FOUND,
     Blocked,
     BusStatus,
     CallResult,
@@ -85,20 +86,31 @@ UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
 OUR_POLICY_DENIED: Final = "OurPolicyDenied"
 """A policy of ours denied the call: that of our VPC endpoint, or the one we give a role's session."""
+BUS_KEY_DENIED: Final = "BusKeyDenied"
+"""The bus is there and its policies allow the call, but its KMS key cannot be used: the owner of the key must act."""
 REFUSED_BEFORE_AWS: Final = "RefusedBeforeAws"
 """Several destinations were refused without AWS's own error: a proxy or firewall on our side answers for AWS."""
 
 # Codes are written here without AWS's suffix "Exception": most exist with it and without (`_name_of`).
-_ENTRY_REJECTED: Final = frozenset({"MalformedDetail", "InvalidArgument", "RedactionFailure"})
+_ENTRY_REJECTED: Final = frozenset({"MalformedDetail", "InvalidArgument", "InvalidInput", "RedactionFailure"})
 _ENTRY_BLOCKED: Final = frozenset(
-    {"NotAuthorizedForSource", "NotAuthorizedForDetailType", "AccessDenied", "InvalidAccountId"}
+    {"NotAuthorizedForSource", "NotAuthorizedForDetailType", "AccessDenied", "InvalidAccountId", BUS_KEY_DENIED}
 )
-_CALL_INVALID: Final = frozenset({"Validation", "ValidationError", "Serialization"})
+_CALL_INVALID: Final = frozenset({"Validation", "ValidationError", "InvalidInput", "Serialization"})
 _OVER_THE_LIMIT: Final = "Total size of the entries in the request is over the limit"
 """The message of PutEvents about a request that is too large; its code is ValidationException."""
 _CALL_THROTTLED: Final = frozenset({"Throttling", "TooManyRequests", "RequestLimitExceeded", "SlowDown"})
 _CALL_BLOCKED: Final = frozenset(
-    {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
+    {
+        "AccessDenied",
+        "NotAuthorized",
+        "ResourceNotFound",
+        "OptInRequired",
+        "RegionDisabled",
+        CREDENTIALS_MISSING,
+        BUS_NOT_FOUND,
+        BUS_KEY_DENIED,
+    }
 )
 _DENIED: Final = frozenset({"AccessDenied", "NotAuthorized"})
 """These may concern only the session that signed the call."""
@@ -118,6 +130,9 @@ _CHECK_JUDGED: Final[Mapping[str, BusStatus]] = {"ResourceNotFound": "gone", "Ac
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
 """The name of the denying policy in a message (IAM User Guide, "Troubleshoot access denied error messages")."""
+_BUS_KEY: Final = re.compile(r"\bKMS_[A-Z]|\bkms:[A-Z]")
+"""The text by which AWS tells that a bus's key was denied, and not the call ("Encrypting events on a Custom Event Bus",
+EventBridge User Guide)."""
 _CALL_OURS: Final = frozenset({"RequestExpired", "UnknownOperation", OUR_POLICY_DENIED, REFUSED_BEFORE_AWS})
 """Our clock, our endpoint, our policy, our proxy."""
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabled"})
@@ -202,7 +217,7 @@ def interpret(
     verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
     if isinstance(verdict, Refresh) and not renew():
         verdict = judge_kept_session(reply, entries)
-    if isinstance(verdict, TooLarge) and not limits.refused(batch.destination.bus.region, batch.size):
+    if isinstance(verdict, TooLarge) and not limits.refused(batch.destination.bus, batch.size):
         verdict = Split(*verdict) if entries > 1 else (Rejected(*verdict),)
     return Reply(verdict, _result_of(reply), reply.http_status, reply.request_id)
 
@@ -230,7 +245,8 @@ def _judge_entry(result: EntryResult) -> Outcome:
         if result.event_id:
             return Delivered(result.event_id)
         return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")
-    code, message = result.code, safe_message(result.message or "")
+    message = safe_message(result.message or "")
+    code = _own_code(result.code, message)
     name = _name_of(code)
     if name in _ENTRY_REJECTED:
         return Rejected(code, message)
@@ -255,7 +271,8 @@ def _denial_of_all(outcomes: list[Outcome]) -> Blocked | None:
 def _judge_call(
     failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool
 ) -> Outcome | Split | TooLarge | Refresh:
-    code, message, status = failed.code, safe_message(failed.message), failed.http_status
+    message, status = safe_message(failed.message), failed.http_status
+    code = _own_code(failed.code, message)
     name = _name_of(code)
     if name in _CALL_INVALID and _OVER_THE_LIMIT in message:
         return TooLarge(code, message)
@@ -283,6 +300,12 @@ def _our_fault(name: str, code: str, message: str) -> Retryable | None:
     if name == "AccessDenied" and _OUR_POLICY.search(message):
         return Retryable(OUR_POLICY_DENIED, message, is_our_fault=True)
     return None
+
+
+def _own_code(code: str, message: str) -> str:
+    """AWS's code, or ours for a denial that concerns the bus's key: a new session would be denied as well."""
+    is_of_key = _name_of(code) == "AccessDenied" and _BUS_KEY.search(message) and not _OUR_POLICY.search(message)
+    return BUS_KEY_DENIED if is_of_key else code
 
 
 def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed: bool) -> Outcome | Refresh:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -95,6 +95,11 @@ class Target(NamedTuple):
     user_agent: str
 
 
+def json_headers(operation: str) -> dict[str, str]:
+    """The headers that name the protocol and the operation of a call to classic EventBridge."""
+    return {"X-Amz-Target": f"{TARGET_PREFIX}.{operation}", "Content-Type": CONTENT_TYPE}
+
+
 class Signer:
     """Signature Version 4 of one operation's calls to one endpoint with one set of keys.
 
@@ -106,25 +111,23 @@ class Signer:
         "_second", "_signature", "_signed", "keys", "shared",
     )  # fmt: skip
 
-    def __init__(self, keys: Keys, target: Target, operation: str = "PutEvents") -> None:
+    def __init__(self, keys: Keys, target: Target, protocol: Mapping[str, str]) -> None:
+        """``protocol``: the headers that name the protocol and the operation. They are signed."""
         self.keys = keys
-        action = f"{TARGET_PREFIX}.{operation}"
         self._region = target.region
-        signed = "content-type;host;x-amz-date;x-amz-target"
-        headers = {
-            "Host": target.host,
-            "X-Amz-Target": action,
-            "Content-Type": CONTENT_TYPE,
-            "User-Agent": target.user_agent,
-            "Accept-Encoding": "identity",
-        }
+        fixed = {"Host": target.host, **protocol}
+        headers = {**fixed, "User-Agent": target.user_agent, "Accept-Encoding": "identity"}
+        names, lines = ["x-amz-date"], {name.lower(): f"{name.lower()}:{value}\n" for name, value in fixed.items()}
         if keys.token is not None:
-            signed = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
+            names.append("x-amz-security-token")
             headers["X-Amz-Security-Token"] = keys.token.reveal()
         self.shared = SharedHeaders(headers)
         """The headers that are the same in all calls."""
-        self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
-        self._after_token = f"x-amz-target:{action}\n\n{signed}\n"
+        before = "".join(lines[name] for name in sorted(lines) if name < names[0])
+        after = "".join(lines[name] for name in sorted(lines) if name > names[0])
+        signed = ";".join(sorted([*names, *lines]))
+        self._before_time = f"POST\n{target.path}\n\n{before}x-amz-date:"
+        self._after_token = f"{after}\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
         self._day = ""
         self._inner = self._outer = sha256()

@@ -17,7 +17,7 @@ class SingleFlight(Generic[T]):
 
     __slots__ = ("_attempts", "_is_kept", "_keep", "_lock", "_result")
 
-    def __init__(self, keep: type | None = None) -> None:
+    def __init__(self, keep: type | tuple[type, ...] | None = None) -> None:
         """``keep``: a result of this class is kept, and no attempt follows it."""
         self._keep = keep
         self._is_kept = False

@@ -20,11 +20,11 @@ from pushrail_stream.core.text import format_rfc3339, safe_message
 from pushrail_stream.eventbridge.bus import Endpoints
 from pushrail_stream.eventbridge.credentials import session_name, session_policy
 from pushrail_stream.eventbridge.endpoint import Endpoint
-from pushrail_stream.eventbridge.entry import render
+from pushrail_stream.eventbridge.endpoint_v2 import EndpointV2
 from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
 from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.own_identity import Ourselves, UnknownIdentity, find_ourselves
-from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock, checked_keys
+from pushrail_stream.eventbridge.signing import Keys, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
@@ -100,7 +100,7 @@ class _DestinationTest:
             yield step
         if self._keys is None:
             return
-        endpoint = await self._endpoints.of(self._destination.bus.region)
+        endpoint = await self._endpoints.of(self._destination.bus)
         if isinstance(endpoint, CallFailed):
             yield _failed("bus", endpoint)
             return
@@ -176,16 +176,16 @@ class _DestinationTest:
                 step = Step(name, "unknown", problem, request_id=session.request_id)
         return step
 
-    async def _find_bus(self, endpoint: Endpoint, keys: Keys) -> Step:
+    async def _find_bus(self, endpoint: Endpoint | EndpointV2, keys: Keys) -> Step:
         """Whether the bus exists."""
         arn = self._destination.bus.arn
-        signer = Signer(keys, endpoint.target, self._flavour.check)
-        failed = await endpoint.describe_bus(arn, signer, self._clock.read()[1])
+        failed = await endpoint.describe_bus(arn, keys, self._clock.read()[1])
         if failed is None:
             return Step("bus", "ok", f"{arn} exists")
         match failed.code:
             case "ResourceNotFoundException":
-                problem = f"{arn} does not exist: events sent there would vanish (EventBusNotFound)"
+                fate = "be refused" if self._flavour.tells_missing else "vanish"
+                problem = f"{arn} does not exist: events sent there would {fate} (EventBusNotFound)"
                 return Step("bus", "failed", problem, request_id=failed.request_id)
             case "AccessDeniedException":
                 whom = "role" if isinstance(self._destination.bus.auth, AssumeRole) else "user"
@@ -195,13 +195,11 @@ class _DestinationTest:
             case _:
                 return _failed("bus", failed)
 
-    async def _send(self, endpoint: Endpoint, keys: Keys) -> Step:
+    async def _send(self, endpoint: Endpoint | EndpointV2, keys: Keys) -> Step:
         """Send one test event."""
         nonce = secrets.token_hex(8)
-        entry = render(_test_event(self._destination, nonce), self._destination)
-        reply = await endpoint.put_events(
-            [entry], Signer(keys, endpoint.target, self._flavour.operation), self._clock.read()[1]
-        )
+        event = _test_event(self._destination, nonce)
+        reply = await endpoint.put_events(self._destination, [event], endpoint.signer(keys), self._clock.read()[1])
         if isinstance(reply, CallFailed):
             return _failed("test event", reply)
         result = reply.entries[0] if reply.entries else EntryResult(None, None, "the reply has no result")

@@ -44,7 +44,7 @@ _TIER_SECS: Final = 30.0
 the two bounds shows the deliveries of one topic: delays of topics differ more."""
 _AGES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
 _BYTES: Final = (1_000.0, 5_000.0, 10_000.0, 50_000.0, 100_000.0, 250_000.0, 500_000.0, 1_000_000.0)
-_ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
+_ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0, 25.0, 50.0, 99.0, 100.0)
 OTHERS: Final = "_other"
 """The destinations without a series of their own. No destination's id begins with an underscore."""
 
@@ -86,6 +86,8 @@ class SignalCounts:
         self.latency: defaultdict[Trigger, Histogram] = defaultdict(lambda: Histogram(bounds))
         self.latency["live"], self.latency["retry"] = Histogram(bounds), Histogram(bounds)
         self.late: Counter[str] = _zeros(get_args(Cause))
+        self.repeats = 0
+        """Delivered entries that their bus had taken before."""
         self.further_units = 0
         """Units of delivered entries beyond the first unit of each."""
         self.destination_further_units: Counter[str] = Counter()
@@ -133,6 +135,7 @@ class SignalCounts:
             size += delivery.size
             if isinstance(outcome, Delivered):
                 delivered += 1
+                self.repeats += outcome.is_repeat
                 age.observe_since(delivery.event.occurred_at_ms, ended_ms)
                 recorded_ms = delivery.record.timestamp_ms
                 if recorded_ms > 0:

@@ -14,7 +14,7 @@ from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place, Token
-from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of
+from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of, flavour_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
 from pushrail_stream.settings.values import Arn, partition_of
 
@@ -145,7 +145,7 @@ def stand_in(content: bytes) -> Destination | None:
         vendor=known.vendor,
         customer_external_id=known.customer_external_id,
         name=known.id,
-        bus=CustomerBus(known.type, known.bus_arn, Arn.of(known.bus_arn).region, NO_CREDENTIALS),
+        bus=CustomerBus(_type_of(known), known.bus_arn, Arn.of(known.bus_arn).region, NO_CREDENTIALS),
         source=f"pushrail.{known.vendor}",
         event_types=tuple(known.event_types),
         enabled=known.enabled,
@@ -193,6 +193,10 @@ def to_document(destination: Destination) -> dict[str, Any]:
     }
 
 
+def _type_of(document: DocumentModel | _Known) -> str:
+    return flavour_of(document.type, document.bus_arn).type
+
+
 def _path(error: Mapping[str, Any]) -> tuple[Any, ...]:
     # pydantic puts the discriminator's value into the path of what lies below it.
     loc: tuple[Any, ...] = error["loc"]
@@ -234,7 +238,7 @@ def _build(document: DocumentModel, limits: Limits, environ: Mapping[str, str], 
         vendor=document.vendor,
         customer_external_id=document.customer_external_id,
         name=document.name or document.id,
-        bus=CustomerBus(document.type, document.bus_arn, document.region, auth),
+        bus=CustomerBus(_type_of(document), document.bus_arn, document.region, auth),
         source=document.source_namespace or f"pushrail.{document.vendor}",
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,

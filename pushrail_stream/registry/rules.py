@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator
 
-from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, MAX_SOURCE_BYTES
+from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, MAX_SOURCE_BYTES, flavour_of
 from pushrail_stream.settings.values import (
     ACCESS_KEY_ID,
     DESTINATION_ID,
@@ -42,7 +42,7 @@ def _check_type(value: object) -> object:
 
 def _check_bus(arn: str, info: ValidationInfo) -> str:
     # A wrong type has a problem of its own.
-    return FLAVOURS.get(info.data.get("type", ""), CLASSIC).check_arn(arn)
+    return flavour_of(info.data.get("type", CLASSIC.type), arn).check_arn(arn)
 
 
 def _check_namespace(source: str) -> str:

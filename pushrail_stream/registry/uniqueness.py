@@ -9,7 +9,7 @@ from typing import final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.json_document import Problem
-from pushrail_stream.settings.eventbridge import Claim, auth_of
+from pushrail_stream.settings.eventbridge import Claim, auth_of, claims_of
 
 _Key = tuple[str, tuple[str, ...]]
 """The field of a claim, and the claimed value."""
@@ -59,4 +59,4 @@ def is_same(one: Destination, other: Destination) -> bool:
 
 def _claims(destination: Destination) -> tuple[Claim, ...]:
     problem = f"{destination.id} is already the id of {{}}"
-    return Claim("id", (destination.id,), problem), *auth_of(destination).claims()
+    return Claim("id", (destination.id,), problem), *claims_of(destination.bus), *auth_of(destination).claims()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.batch import CallLimits
-from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.settings.values import BUS_ARN, MASK, Arn, Rule
+from pushrail_stream.core.destination import CustomerBus, Destination, Secret
+from pushrail_stream.settings.values import BUS_ARN, BUS_V2_ARN, MASK, Arn, Rule
 
 TIME_BYTES: Final = 14
 """Bytes that AWS counts for an entry's ``Time``, whatever its value."""
@@ -37,6 +37,11 @@ class Flavour:
     """EventBridge's operation that takes the entries."""
     check: str = "DescribeEventBus"
     """The operation that tells whether the bus exists: `operation` succeeds for a missing bus too."""
+    tells_missing: bool = False
+    """Whether `operation` fails for a missing bus, so that no check is needed."""
+    key_context: str | None = None
+    """The name of the bus in KMS's encryption context, where callers need ``kms:Decrypt`` for a bus with a key of its
+    customer's; None where they need no key."""
     refusals: tuple[tuple[str, str], ...] = ()
     """Parts of ARNs that a customer may mistake for such a bus, each with the reason why it is none."""
 
@@ -60,21 +65,32 @@ CLASSIC: Final = Flavour(
     BUS_ARN,
     refusals=(
         (
-            ":event-busv2/",
-            "is the ARN of an eventbridgev2 bus, which classic PutEvents cannot take: name an event-bus",
-        ),
-        (
             ":event-bus/aws.partner/",
             "is the ARN of a partner's bus, which PutEvents cannot write to: name a bus of the customer's own",
         ),
     ),
 )
-FLAVOURS: Final = {flavour.type: flavour for flavour in (CLASSIC,)}
+V2: Final = Flavour(
+    "EVENTBRIDGE_V2",
+    # 100: botocore service model. No document of AWS tells its byte limit: that of classic buses is taken.
+    CallLimits(100, 1_048_576),
+    BUS_V2_ARN,
+    tells_missing=True,
+    key_context="aws:events:event-busv2:arn",
+)
+"""The Custom Event Bus of 2026. Its customers may also write the type of `CLASSIC`: the ARN tells the two apart."""
+FLAVOURS: Final = {flavour.type: flavour for flavour in (CLASSIC, V2)}
 """Every destination type."""
 MAX_ENTRIES: Final = max(flavour.limits.max_entries for flavour in FLAVOURS.values())
 """Entries in one call, whatever its destination's type."""
 MAX_REQUEST_BYTES: Final = max(flavour.limits.max_bytes for flavour in FLAVOURS.values())
 """Sum of the sizes of one call's entries in bytes, whatever its destination's type."""
+
+
+def flavour_of(document_type: str, arn: str) -> Flavour:
+    """The flavour of a document's bus. Raises ``KeyError`` for an unknown type."""
+    flavour = FLAVOURS[document_type]
+    return V2 if flavour is CLASSIC and ":event-busv2/" in arn else flavour
 
 
 class Claim(NamedTuple):
@@ -86,6 +102,12 @@ class Claim(NamedTuple):
     """Completes ``FIELD ... (OTHER DOCUMENT)`` when another customer has the value already."""
     key: str = ""
     """Customers with the same key may share the value; empty for a value that is never shared."""
+
+
+def claims_of(bus: CustomerBus) -> tuple[Claim, ...]:
+    """The claims of the bus itself. Two customers must not share one that keeps an idempotency key once."""
+    problem = "is in use for another customer ({}): of two events with one idempotencyKey the bus would keep one"
+    return (Claim("busArn", (bus.arn,), problem),) if bus.type == V2.type else ()
 
 
 @dataclass(frozen=True, slots=True)

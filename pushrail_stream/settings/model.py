@@ -151,7 +151,8 @@ class RegistrySettings(_Section):
 class DeliverySettings(_Section):
     """Batching, retries, and the age at which a delivery is given up."""
 
-    max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = 10
+    max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
+    """Of a bus that takes fewer, as many as it takes."""
     flush_ms: Annotated[int, Field(ge=0, le=60_000)] = DEFAULT_FLUSH_MS
     max_request_bytes: Annotated[int, Field(ge=1, le=MAX_REQUEST_BYTES)] = 1_000_000
     max_in_flight: Annotated[int, Field(ge=1, le=256)] = DEFAULT_MAX_IN_FLIGHT
@@ -200,6 +201,8 @@ class EventBridgeSettings(_Section):
 
     endpoint_url: Endpoint | None = None
     """``{region}`` in it stands for the destination's region."""
+    v2_endpoint_url: Endpoint | None = None
+    """The endpoint of buses of eventbridgev2, in the same form. None: `endpoint_url`."""
     connect_timeout_secs: Seconds = 3.0
     read_timeout_secs: Seconds = 5.0
 

@@ -144,6 +144,11 @@ BUS_ARN: Final = _rule(
     "the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-bus/NAME",
 )
 """``NonPartnerEventBusNameOrArn`` of botocore's model of PutEvents, as a full ARN."""
+BUS_V2_ARN: Final = _rule(
+    f"arn:{PARTITION}:events:{_REGION}:{_ACCOUNT}:event-busv2/[A-Za-z0-9][._A-Za-z0-9-]{{0,255}}/[a-z0-9]{{25}}",
+    "the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-busv2/NAME/ID, with the 25 characters of its id",
+)
+"""``EventBusArn`` of botocore's model of eventbridgev2."""
 ROLE_NAME: Final = _rule(f"{_ROLE_CHARACTER}{{1,64}}", "1 to 64 letters, digits and any of _+=,.@-")
 ROLE_ARN: Final = _rule(
     rf"arn:{PARTITION}:iam::{_ACCOUNT}:role/(?:{_ROLE_CHARACTER}|/){{1,576}}",

@@ -27,10 +27,9 @@ from aiobotocore.session import get_session
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.eventbridge.bus import EventBridge
-from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch_of, value
+from tests.support.batches import batch_of, render_batch, value
 from tests.support.builders import destination
 
 IN_FLIGHT: Final = 32

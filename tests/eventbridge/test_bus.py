@@ -16,7 +16,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.eventbridge.bus import EventBridge
-from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import (
     AWS_SETTINGS_UNUSABLE,
     UNKNOWN_RESULT,
@@ -29,7 +28,7 @@ from pushrail_stream.eventbridge.error_codes import (
 from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch
+from tests.support.batches import batch, render_batch
 from tests.support.builders import destination
 from tests.support.recording_server import CLOSE, NEVER, RESET, Recorder, http
 from tests.support.stock_client import stock_session

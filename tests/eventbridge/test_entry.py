@@ -14,7 +14,8 @@ from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.offsets import OffsetTracker
-from pushrail_stream.eventbridge.entry import FORMER_MAX_REQUEST_BYTES, RegionLimits, entry_size, render, render_batch
+from pushrail_stream.eventbridge.entry import FORMER_MAX_REQUEST_BYTES, RegionLimits, entry_size, render
+from tests.support.batches import render_batch
 from tests.support.builders import destination
 from tests.support.samples import DESTINATION, EXAMPLE, decode_example, example_record, fields, json_values, texts
 
@@ -112,14 +113,14 @@ def test_fractions_are_cut_off_downwards(occurred: str, seconds: int) -> None:
 def test_regions_begin_with_the_full_limits() -> None:
     limits = RegionLimits()
     assert limits.of(destination()) == CallLimits(10, 1_048_576)
-    assert limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES + 1)
+    assert limits.refused(destination().bus, FORMER_MAX_REQUEST_BYTES + 1)
     assert limits.of(destination()) == CallLimits(10, FORMER_MAX_REQUEST_BYTES)
     assert limits.of(destination(region="eu-west-1")) == CallLimits(10, 1_048_576)
 
 
 def test_a_late_refusal_lowers_no_limit() -> None:
     limits = RegionLimits()
-    assert not limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES)
+    assert not limits.refused(destination().bus, FORMER_MAX_REQUEST_BYTES)
     assert limits.of(destination()) == CallLimits(10, 1_048_576)
 
 

@@ -22,13 +22,12 @@ from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.eventbridge import signing
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.endpoint import Endpoint
-from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch_of, value
+from tests.support.batches import batch_of, render_batch, value
 from tests.support.builders import destination
 from tests.support.recording_server import Recorder, Request, http
 from tests.support.stock_client import stock_session
@@ -162,7 +161,7 @@ async def test_each_region_has_its_own_signature() -> None:
 async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> None:
     """No call is made: the endpoint was opened for this address."""
     async with EventBridge.open(EventBridgeSettings(), StsSettings()) as us:
-        endpoint = await us._endpoints.of(region)
+        endpoint = await us._endpoints.of(destination(region=region).bus)
         assert isinstance(endpoint, Endpoint)
         assert (endpoint.target.host, endpoint.target.region) == (host, region)
 
@@ -172,7 +171,7 @@ async def test_an_endpoint_may_differ_by_region() -> None:
         EventBridgeSettings(endpoint_url="https://events.{region}.example.com"), StsSettings()
     ) as us:
         for region in ("eu-north-1", "us-east-1"):
-            endpoint = await us._endpoints.of(region)
+            endpoint = await us._endpoints.of(destination(region=region).bus)
             assert isinstance(endpoint, Endpoint)
             assert (endpoint.target.host, endpoint.target.region) == (f"events.{region}.example.com", region)
 
@@ -190,7 +189,8 @@ async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
         endpoint = await Endpoint.of(client, clients)
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))
         stamp = signing.SigV4Clock(lambda: datetime.now(UTC)).read()[1]
-        reply = await endpoint.put_events(render_batch(batch), signing.Signer(keys, endpoint.target), stamp)
+        events = [delivery.event for delivery in batch.deliveries]
+        reply = await endpoint.put_events(batch.destination, events, endpoint.signer(keys), stamp)
     results = (Delivered("e-1"), Delivered("e-2"))
     assert reply == Answered(results, 200, "r-1")
 

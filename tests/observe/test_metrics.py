@@ -75,6 +75,12 @@ def test_entries_are_counted_by_outcome() -> None:
     assert samples[f"{latency}_sum", "live"] == pytest.approx(0.175, abs=0.001)
 
 
+def test_entries_that_their_bus_had_before_are_counted() -> None:
+    samples = shown(attempted((Delivered("e"), Settled()), (Delivered("e", is_repeat=True), Settled())))
+    assert samples["pushrail_entries_total", "", "delivered"] == 2
+    assert samples["pushrail_repeated_entries_total",] == 1
+
+
 def test_a_record_without_a_time_is_not_timed() -> None:
     signal = attempted((Delivered("e"), Settled()), (Delivered("e"), Settled()))
     without = signal.deliveries[0].record._replace(timestamp_ms=0)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.builders import v2_bus_arn
 from tests.support.catalogs import change, ids, loaded, parse
 from tests.support.documents import customer
 
@@ -30,6 +31,17 @@ def test_documents_are_added_changed_and_removed() -> None:
     assert not off.enabled
     assert list(catalog.route("acme", "acct_a")) == [off]
     assert catalog.get("dst_b") is None
+
+
+def test_two_customers_do_not_share_a_bus_that_keeps_a_key_once() -> None:
+    arn = v2_bus_arn("a")
+    catalog, _ = loaded(a=customer("a", busArn=arn))
+    (refusal,) = catalog.apply([change("b", customer("b", busArn=arn))]).refusals
+    assert ids(catalog) == ["dst_a"]
+    assert (refusal.document, refusal.field) == ("b", "busArn")
+    assert refusal.problem.startswith("is in use for another customer (a)")
+    classic, _ = loaded(a=customer("a"), b=customer("b"))
+    assert ids(classic) == ["dst_a", "dst_b"]
 
 
 def test_an_unchanged_document_is_no_change() -> None:

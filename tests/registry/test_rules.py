@@ -84,7 +84,12 @@ ARN = EXAMPLE["busArn"]
         (
             {"busArn": "arn:aws:events:us-east-1:123456789012:event-busv2/x/y"},
             "busArn",
-            "is the ARN of an eventbridgev2 bus, which classic PutEvents cannot take: name an event-bus",
+            "must be the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-busv2/NAME/ID",
+        ),
+        (
+            {"type": "EVENTBRIDGE_V2"},
+            "busArn",
+            "must be the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-busv2/",
         ),
         ({"region": "eu-west-1"}, "region", "is eu-west-1, but the bus is in us-east-1 (busArn)"),
         ({"region": "mars"}, "region", "must be an AWS region such as us-east-1"),

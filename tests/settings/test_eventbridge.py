@@ -16,7 +16,7 @@ from pushrail_stream.registry.documents import Parsed, parse_document, to_docume
 from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, AccessKey, AssumeRole, Flavour, auth_of
 from pushrail_stream.settings.values import Rule
-from tests.support.builders import destination, modified
+from tests.support.builders import destination, modified, v2_bus_arn
 
 
 def test_a_call_has_as_many_entries_as_aws_takes() -> None:
@@ -42,6 +42,20 @@ def test_documents_and_calls_follow_the_flavour(monkeypatch: pytest.MonkeyPatch)
     assert RegionLimits().of(parsed.destination) == CallLimits(20, 1_000)
     actions = json.loads(session_policy(parsed.destination))["Statement"][0]["Action"]
     assert actions == ["events:PutWideEvents", "events:DescribeEventBus"]
+
+
+@pytest.mark.parametrize("written", ["EVENTBRIDGE", "EVENTBRIDGE_V2"])
+def test_the_arn_tells_a_bus_of_eventbridgev2(written: str) -> None:
+    arn = v2_bus_arn("acme")
+    content = json.dumps(to_document(destination()) | {"type": written, "busArn": arn}).encode()
+    parsed = parse_document(content, environ={}, default_max_in_flight=8)
+    assert isinstance(parsed, Parsed)
+    assert parsed.destination.bus.type == to_document(parsed.destination)["type"] == "EVENTBRIDGE_V2"
+    assert RegionLimits().of(parsed.destination) == CallLimits(100, 1_048_576)
+    put, key = json.loads(session_policy(parsed.destination))["Statement"]
+    assert put == {"Effect": "Allow", "Action": ["events:PutEvents", "events:DescribeEventBus"], "Resource": arn}
+    assert key["Action"] == "kms:Decrypt"
+    assert key["Condition"] == {"StringEquals": {"kms:EncryptionContext:aws:events:event-busv2:arn": arn}}
 
 
 @pytest.mark.parametrize("auth", [AssumeRole("arn:aws:iam::123456789012:role/Writer", "ext"), AccessKey("AKIA", None)])

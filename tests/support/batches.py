@@ -11,7 +11,7 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Headers, Record
-from pushrail_stream.eventbridge.entry import entry_size
+from pushrail_stream.eventbridge.entry import Entry, entry_size, render
 from tests.support.builders import VENDOR, bus_arn, customer_id, event
 
 BUS: Final = bus_arn("acme")
@@ -37,6 +37,11 @@ def batch_of(target: Destination, values: list[bytes], headers: Headers = ()) ->
             )
         )
     return Batch(target, tuple(deliveries), LIMITS)
+
+
+def render_batch(batch: Batch) -> list[Entry]:
+    """The entries of a batch for a classic bus, in the order of its deliveries."""
+    return [render(delivery.event, batch.destination) for delivery in batch.deliveries]
 
 
 def batch(target: Destination, entries: int = 2) -> Batch:

@@ -30,6 +30,11 @@ def bus_arn(customer: str | int) -> str:
     return f"arn:aws:events:us-east-1:{123456789012 + account}:event-bus/bus-{customer}"
 
 
+def v2_bus_arn(customer: str | int) -> str:
+    """The customer's bus of eventbridgev2."""
+    return f"{bus_arn(customer).replace(':event-bus/', ':event-busv2/')}/{'0' * 24}1"
+
+
 def destination(customer: str | int = "acme", *, name: str = "", **changes: Any) -> Destination:
     """A customer's bus, written to by its role. ``name`` tells several destinations of a customer apart."""
     identity = f"dst_{customer}{name and '_' + name}"

@@ -18,9 +18,10 @@ from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import BusStatus, Delivered, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.signals import Signal
-from pushrail_stream.eventbridge.entry import Entry, render_batch
+from pushrail_stream.eventbridge.entry import Entry
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.ports.pipeline import PublishError
+from tests.support.batches import render_batch
 from tests.support.flavours import Flavour
 from tests.support.records import DLQ, Answer, keys, take_all
 from tests.support.virtual_time import VirtualClock, virtual_loop

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, final
 
-_OWN_LINES: Final = 3
-"""Line ends of a head without headers: after the request line, ``Accept`` and ``Content-Length``."""
+_OWN_LINES: Final = 2
+"""Line ends of a head without headers: after the request line and ``Content-Length``."""
+_ACCEPT: Final = {"Accept": "*/*"}
 
 
 @final
 class SharedHeaders:
-    """Headers that many requests have in common. They are checked and written once."""
+    """Headers that many requests have in common, ``Accept`` among them. They are checked and written once."""
 
     __slots__ = ("_lines", "by_name")
 
-    def __init__(self, by_name: Mapping[str, str]) -> None:
-        self.by_name = by_name
+    def __init__(self, by_name: dict[str, str]) -> None:
+        self.by_name = _ACCEPT | by_name
         self._lines: str | None = None
 
     @property
@@ -32,7 +33,7 @@ NONE_SHARED: Final = SharedHeaders({})
 
 def request_bytes(path: str, headers: Mapping[str, str], body: bytes, shared: SharedHeaders = NONE_SHARED) -> bytes:
     """A POST. Raises ``ValueError`` for a header with a line end or a zero byte: it would begin another header."""
-    head = f"POST {path} HTTP/1.1\r\n{_lines(headers)}Accept: */*\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\n{_lines(headers)}Content-Length: {len(body)}\r\n"
     return f"{_checked(head, len(headers) + _OWN_LINES)}{shared.lines}\r\n".encode() + body
 
 

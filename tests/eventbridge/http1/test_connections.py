@@ -74,7 +74,7 @@ async def test_one_connection_carries_request_after_request() -> None:
         assert len(peer.clients) == 1
     host = peer.server.name.encode()
     assert set(heads) == {
-        b"POST / HTTP/1.1\r\nHost: " + host + b"\r\nX-One: 1\r\nAccept: */*\r\nContent-Length: 4\r\n\r\nbody"
+        b"POST / HTTP/1.1\r\nHost: " + host + b"\r\nX-One: 1\r\nContent-Length: 4\r\nAccept: */*\r\n\r\nbody"
     }
 
 

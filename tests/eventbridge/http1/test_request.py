@@ -7,12 +7,12 @@ from pushrail_stream.eventbridge.http1.request import SharedHeaders, request_byt
 
 def test_a_request_is_a_head_and_a_body() -> None:
     assert request_bytes("/a?b", {"Host": "bus", "X-Amz-Date": "now"}, b"{}") == (
-        b"POST /a?b HTTP/1.1\r\nHost: bus\r\nX-Amz-Date: now\r\nAccept: */*\r\nContent-Length: 2\r\n\r\n{}"
+        b"POST /a?b HTTP/1.1\r\nHost: bus\r\nX-Amz-Date: now\r\nContent-Length: 2\r\nAccept: */*\r\n\r\n{}"
     )
 
 
 def test_a_request_without_a_body_says_so() -> None:
-    assert request_bytes("/", {}, b"") == b"POST / HTTP/1.1\r\nAccept: */*\r\nContent-Length: 0\r\n\r\n"
+    assert request_bytes("/", {}, b"") == b"POST / HTTP/1.1\r\nContent-Length: 0\r\nAccept: */*\r\n\r\n"
 
 
 @pytest.mark.parametrize("bad", ["a\r\nX-Other: b", "a\nb", "a\rb", "a\r\n\r\nPOST / HTTP/1.1", "\0"])
@@ -29,9 +29,15 @@ def test_shared_headers_follow_those_of_the_request() -> None:
     shared = SharedHeaders({"Host": "bus", "X-Amz-Target": "put"})
     for number in (b"1", b"22"):
         assert request_bytes("/", {"X-Amz-Date": "now"}, number, shared) == (
-            b"POST / HTTP/1.1\r\nX-Amz-Date: now\r\nAccept: */*\r\nContent-Length: %d\r\n"
-            b"Host: bus\r\nX-Amz-Target: put\r\n\r\n%b" % (len(number), number)
+            b"POST / HTTP/1.1\r\nX-Amz-Date: now\r\nContent-Length: %d\r\n"
+            b"Accept: */*\r\nHost: bus\r\nX-Amz-Target: put\r\n\r\n%b" % (len(number), number)
         )
+
+
+def test_a_protocol_may_accept_one_type_alone() -> None:
+    assert request_bytes("/", {}, b"", SharedHeaders({"Accept": "application/cbor"})) == (
+        b"POST / HTTP/1.1\r\nContent-Length: 0\r\nAccept: application/cbor\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("bad", ["a\r\nX-Other: b", "a\nb", "a\rb", "\0"])
