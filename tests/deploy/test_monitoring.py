@@ -143,7 +143,8 @@ def test_every_worker_series_has_a_panel_or_alert() -> None:
     missing = {name for name in names if not any(series.startswith(name) for series in shown)}
     assert missing <= {
         "pushrail_own_fault_last_timestamp_seconds", "pushrail_flooded", "pushrail_kafka_brokers_up",
-        "pushrail_ingest_body_bytes_total", "pushrail_ingest_api_keys", "pushrail_ingest_keys_file_bad", "pushrail_repeated_entries_total",
+        "pushrail_ingest_body_bytes_total", "pushrail_ingest_api_keys", "pushrail_ingest_keys_file_bad",
+            "pushrail_repeated_entries_total",
     }  # fmt: skip
 
 
