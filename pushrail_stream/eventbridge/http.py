@@ -181,7 +181,8 @@ class Http:
             session = await stock._get_session(proxy_url)  # noqa: SLF001 - see the head
             return cls(url, ProxiedSession(url, session, (proxy_url, proxies.proxy_headers_for(url)), limits).post)
         server = Server.of(url)
-        connections = Connections(server, limits, await clients.tls(stock) if server.is_tls else None)
+        tls = await clients.tls(stock)
+        connections = Connections(server, limits, tls if server.is_tls else None)
         clients.stack.push_async_callback(connections.close)
         return cls(url, connections.post)
 
