@@ -260,6 +260,15 @@ def test_the_key_of_a_bus_may_be_denied_for_an_entry() -> None:
     assert verdict == (Blocked(BUS_KEY_DENIED, KMS),) * 2, "no new session is asked for"
 
 
+@pytest.mark.parametrize("message", ["no", KMS])
+def test_a_denied_entry_leaves_its_neighbours(message: str) -> None:
+    """They are delivered, and no new session is asked for: the present one may write to the bus."""
+    denied = EntryResult(None, "AccessDeniedException", message)
+    first, *others = judge(Answered((denied, *[Delivered("e")] * 2), 200, None), 3, assumed_role=True, refreshed=False)
+    assert isinstance(first, Blocked)
+    assert others == [Delivered("e")] * 2
+
+
 async def test_no_call_is_needed_to_know_of_a_missing_bus() -> None:
     async with Recorder.serve(OK) as server, opened(server.url) as bus:
         assert await bus.check(TARGET) == "there"

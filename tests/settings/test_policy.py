@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import pytest
+
 from pushrail_stream.pipeline.policy import Policy
+from pushrail_stream.settings.eventbridge import CLASSIC, V2, Flavour
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.policy import policy_of
 
@@ -17,6 +20,13 @@ def policy(**sections: Any) -> Policy:
 def test_mib_become_bytes() -> None:
     made = policy(limits={"max_buffered_mib": 64})
     assert made.event_buffer.max_bytes + made.retry_buffer.max_bytes == 64 * 2**20
+
+
+@pytest.mark.parametrize(("flavour", "entries"), [(CLASSIC, 10), (V2, 100)])
+def test_a_call_has_as_many_entries_as_its_bus_takes(flavour: Flavour, entries: int) -> None:
+    """Beside new buses, which take 100, a classic bus gets 10."""
+    assert policy().lanes.call.within(flavour.limits).max_entries == entries
+    assert policy(delivery={"max_entries": 4}).lanes.call.within(flavour.limits).max_entries == 4
 
 
 def test_retries_get_a_quarter_of_the_buffer() -> None:
