@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, final
 
 from confluent_kafka import KafkaError
@@ -40,7 +40,7 @@ class ConsumerMembership(Membership):
     _tells_owned = False
     """Whether the next heartbeat tells which partitions are owned now."""
     _target: tuple[Place, ...] | None = None
-    """An assignment that waits for the present rebalance."""
+    """The newest assignment, until it is followed. It waits for metadata and for the present rebalance."""
     _must_rejoin = False
     _told_at = float("-inf")
 
@@ -122,14 +122,16 @@ class ConsumerMembership(Membership):
     def _reconcile(self) -> None:
         if self._target is None or self.is_rebalancing:
             return
-        target, self._target = self._target, None
-        if set(target) != set(self.assignment):
-            self._topics.ask_now(sorted({topic for topic, _ in target}), lambda: self._begin(target))
-
-    def _begin(self, target: Sequence[Place]) -> None:
-        if self.is_rebalancing or self._must_rejoin or self.generation <= 0 or self._is_terminating:
-            self._target = self._target or tuple(target)
+        if set(self._target) == set(self.assignment):
+            self._target = None
         else:
+            self._topics.ask_now(sorted({topic for topic, _ in self._target}), self._follow_target)
+
+    def _follow_target(self) -> None:
+        """Move to the newest assignment. It may have replaced the one for which the metadata was asked."""
+        is_away = self._must_rejoin or self.generation <= 0 or self._is_terminating
+        if self._target is not None and not self.is_rebalancing and not is_away:
+            target, self._target = self._target, None
             self._handle(target)
 
     def _settle(self, *, has_revoked: bool) -> None:

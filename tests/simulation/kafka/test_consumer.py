@@ -265,6 +265,25 @@ def test_a_stale_epoch_is_mended_by_the_next_heartbeat() -> None:
     stage.run(work)
 
 
+def test_an_assignment_that_was_replaced_is_not_followed() -> None:
+    """The metadata that it waited for comes when the member has followed a newer one."""
+    stage = staged("consumer", 2, **{"socket.timeout.ms": 20_000})
+    stage.fates["Metadata"] = [Fate(), Fate(is_request_lost=True)]
+    members: list[Member] = []
+
+    def work() -> None:
+        member = Member(stage, stage.consumer())
+        members.append(member)
+        member.subscribe()
+        member.poll(40)
+
+    stage.start(work)
+    stage.start(work, at=5.0)
+    stage.scheduler.run(stage.scheduler.now + 30)
+    assert members[0].told == [("assign", [0, 1]), ("revoke", [1]), ("assign", [])], "the next heartbeat asks again"
+    assert [member.owned for member in members] == [{0}, {1}]
+
+
 def test_commits_wait_for_a_rebalance_to_end() -> None:
     stage = staged("classic", 2)
     errors: list[int | None] = []
