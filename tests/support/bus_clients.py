@@ -77,6 +77,12 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not None}
 
 
+def entry_v2(key: str | None = None, **changes: Any) -> dict[str, Any]:
+    """Make an entry that eventbridgev2 takes, with this deduplication id."""
+    metadata = {} if key is None else {"SystemMetadata": {"DeduplicationId": key}}
+    return {"Source": "pushrail.acme", "DetailType": "order.completed", "Detail": '{"a":1}'} | metadata | changes
+
+
 async def refusal(call: Awaitable[Any]) -> tuple[int, str, str]:
     """Give status, code and message of a call that must fail."""
     try:

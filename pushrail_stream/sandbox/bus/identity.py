@@ -20,6 +20,11 @@ _MAX_BUS_NAME: Final = 1600
 BUS_PATTERN = r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus\/)?[/\.\-_A-Za-z0-9]+"
 _BUS = re.compile(BUS_PATTERN, re.ASCII)
 _BUS_ARN = re.compile(r"arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus/[/.\-_A-Za-z0-9]+", re.ASCII)
+_V2_BUS_ARN = re.compile(
+    r"arn:aws(-[a-z0-9]+)*:events:[a-z][a-z0-9]*(-[a-z0-9]+)*:[0-9]{12}:"
+    r"event-busv2/[A-Za-z0-9][._A-Za-z0-9-]{0,255}/[a-z0-9]{25}",
+    re.ASCII,
+)
 _ROLE_ARN = re.compile(r"arn:aws[\w-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([\w+=,.@-]+)", re.ASCII)
 
 
@@ -56,6 +61,12 @@ def is_bus_name(name: str) -> bool:
     return len(name) <= _MAX_BUS_NAME and _BUS.fullmatch(name) is not None
 
 
+@lru_cache(maxsize=4096)
+def is_v2_bus(arn: str) -> bool:
+    """Whether this is the ARN of a bus of eventbridgev2 (``EventBusArn`` of its service model)."""
+    return _V2_BUS_ARN.fullmatch(arn) is not None
+
+
 def role_parts(role_arn: str) -> tuple[str, str] | None:
     """Return account and name of a role's ARN, None for any other text."""
     found = _ROLE_ARN.fullmatch(role_arn)
@@ -72,9 +83,9 @@ class Directory:
         self._roles: dict[str, Role] = {}
 
     def add_bus(self, arn: str, field: str = "arn") -> None:
-        """Declare that this bus exists. Raises FieldError for any ARN but a classic bus's."""
-        if _BUS_ARN.fullmatch(arn) is None:
-            raise FieldError(f"{field}: {arn!r} is not the ARN of a classic event bus")
+        """Declare that this bus exists, a classic one or one of eventbridgev2. Raises FieldError for another ARN."""
+        if _BUS_ARN.fullmatch(arn) is None and not is_v2_bus(arn):
+            raise FieldError(f"{field}: {arn!r} is not the ARN of an event bus")
         self.buses.add(arn)
 
     def add_credential(self, credential: Credential) -> None:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pushrail_stream.sandbox.bus.backend import Backend, Ids
 from pushrail_stream.sandbox.bus.control import Control
+from pushrail_stream.sandbox.bus.entries_v2 import PATH as V2_PATH
 from pushrail_stream.sandbox.bus.event_rules import EventRules
 from pushrail_stream.sandbox.bus.events import EventsService
+from pushrail_stream.sandbox.bus.events_v2 import EventsV2Service
 from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS, Directory, Role, permanent_credential
 from pushrail_stream.sandbox.bus.injector import Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 _ANY_ADDRESS = {"0.0.0.0", "::", ""}
 _COUNTERS = (
     "calls", "entries", "arrivals", "discarded", "failedCalls", "failedEntries", "faults", "assumeRole",
-    "describeEventBus", "getCallerIdentity", "connections",
+    "deduplicated", "describeEventBus", "getCallerIdentity", "connections",
 )  # fmt: skip
 
 
@@ -81,6 +83,7 @@ class FaultBus:
         verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
         backend = Backend(self.directory, verifier, self._injector, self.ledger, Ids(rng), config.clock)
         self._events = EventsService(backend)
+        self._events_v2 = EventsV2Service(backend)
         self._sts = StsService(backend, rng)
         self.control = Control(self)
         self._connections: set[Connection] = set()
@@ -112,7 +115,7 @@ class FaultBus:
                 await server.wait_closed()
 
     def add_bus(self, arn: str) -> None:
-        """Declare a bus. Events for a bus that is not declared are discarded silently, as on AWS."""
+        """Declare a bus. As on AWS, a classic one that is not declared discards events, and one of V2 refuses them."""
         self.directory.add_bus(arn)
 
     def add_key(
@@ -187,6 +190,8 @@ class FaultBus:
         target = request.headers.get(b"x-amz-target")
         if target is not None and target.startswith(b"AWSEvents."):
             return self._events.handle(request, target)
+        if request.path.startswith(V2_PATH):
+            return self._events_v2.handle(request)
         if request.path.startswith("/_bus/"):
             return self.control.handle(request)
         if request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
