@@ -18,8 +18,6 @@ from tests.simulation.oracle.documents import Reader
 from tests.simulation.oracle.evidence import Call, Violation, position_of
 
 ASSERTION: Final = "a dead letter names the party at fault"
-_HELD: Final = "Held"
-"""The code of a delivery that was not tried. On a cursor, the age counts from the time that the producer gave it."""
 _IN_FLIGHT_SECS: Final = 10.0
 """Time in seconds in which calls that were in flight together may end, and their copies be written."""
 _FORMER_REQUEST_BYTES: Final = 262_144
@@ -182,11 +180,7 @@ def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
 
 def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
     delivery = story.evidence.settings.delivery
-    age = copy.written.at - seen.written.at
-    failed_at_ms, made_at_ms = copy.headers.failed_at_ms, seen.written.record.timestamp_ms
-    is_on_cursor = copy.headers.error_code == _HELD or copy.headers.first_attempt_at_ms == made_at_ms
-    if is_on_cursor and failed_at_ms and made_at_ms:
-        age = max(age, (failed_at_ms - made_at_ms) / 1000)
+    age = max(copy.written.at - seen.written.at, _age_on_cursor(copy, seen))
     hosts = {copy.written.host, *(one.written.host for one in story.copies_of(seen, copy.headers.destination))}
     if any(map(story.had_wrong_clock, hosts)):
         return ""
@@ -214,6 +208,16 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
     return ""
+
+
+def _age_on_cursor(copy: CopySeen, seen: EventSeen) -> float:
+    """The age in seconds that a cursor gave the delivery; 0 when no cursor can have given it.
+
+    It counts from the record's time or the cursor's opening, whichever is later. Both may be before Kafka took the
+    record: a producer whose request was lost repeats it after a minute, with the time of the first try.
+    """
+    made_at_ms, since_ms = seen.written.record.timestamp_ms, copy.headers.first_attempt_at_ms
+    return (copy.headers.failed_at_ms - since_ms) / 1000 if since_ms and since_ms >= made_at_ms > 0 else 0.0
 
 
 def _failures_of_holders(

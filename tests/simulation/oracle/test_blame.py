@@ -124,17 +124,25 @@ def test_a_delivery_expires_at_its_age() -> None:
     assert wrong(short) == []
 
 
-def test_a_delivery_that_was_not_tried_has_the_age_of_its_record() -> None:
-    """Its producer made it long before Kafka took it."""
+def test_a_cursor_may_open_before_kafka_takes_a_record() -> None:
+    """The producer made it at 1,005. Its request was lost, and it repeated the request at 1,040."""
     told = Told(delivery={"max_age_secs": 50})
     told.document()
     event = told.event(1_040.0)
-    made_early = replace(event, record=event.record._replace(timestamp_ms=event.record.timestamp_ms - 35_000))
-    told.evidence.written[-1] = made_early
-    told.copy(1_060.0, made_early, "expired", error_code="Held")
-    assert wrong(told) == []
-    told.copy(1_060.0, made_early, "expired", error_code="ServiceUnavailable")
-    assert len(wrong(told)) == 1
+    made_early = replace(event, record=event.record._replace(timestamp_ms=EPOCH_MS + 1_005_000))
+
+    def expires(at: float, since: float) -> bool:
+        told.evidence.written[:] = [made_early]
+        told.copy(at, made_early, "expired", error_code="ServiceUnavailable",
+                  first_attempt_at_ms=EPOCH_MS + round(1000 * since))  # fmt: skip
+        return wrong(told) == []
+
+    assert expires(1_056.0, 1_005.0), "the cursor was open before"
+    assert not expires(1_054.0, 1_005.0)
+    assert expires(1_059.0, 1_008.0), "the cursor opened after the record was made"
+    assert not expires(1_057.0, 1_008.0)
+    assert not expires(1_059.0, 1_004.0), "nothing is due before it is made"
+    assert not expires(1_060.0, 1_050.0)
 
 
 def test_a_delivery_never_expires_because_of_us() -> None:
