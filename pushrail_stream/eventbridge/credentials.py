@@ -10,7 +10,7 @@ import json
 import math
 import random
 import re
-from typing import Any, Final
+from typing import Final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
@@ -174,11 +174,7 @@ def session_policy(destination: Destination) -> str:
 
     A session may do no more, and only on its destination's bus, whatever else the role allows.
     """
-    flavour, bus = FLAVOURS[destination.bus.type], destination.bus.arn
-    statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": flavour.actions, "Resource": bus}]
-    if flavour.key_context is not None:
-        condition = {"StringEquals": {f"kms:EncryptionContext:{flavour.key_context}": bus}}
-        statements.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Condition": condition})
+    statements = FLAVOURS[destination.bus.type].permissions(destination.bus.arn)
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
 
 

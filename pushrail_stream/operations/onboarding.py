@@ -30,11 +30,13 @@ from pushrail_stream.settings.eventbridge import AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, Settings
 from pushrail_stream.settings.values import (
     ACCOUNT,
+    BUS_V2_ARN,
     CUSTOMER,
     NEW_BUS,
     REGION,
     ROLE_NAME,
     VENDOR,
+    Arn,
     Rule,
     check_options,
     partition_of,
@@ -45,7 +47,7 @@ Note = Callable[[str], None]
 _TIMEOUTS: Final = EventBridgeSettings(connect_timeout_secs=5, read_timeout_secs=5)
 _RULES: Final[Mapping[str, Rule]] = {
     "vendor": VENDOR, "customer": CUSTOMER, "account": ACCOUNT, "our_account": ACCOUNT, "bus": NEW_BUS,
-    "role": ROLE_NAME,
+    "role": ROLE_NAME, "v2_bus": BUS_V2_ARN,
     # The templates are not made for isolated and sovereign regions.
     "region": Rule(re.compile(f"(?!eusc-|.*-iso){REGION.pattern.pattern}"), REGION.requirement),
 }  # fmt: skip
@@ -72,6 +74,7 @@ def onboard_customer(
     ID. Raises `OperatorError`.
     """
     check_options(*((f"--{name.replace('_', '-')}", rule, getattr(onboarding, name)) for name, rule in _RULES.items()))
+    _check_v2_bus(onboarding)
     _check_region(onboarding, settings, note)
     name = new_name(settings, onboarding.destination_id)
     catalog, signals = _read_registry(settings)
@@ -133,6 +136,20 @@ def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
         problem = f"is of the partition {own.partition}, which cannot assume a role of {partition}"
     note(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
     return None
+
+
+def _check_v2_bus(onboarding: Onboarding) -> None:
+    if onboarding.v2_bus is None:
+        return
+    arn = Arn.of(onboarding.v2_bus)
+    for option, part, given in (
+        ("region", arn.region, onboarding.region),
+        ("account", arn.account, onboarding.account),
+    ):
+        if part != given:
+            raise UsageError(f"--v2-bus: the bus is of the {option} {part}, not {given} (--{option})")
+    if onboarding.archive_days is not None:
+        raise UsageError("--archive-days: such a bus has no archive, but a retention period of its own")
 
 
 def _check_region(onboarding: Onboarding, settings: Settings, note: Note) -> None:

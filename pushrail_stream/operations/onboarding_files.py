@@ -13,6 +13,8 @@ PAGE: Final = "README.md"
 
 def customer_files(onboarding: Onboarding) -> dict[str, str]:
     """The files for the customer, by path below one folder."""
+    if onboarding.v2_bus is not None:
+        return _files_beside_v2_bus(onboarding)
     policies = {
         "trust": onboarding.trust_policy(),
         "permissions": onboarding.permissions_policy(),
@@ -28,6 +30,17 @@ def customer_files(onboarding: Onboarding) -> dict[str, str]:
         **{f"{name}.json": _json(content) for name, content in documents.items()},
         "example-event.json": _json(example_event(onboarding)),
         **{f"examples/{name}": content for name, content in onboarding.examples().items()},
+    }
+
+
+def _files_beside_v2_bus(onboarding: Onboarding) -> dict[str, str]:
+    """Such a bus has subscribers in the place of rules. CloudFormation alone is known to make them."""
+    policies = {"trust": onboarding.trust_policy(), "permissions": onboarding.permissions_policy()}
+    return {
+        PAGE: customer_page(onboarding),
+        "cloudformation.yaml": onboarding.cloudformation(),
+        "policies.json": _json(policies),
+        "example-event.json": _json(example_event(onboarding)),
     }
 
 

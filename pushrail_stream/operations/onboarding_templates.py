@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from pushrail_stream.settings.eventbridge import BUS, CLASSIC, ROLE, AssumeRole
+from pushrail_stream.settings.eventbridge import BUS, CLASSIC, ROLE, V2, AssumeRole, Flavour
 from pushrail_stream.settings.values import partition_of
 
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -45,7 +45,11 @@ def new_external_id(vendor: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
-    """The facts about one customer. Without ``our_account`` the templates have a parameter to fill in."""
+    """The facts about one customer. Without ``our_account`` the templates have a parameter to fill in.
+
+    The templates make a classic bus. Beside a bus of eventbridgev2 (``v2_bus``) they make none: AWS chooses the end of
+    its ARN, which the document needs.
+    """
 
     vendor: str
     customer: str
@@ -56,6 +60,13 @@ class Onboarding:
     bus: str = BUS
     role: str = ROLE
     archive_days: int | None = None
+    v2_bus: str | None = None
+    """The ARN of a bus of eventbridgev2 that the customer has made."""
+
+    @property
+    def flavour(self) -> Flavour:
+        """The kind of the bus."""
+        return CLASSIC if self.v2_bus is None else V2
 
     @property
     def partition(self) -> str:
@@ -74,8 +85,8 @@ class Onboarding:
 
     @property
     def bus_arn(self) -> str:
-        """The bus that the templates make."""
-        return f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/{self.bus}"
+        """The bus that the templates make, or that is there."""
+        return self.v2_bus or f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/{self.bus}"
 
     @property
     def role_arn(self) -> str:
@@ -119,7 +130,7 @@ class Onboarding:
             "id": self.destination_id,
             "vendor": self.vendor,
             "customerExternalId": self.customer,
-            "type": CLASSIC.type,
+            "type": self.flavour.type,
             "name": self._name(),
             "busArn": self.bus_arn,
             "region": self.region,
@@ -142,7 +153,7 @@ class Onboarding:
 
     def permissions_policy(self) -> dict[str, Any]:
         """The role may put events on this one bus, and ask whether it exists."""
-        return _policy({"Effect": "Allow", "Action": list(CLASSIC.actions), "Resource": self.bus_arn})
+        return _policy(*self.flavour.permissions(self.bus_arn))
 
     def log_policy(self) -> dict[str, Any]:
         """EventBridge may write to the log group (AWS CLI Command Reference, "put-resource-policy")."""
@@ -182,6 +193,7 @@ class Onboarding:
             "overrides": "" if self.our_account else _OVERRIDES,
             "principal": f'"{self._principal(self.our_account)}"' if self.our_account else substitution,
         }
+        known["permissions"] = json.dumps(self.permissions_policy()["Statement"])
         return self._join("yaml", _quoted, known)
 
     def terraform(self) -> str:
@@ -196,7 +208,7 @@ class Onboarding:
 
     def page(self, known: Mapping[str, str]) -> str:
         """The page for the customer, in Markdown; ``known`` has its examples."""
-        return self._fill(_TEMPLATES / "customer.md", str, known)
+        return self._fill(_TEMPLATES / ("customer.md" if self.v2_bus is None else "customer_v2.md"), str, known)
 
     def _principal(self, account: str) -> str:
         return f"arn:{self.partition}:iam::{account}:root"
@@ -204,12 +216,15 @@ class Onboarding:
     def _join(self, suffix: str, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         """The parts of a template that these facts ask for, filled with them."""
         asked = {"archive": self.archive_days is not None, "parameter": self.our_account is None}
-        parts = ["main", "consumer", *(part for part, is_asked in asked.items() if is_asked)]
+        whole = ["main", "consumer"] if self.v2_bus is None else ["v2"]
+        parts = [*whole, *(part for part, is_asked in asked.items() if is_asked)]
         return "\n".join(self._fill(_TEMPLATES / f"{part}.{suffix}", quote, known) for part in parts)
 
     def _fill(self, file: Path, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         texts = {
             "bus": self.bus,
+            "bus_arn": self.bus_arn,
+            "pattern": json.dumps({"source": [self.source]}),
             "role": self.role,
             "external_id": self.external_id,
             "archive": self.bus[:_ARCHIVE_NAME_LENGTH],
@@ -229,7 +244,7 @@ class Onboarding:
         values = {
             **{name: quote(text) for name, text in texts.items()},
             **known,
-            "actions": ", ".join(map(quote, CLASSIC.actions)),
+            "actions": ", ".join(map(quote, self.flavour.actions)),
             "stack": _NOT_IN_STACK.sub("-", self.destination_id),
             "partition": self.partition,
             "account": self.account,
@@ -244,8 +259,8 @@ class Onboarding:
         return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
 
 
-def _policy(statement: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": [statement]}
+def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 class _Template(Template):

@@ -50,6 +50,14 @@ class Flavour:
         """The IAM actions that delivering takes."""
         return f"events:{self.operation}", f"events:{self.check}"
 
+    def permissions(self, arn: str) -> list[dict[str, Any]]:
+        """The statements of an IAM policy that allow what delivering takes, and nothing else."""
+        statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": list(self.actions), "Resource": arn}]
+        if self.key_context is not None:
+            condition = {"StringEquals": {f"kms:EncryptionContext:{self.key_context}": arn}}
+            statements.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Condition": condition})
+        return statements
+
     def check_arn(self, arn: str) -> str:
         """Return the ARN of a bus. Raises ``ValueError`` when it names none of this kind."""
         for part, reason in self.refusals:

@@ -74,6 +74,36 @@ def test_json_is_one_object(onboard: Onboard) -> None:
     assert told["document"] == json.loads(CREATED.read_text(encoding="utf-8"))
 
 
+V2_BUS = f"arn:aws:events:eu-west-1:111122223333:event-busv2/orders/{'0' * 24}1"
+
+
+def test_a_bus_of_eventbridgev2_is_there_before(onboard: Onboard) -> None:
+    code, out, _ = onboard("--json", "--out", "files", v2_bus=V2_BUS)
+    told = json.loads(out)
+    assert (code, told["document"]["type"], told["document"]["busArn"]) == (0, "EVENTBRIDGE_V2", V2_BUS)
+    assert told["terraform"] is None
+    assert told["cloudFormation"] == Path("files/cloudformation.yaml").read_text(encoding="utf-8")
+    code, out, _ = onboard("--out", "again", v2_bus=V2_BUS)
+    assert (code, "They apply the\ntemplate in account 111122223333" in out, "in their queue" in out) == (0, True, True)
+    assert "unchanged" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"v2_bus": V2_BUS, "region": "us-east-1"}, "--v2-bus: the bus is of the region eu-west-1, not us-east-1"),
+        ({"v2_bus": V2_BUS, "account": "1" * 12}, "--v2-bus: the bus is of the account 111122223333, not 111111111111"),
+        ({"v2_bus": V2_BUS[:-1]}, "--v2-bus: must be the full ARN of a bus: "),
+        ({"v2_bus": "orders"}, "--v2-bus: must be the full ARN of a bus: "),
+        ({"v2_bus": V2_BUS, "archive_days": "7"}, "--archive-days: such a bus has no archive"),
+    ],
+)
+def test_a_wrong_bus_of_eventbridgev2_is_refused(onboard: Onboard, options: dict[str, str], problem: str) -> None:
+    code, _, err = onboard(**options)
+    assert (code, problem in err) == (2, True)
+    assert not CREATED.exists()
+
+
 def test_a_dry_run_writes_nothing(onboard: Onboard) -> None:
     code, out, _ = onboard("--dry-run", "--out", "files", "--json")
     assert (code, json.loads(out)["file"]) == (0, None)

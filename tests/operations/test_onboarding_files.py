@@ -25,6 +25,7 @@ from pushrail_stream.sandbox.bus.patterns import compile_pattern
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.operations.test_onboarding_templates import HOSTILE, PLAIN, complaints
+from tests.support.builders import v2_bus_arn
 from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client
 from tests.support.moto_server import moto_server, url_of
 from tests.support.stock_client import stock_session
@@ -93,6 +94,56 @@ def test_queue_and_log_group_of_any_bus_are_valid(bus: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,80}", onboarding.failures)
     assert refused("logs", "CreateLogGroup", {"logGroupName": onboarding.log_group}) == ""
     assert complaints(onboarding.cloudformation(), onboarding.region) == []
+
+
+# Beside a bus of eventbridgev2.
+
+V2 = replace(PLAIN, v2_bus=v2_bus_arn("acme"), bus="bus-acme")
+
+
+def test_a_subscriber_takes_every_event() -> None:
+    files = customer_files(V2)
+    resources = yaml.safe_load(files["cloudformation.yaml"])["Resources"]
+    assert list(resources) == ["Writer", "Failures", "Queue", "Deliverer", "Subscriber"], "the bus is there"
+    subscriber = resources["Subscriber"]["Properties"]
+    arns = {"Queue": "arn:aws:sqs:us-east-1:123456789012:q", "Deliverer": "arn:aws:iam::123456789012:role/d"}
+    arns["Failures"] = V2.failures_arn
+    known = json.loads(
+        re.sub(r'\{"Fn::GetAtt": \["(\w+)", "Arn"\]\}', lambda m: f'"{arns[m[1]]}"', json.dumps(subscriber))
+    )
+    assert refused("eventbridgev2", "CreateSubscriber", known) == ""
+    (only,) = known["FilterConfiguration"]["Filters"]
+    matches = compile_pattern(json.loads(only["Pattern"]))
+    event = json.loads(files["example-event.json"])
+    assert (only["Scope"], matches(event), matches(event | {"source": "own.app"})) == ("DATA", True, False)
+    assert known["EventBusArn"] == V2.v2_bus
+
+
+@pytest.mark.parametrize("our_account", ["210987654321", None])
+def test_the_template_beside_a_v2_bus_is_valid(our_account: str | None) -> None:
+    found = complaints(replace(V2, our_account=our_account).cloudformation(), V2.region)
+    assert [line for line in found if "AWS::EventsV2::Subscriber" not in line] == [], (
+        "cfn-lint may not know the type yet"
+    )
+
+
+def test_the_role_beside_a_v2_bus_may_use_its_key() -> None:
+    policies = json.loads(customer_files(V2)["policies.json"])
+    put, decrypt = policies["permissions"]["Statement"]
+    assert put["Resource"] == V2.v2_bus
+    assert decrypt["Condition"] == {"StringEquals": {"kms:EncryptionContext:aws:events:event-busv2:arn": V2.v2_bus}}
+    writer = yaml.safe_load(V2.cloudformation())["Resources"]["Writer"]["Properties"]["Policies"][0]
+    assert writer["PolicyDocument"] == policies["permissions"]
+
+
+def test_the_page_beside_a_v2_bus_names_its_side() -> None:
+    files = customer_files(V2)
+    page = files["README.md"]
+    for fact in (V2.v2_bus, "`bus-acme`", "`pushrail.acme`", V2.failures_arn, "`BusKeyDenied`", "acct_8K2zRq"):
+        assert str(fact) in page, fact
+    assert "@" not in page, "every value is filled in"
+    assert set(re.findall(r"`([\w/-]+\.(?:yaml|tf|json))`", page)) < files.keys()
+    assert files.keys() == {"README.md", "cloudformation.yaml", "policies.json", "example-event.json"}
 
 
 # The page.
