@@ -21,6 +21,12 @@ _SHORT: Final = (
     'produce_events?at=42&count=20&secs=10&hot="customer-1"',
 )
 """A destination soon catches up, while another one holds back the commit."""
+_NOBODY: Final = (
+    "settings?delivery.max_in_flight=1&delivery.max_age_secs=20",
+    "fall_behind?at=10&destination=dst_0_0&how=far&count=500&burst_secs=3&secs=40&meanwhile=",
+    *(f"kill_worker?at=25&worker={worker}&back_secs=40" for worker in range(3)),
+)
+"""While a destination is behind, all workers die. They come back after the greatest age."""
 _METADATA: Final = "lower_metadata_limit?at=1&limit=165"
 """Commits have no room for any cursor."""
 _SNAPSHOTS: Final = (*_KILLS, _METADATA)
@@ -213,5 +219,12 @@ MUTANTS: Final = (
         "record.offset > self.end",
         "False",
         needs=_ELECTIONS,
+    ),
+    mutant(
+        "the next owner counts time in which nobody had a cursor's partition",
+        "pipeline.cursor_care:CursorCare._is_expired",
+        "now_ms if cursor.taken_ms is None else max(due_ms, cursor.opened_ms, cursor.taken_ms)",
+        "max(due_ms, cursor.opened_ms)",
+        needs=_NOBODY,
     ),
 )

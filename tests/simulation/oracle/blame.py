@@ -20,6 +20,8 @@ from tests.simulation.oracle.evidence import Call, Violation, position_of
 ASSERTION: Final = "a dead letter names the party at fault"
 _IN_FLIGHT_SECS: Final = 10.0
 """Time in seconds in which calls that were in flight together may end, and their copies be written."""
+_ROUNDING_SECS: Final = 0.01
+"""Time in seconds by which a worker's time may seem shorter: its clock and its letters have whole milliseconds."""
 _FORMER_REQUEST_BYTES: Final = 262_144
 """Size of a call that every region takes."""
 
@@ -207,7 +209,29 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
+    if not copy.headers.attempts and not any(one.written.at < copy.written.at and not one.is_dead for one in copies):
+        had_secs = _had_secs(story, copy, seen)
+        if had_secs < delivery.max_age_secs - _ROUNDING_SECS:
+            return f"its worker had its partition for {had_secs:.0f} s, and made no call for it"
     return ""
+
+
+def _had_secs(story: Deliveries, letter: CopySeen, seen: EventSeen) -> float:
+    """The seconds for which the letter's worker had had the event's partition, when it gave the delivery up.
+
+    Nobody may have had the partition before. Such time delays a delivery, and no customer is to blame for it.
+    """
+    partition = Partition(seen.written.record.topic, seen.written.record.partition)
+    given_up_at = letter.headers.failed_at_ms / 1000 - story.evidence.epoch
+    assigned = [
+        at
+        for at, host, signal in story.evidence.signals
+        if isinstance(signal, PartitionsAssigned)
+        and host == letter.written.host
+        and at <= given_up_at
+        and any(partition == one for one, _ in signal.partitions)
+    ]
+    return given_up_at - max(assigned, default=given_up_at)
 
 
 def _age_on_cursor(copy: CopySeen, seen: EventSeen) -> float:

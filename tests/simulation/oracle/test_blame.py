@@ -145,6 +145,27 @@ def test_a_cursor_may_open_before_kafka_takes_a_record() -> None:
     assert not expires(1_060.0, 1_050.0)
 
 
+def test_a_delivery_never_expires_because_nobody_had_its_partition() -> None:
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_000.0)
+    assigned = PartitionsAssigned(((Partition(EVENTS, 0), None),))
+    told.evidence.signals.append(SignalSeen(1_060.0, WORKER, assigned))
+    told.copy(1_061.0, event, "expired", attempts=0, error_code="Held")
+    (found,) = wrong(told)
+    assert found.endswith("its worker had its partition for 1 s, and made no call for it")
+    told.evidence.written.pop()
+    told.copy(1_061.0, event, "expired", attempts=1, error_code="ServiceUnavailable")
+    assert wrong(told) == [], "its worker made a call"
+    told.evidence.written.pop()
+    told.copy(1_110.0, event, "expired", attempts=0, error_code="Held")
+    assert wrong(told) == [], "its worker had it for long"
+    told.evidence.signals[-1] = SignalSeen(1_070.0, WORKER, assigned)
+    assert len(wrong(told)) == 1
+    told.copy(1_001.0, event, "held")
+    assert wrong(told) == [], "it came from a retry topic"
+
+
 def test_a_delivery_never_expires_because_of_us() -> None:
     told = Told(delivery={"max_age_secs": 50})
     told.document()

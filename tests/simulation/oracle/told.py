@@ -78,9 +78,10 @@ class Told:
         host, acknowledged = more.pop("host", WORKER), more.pop("acknowledged_at", at)
         origin: Origin = more.pop("origin", event.origin)
         failed_at_ms: int = more.pop("failed_at_ms", EPOCH_MS + round(1000 * at))
+        attempts: int = more.pop("attempts", 1)
         headers = DeliveryHeaders(
             origin=origin,
-            attempts=1,
+            attempts=attempts,
             reason=reason,
             failed_at_ms=failed_at_ms,
             destination=destination,
