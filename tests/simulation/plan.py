@@ -48,6 +48,8 @@ class PlannedDestination:
     """Empty: all."""
     enabled: bool = True
     max_requests_per_second: float | None = None
+    is_v2: bool = False
+    """Whether its bus is one of eventbridgev2."""
 
 
 @dataclass(frozen=True, slots=True)

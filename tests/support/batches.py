@@ -25,7 +25,7 @@ def value(number: int, *, note: str = "", padding: int = 0) -> bytes:
     return event(number=number, payload=payload)
 
 
-def batch_of(target: Destination, values: list[bytes], headers: Headers = ()) -> Batch:
+def batch_of(target: Destination, values: list[bytes], headers: Headers = (), *, limits: CallLimits = LIMITS) -> Batch:
     deliveries = []
     for offset, raw in enumerate(values):
         decoded = decode(raw, headers, VENDOR)
@@ -36,7 +36,7 @@ def batch_of(target: Destination, values: list[bytes], headers: Headers = ()) ->
                 decoded, record, target.id, entry_size(decoded, target), PendingRecord(OffsetTracker(), offset, 0, 1, 0)
             )
         )
-    return Batch(target, tuple(deliveries), LIMITS)
+    return Batch(target, tuple(deliveries), limits)
 
 
 def render_batch(batch: Batch) -> list[Entry]:

@@ -26,6 +26,8 @@ class Bus:
     """Sources that its resource policy does not admit."""
     refused_detail_types: frozenset[str] = frozenset()
     """Detail types that its resource policy does not admit."""
+    is_key_denied: bool = False
+    """Whether its KMS key cannot be used."""
 
 
 @dataclass(slots=True)

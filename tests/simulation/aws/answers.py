@@ -1,4 +1,4 @@
-"""Answers as AWS writes them: JSON 1.1 of EventBridge and KMS, XML of STS, and their bytes in HTTP/1.1."""
+"""Answers as AWS writes them: JSON 1.1, CBOR of eventbridgev2, XML of STS, and their bytes in HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from http.client import responses
 from typing import Any, Final, NamedTuple
 from xml.sax.saxutils import escape
 
+import cbor2
 import orjson
 
 from pushrail_stream.sandbox.bus.signature import Unauthenticated
-from tests.simulation.aws.records import Api
+from tests.simulation.aws.records import Api, Call
 
+CBOR: Final = "application/cbor"
 JSON_1_1: Final = "application/x-amz-json-1.1"
 _STS_NAMESPACE: Final = "https://sts.amazonaws.com/doc/2011-06-15/"
 _SERVER_ERROR: Final = 500
@@ -38,6 +40,17 @@ def json_error(status: int, code: str, message: str, request_id: str) -> Answer:
     """A refusal by a JSON service."""
     headers = (("x-amzn-RequestId", request_id), ("Content-Type", JSON_1_1), ("x-amzn-ErrorType", code))
     return Answer(status, headers, orjson.dumps({"__type": code, "message": message}), code)
+
+
+def cbor_answer(document: Mapping[str, Any], request_id: str) -> Answer:
+    """A success of a service that speaks Smithy's RPC v2 CBOR."""
+    return Answer(200, (("x-amzn-RequestId", request_id), ("Content-Type", CBOR)), cbor2.dumps(document))
+
+
+def cbor_error(status: int, code: str, message: str, request_id: str) -> Answer:
+    """A refusal by such a service."""
+    body = cbor2.dumps({"__type": f"com.amazonaws.eventbridgev2#{code}", "Message": message})
+    return Answer(status, (("x-amzn-RequestId", request_id), ("Content-Type", CBOR)), body, code)
 
 
 def xml_answer(action: str, result: str, request_id: str) -> Answer:
@@ -67,6 +80,13 @@ _AUTH_ERRORS: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
         "expired": (400, "ExpiredTokenException"),
         "signature": (400, "InvalidSignatureException"),
     },
+    "cbor": {
+        "missing": (403, "MissingAuthenticationTokenException"),
+        "incomplete": (403, "IncompleteSignatureException"),
+        "unknown": (403, "UnrecognizedClientException"),
+        "expired": (403, "ExpiredTokenException"),
+        "signature": (403, "InvalidSignatureException"),
+    },
     "xml": {
         "missing": (403, "MissingAuthenticationToken"),
         "incomplete": (400, "IncompleteSignature"),
@@ -78,17 +98,22 @@ _AUTH_ERRORS: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
 """Status and code by which each protocol refuses a request whose sender is not known."""
 
 
-def error(api: Api, status: int, code: str, message: str, request_id: str) -> Answer:
-    """A refusal in the protocol of this API."""
-    write = xml_error if api in {"AssumeRole", "GetCallerIdentity"} else json_error
+_QUERY: Final[frozenset[Api]] = frozenset({"AssumeRole", "GetCallerIdentity"})
+
+
+def error(call: Call, status: int, code: str, message: str, request_id: str) -> Answer:
+    """A refusal in the protocol of this call."""
+    if call.is_v2:
+        return cbor_error(status, code, message, request_id)
+    write = xml_error if call.api in _QUERY else json_error
     return write(status, code, message, request_id)
 
 
-def unauthenticated(api: Api, fault: Unauthenticated, request_id: str) -> Answer:
+def unauthenticated(call: Call, fault: Unauthenticated, request_id: str) -> Answer:
     """The refusal of a request whose sender is not known."""
-    protocol = "xml" if api in {"AssumeRole", "GetCallerIdentity"} else "json"
+    protocol = "cbor" if call.is_v2 else "xml" if call.api in _QUERY else "json"
     status, code = _AUTH_ERRORS[protocol][fault.fault]
-    return error(api, status, code, fault.message, request_id)
+    return error(call, status, code, fault.message, request_id)
 
 
 def wire(answer: Answer, now: float) -> bytes:

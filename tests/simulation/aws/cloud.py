@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import parse_qsl
 
+import cbor2
+import orjson
+
+from pushrail_stream.sandbox.bus.entries_v2 import PATH as V2_PATH
 from pushrail_stream.sandbox.bus.identity import Directory
 from pushrail_stream.sandbox.bus.signature import Unauthenticated, Verifier
 from pushrail_stream.sandbox.bus.wire import Request
 from tests.simulation.aws import corpus
 from tests.simulation.aws.accounts import Credential
-from tests.simulation.aws.answers import Answer, error, unauthenticated, wire
+from tests.simulation.aws.answers import Answer, error, json_error, unauthenticated, wire
 from tests.simulation.aws.eventbridge import EventBridgeService, account_of_body
+from tests.simulation.aws.eventbridge_v2 import EventBridgeV2Service
 from tests.simulation.aws.faults import CALL_ERRORS, Fault, Stage
 from tests.simulation.aws.kms import KmsService
 from tests.simulation.aws.reactions import Reaction, answered, hang, spoil
@@ -73,6 +78,7 @@ class Cloud:
         self.delays: dict[str, float] = {}
         """By account the seconds by which the answers about it come later."""
         self._events = EventBridgeService(self.state)
+        self._events_v2 = EventBridgeV2Service(self.state, self._events)
         self._sts = StsService(self.state)
         directory = cast("Directory", self.accounts)  # the two members that the check of signatures reads
         self._verifier = Verifier(directory, self.state.clock, check_signatures=True)
@@ -97,9 +103,7 @@ class Cloud:
         state = self.state
         received = self._receive(request, host.removesuffix(DOMAIN).partition(".")[2])
         if received is None:
-            return answered(
-                wire(error("PutEvents", 404, "UnknownOperationException", "", state.new_id()), state.clock())
-            )
+            return answered(wire(json_error(404, "UnknownOperationException", "", state.new_id()), state.clock()))
         call = received.call
         state.calls.append(call)
         fault = state.faults.draw("before", call.api, call.region, received.account)
@@ -118,7 +122,10 @@ class Cloud:
         """The request with a record for it; None for an operation that AWS does not have."""
         form: dict[str, str] = {}
         target = request.headers.get(b"x-amz-target")
-        if target is not None:
+        is_v2 = request.path.startswith(V2_PATH)
+        if is_v2:
+            api: Api | None = "PutEvents" if request.path == f"{V2_PATH}PutEvents" else None
+        elif target is not None:
             api = _TARGETS.get(target)
         else:
             form = dict(parse_qsl(request.body.decode("latin-1"), encoding="utf-8"))
@@ -128,17 +135,16 @@ class Cloud:
             return None
         role = form.get("RoleArn", "")
         account = role.split(":")[4] if role.count(":") > 4 else account_of_body(request.body)
-        return _Received(
-            request, Call(len(self.calls), api, region, self.state.scheduler.now, role=role), form, account
-        )
+        call = Call(len(self.calls), api, region, self.state.scheduler.now, role=role, is_v2=is_v2)
+        return _Received(request, call, form, account)
 
     def _carry_out(self, received: _Received) -> Answer:
         """AWS's own answer."""
         request, call, form, _ = received
         who = self._verifier.verify(request, _SERVICES[call.api])
         if isinstance(who, Unauthenticated):
-            call.blame = self._blame_of_signer(request, who)
-            answer = unauthenticated(call.api, who, self.state.new_id())
+            call.blame = self._blame_of_signer(request, call, who)
+            answer = unauthenticated(call, who, self.state.new_id())
             call.code = answer.code
             self._note_refused(received, call.blame)
             return answer
@@ -146,7 +152,7 @@ class Cloud:
         call.access_key, call.principal = credential.access_key, credential.arn
         call.role = call.role or credential.role
         services: dict[Api, Callable[[], Answer]] = {
-            "PutEvents": lambda: self._events.put_events(request.body, call, credential),
+            "PutEvents": lambda: self._events_of(call).put_events(request.body, call, credential),
             "DescribeEventBus": lambda: self._events.describe_bus(request.body, call, credential),
             "AssumeRole": lambda: self._sts.assume_role(form, call, credential),
             "GetCallerIdentity": lambda: self._sts.caller_identity(call, credential),
@@ -154,7 +160,10 @@ class Cloud:
         handle = services.get(call.api)
         return handle() if handle is not None else self.kms.handle(request.body, call, credential)
 
-    def _blame_of_signer(self, request: Request, refused: Unauthenticated) -> Blame:
+    def _events_of(self, call: Call) -> EventBridgeService | EventBridgeV2Service:
+        return self._events_v2 if call.is_v2 else self._events
+
+    def _blame_of_signer(self, request: Request, call: Call, refused: Unauthenticated) -> Blame:
         """The party at fault for a refused signature, key or token."""
         if refused.message.startswith("Signature "):
             return "ours"  # the clock
@@ -164,7 +173,7 @@ class Cloud:
         if request.headers.get(b"x-amz-security-token") is not None:
             # A session that has ended has no cause to blame; one that AWS never gave came from a garbled answer.
             return "aws"
-        return "ours" if known is None and request.headers.get(b"x-amz-target") is None else _owner(known)
+        return "ours" if known is None and _SERVICES[call.api] == "sts" else _owner(known)
 
     def _refuse_by_fault(self, fault: Fault, received: _Received) -> Reaction:
         """The reaction to a request that AWS does not carry out."""
@@ -175,7 +184,7 @@ class Cloud:
         self._note_refused(received, call.blame)
         if code:
             known = CALL_ERRORS[code]
-            return answered(self._wire(error(call.api, known.status, code, known.message, self.state.new_id()), call))
+            return answered(self._wire(error(call, known.status, code, known.message, self.state.new_id()), call))
         if fault.kind == "garbled_before":
             return self._garble(fault, _NO_ANSWER, call, with_ids=False)
         return hang() if fault.kind == "hang" else Reaction((), "reset" if fault.kind == "reset_before" else "close")
@@ -192,10 +201,14 @@ class Cloud:
         return reaction
 
     def _garble(self, fault: Fault, answer: Answer, call: Call, *, with_ids: bool) -> Reaction:
+        if call.is_v2:
+            answer = answer._replace(body=_json(answer.body))
         if fault.detail:
             garbled = corpus.take(call.api, answer, fault.detail)
         else:
             garbled = corpus.draw(call.api, answer, self.state.dice, with_ids=with_ids)
+        if call.is_v2:
+            garbled = garbled._replace(answer=garbled.answer._replace(body=_cbor(garbled.answer.body)))
         call.fault = f"{call.fault} {garbled.name}"
         call.entries = [one._replace(confirmed=False) for one in call.entries]
         call.blame, call.code = "aws", ""
@@ -208,11 +221,25 @@ class Cloud:
 
     def _note_refused(self, received: _Received, blame: Blame) -> None:
         if received.call.api in {"PutEvents", "DescribeEventBus"}:
-            self._events.note_refused(received.request.body, received.call, blame)
+            self._events_of(received.call).note_refused(received.request.body, received.call, blame)
 
     def _count(self, kind: str, call: Call) -> None:
         call.fault = kind
         self.state.count(kind)
+
+
+def _json(body: bytes) -> bytes:
+    """The fields of a body in CBOR, for the corpus."""
+    return orjson.dumps(cbor2.loads(body)) if body else body
+
+
+def _cbor(body: bytes) -> bytes:
+    """Fields in CBOR; anything else as it is, such as a page of a proxy."""
+    try:
+        fields: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    return cbor2.dumps(fields)
 
 
 def _owner(known: Credential | None) -> Blame:

@@ -1,4 +1,4 @@
-"""EventBridge: PutEvents and DescribeEventBus, as AWS answers them."""
+"""EventBridge: PutEvents and DescribeEventBus, as AWS answers them. eventbridgev2 is in `eventbridge_v2`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LATER_FAILURE: Final = 0.5
 """Part of the calls beyond the quota that fail entry by entry; the others are refused as a whole."""
 
 
-class _Entry(NamedTuple):
+class SentEntry(NamedTuple):
     """One entry with the ARN of its bus."""
 
     fields: dict[str, Any]
@@ -32,11 +32,12 @@ class _Entry(NamedTuple):
         resources: list[str] = self.fields.get("Resources") or []
         return resources[_KEY_PLACE] if len(resources) > _KEY_PLACE else ""
 
-    def truth(self, blame: Blame, *, code: str = "", event_id: str = "", taken: bool = False) -> EntryTruth:
+    def truth(
+        self, blame: Blame, *, code: str = "", event_id: str = "", taken: bool = False, is_repeat: bool = False
+    ) -> EntryTruth:
         """The result. An entry with an id is confirmed."""
-        resources = tuple(self.fields.get("Resources") or ())
-        detail = self.fields.get("Detail") or ""
-        return EntryTruth(self.bus, self.key, taken, bool(event_id), code, blame, event_id, detail, resources)
+        sent = self.fields.get("Detail") or "", tuple(self.fields.get("Resources") or ())
+        return EntryTruth(self.bus, self.key, taken, bool(event_id), code, blame, event_id, *sent, is_repeat)
 
 
 def arn_of(name: str, region: str, account: str) -> str:
@@ -46,7 +47,8 @@ def arn_of(name: str, region: str, account: str) -> str:
 
 def account_of_body(body: bytes) -> str:
     """The account of the bus that a request is about; empty when none is named. The request may be anything."""
-    _, found, rest = body.partition(b":event-bus/")[0].rpartition(b":")
+    start, found, _ = body.partition(b":event-bus")
+    rest = start.rpartition(b":")[2]
     return rest.decode("latin-1") if found and rest.isdigit() else ""
 
 
@@ -62,7 +64,8 @@ class EventBridgeService:
         if isinstance(entries, Refusal):
             call.blame = "event"
             return self._refuse(call, 400, *entries)
-        found = [_Entry(one, arn_of(one.get("EventBusName") or "default", call.region, who.account)) for one in entries]
+        buses = [arn_of(one.get("EventBusName") or "default", call.region, who.account) for one in entries]
+        found = list(map(SentEntry, entries, buses))
         is_over = not self._state.quotas.take(who.account, call.region, "PutEvents", call.at)
         if is_over:
             self._state.count("quota:PutEvents")
@@ -84,7 +87,7 @@ class EventBridgeService:
             return
         entries = read_entries(body)
         if not isinstance(entries, Refusal):
-            found = [_Entry(one, arn_of(one.get("EventBusName") or "default", call.region, "")) for one in entries]
+            found = [SentEntry(one, arn_of(one.get("EventBusName") or "default", call.region, "")) for one in entries]
             call.entries = [one.truth(blame, code=call.code) for one in found]
 
     def describe_bus(self, body: bytes, call: Call, who: Credential) -> Answer:
@@ -112,9 +115,9 @@ class EventBridgeService:
         buses = self._state.accounts.buses
         return buses.get(arn) or (Bus(arn) if arn.endswith(":event-bus/default") else None)
 
-    def _take(self, entry: _Entry, call: Call, *, suspicious: bool, is_over: bool) -> dict[str, str]:
+    def _take(self, entry: SentEntry, call: Call, *, suspicious: bool, is_over: bool) -> dict[str, str]:
         """Take one entry, and return its result."""
-        refusal = self._refusal(entry, call, suspicious=suspicious, is_over=is_over)
+        refusal = self.refusal(entry, call, suspicious=suspicious, is_over=is_over)
         if refusal is not None:
             call.entries.append(entry.truth(ENTRY_ERRORS.get(refusal.code, "event"), code=refusal.code))
             return {"ErrorCode": refusal.code, "ErrorMessage": refusal.message}
@@ -125,10 +128,11 @@ class EventBridgeService:
         blame: Blame = "" if not vanishes else "customer" if bus is None else "event"
         call.entries.append(entry.truth(blame, event_id=event_id, taken=not vanishes))
         if bus is not None and not vanishes:
-            self._note_arrival(entry, bus, event_id, call)
+            self.note_arrival(entry, bus, event_id, call)
         return {"EventId": event_id}
 
-    def _refusal(self, entry: _Entry, call: Call, *, suspicious: bool, is_over: bool) -> Refusal | None:
+    def refusal(self, entry: SentEntry, call: Call, *, suspicious: bool, is_over: bool) -> Refusal | None:
+        """The refusal of one entry; None when AWS takes it."""
         if is_over and self._state.dice.random() < _LATER_FAILURE:
             return Refusal("ThrottlingException", "Rate exceeded")
         refusal = check_entry(entry.fields, suspicious=suspicious)
@@ -145,7 +149,8 @@ class EventBridgeService:
         self._state.count(fault.kind)
         return Refusal(fault.kind.removeprefix("entry:"), "")
 
-    def _note_arrival(self, entry: _Entry, bus: Bus, event_id: str, call: Call) -> None:
+    def note_arrival(self, entry: SentEntry, bus: Bus, event_id: str, call: Call) -> None:
+        """Note an entry that a bus took. The truth about it is the last of its call."""
         fields = entry.fields
         arrival = Arrival(
             account=bus.arn.split(":")[4],
@@ -165,7 +170,7 @@ class EventBridgeService:
         self._state.arrivals.append(arrival)
         self._state.note("arrival", bus=bus.arn, key=entry.key, call=call.number)
 
-    def _refuse_all(self, found: list[_Entry], call: Call, blame: Blame, code: str, message: str) -> Answer:
+    def _refuse_all(self, found: list[SentEntry], call: Call, blame: Blame, code: str, message: str) -> Answer:
         call.blame = blame
         call.entries = [one.truth(blame, code=code) for one in found]
         return self._refuse(call, 400, code, message)

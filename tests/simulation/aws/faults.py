@@ -44,6 +44,7 @@ CALL_ERRORS: Final[Mapping[str, CallError]] = {
     "NotAuthorized": CallError(401, "customer", ("PutEvents",), _DENIED),
     "ResourceNotFoundException": CallError(400, "customer", ("PutEvents",), "Event bus does not exist."),
     "OptInRequired": CallError(403, "customer", ("PutEvents",), "The account is not subscribed to the service."),
+    "InvalidStateException": CallError(409, "aws", ("PutEvents",), "The event bus is being updated."),
     "ValidationException": CallError(400, "event", ("PutEvents",), "1 validation error detected"),
     "RequestExpired": CallError(400, "ours", _ALL, "Request has expired."),
     "UnknownOperationException": CallError(404, "ours", _EVENTS),

@@ -51,6 +51,8 @@ class EntryTruth(NamedTuple):
     detail: str = ""
     """As it was sent."""
     resources: tuple[str, ...] = ()
+    is_repeat: bool = False
+    """Whether a bus of eventbridgev2 had it already, and kept it once. `event_id` is that of the first."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Call:
     """The name of the sender's host; empty when it has none."""
     request_id: str = ""
     """The id in the head of the answer, as it was sent; empty where it has none."""
+    is_v2: bool = False
+    """Whether it is a call to eventbridgev2, which speaks CBOR."""
     fault: str = ""
     """The kind of the injected fault."""
     status: int = 0

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import pytest
 
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.eventbridge.error_codes import CallFailed
+from pushrail_stream.settings.eventbridge import V2
 from tests.simulation.aws.two_worlds import Script, Story, in_the_simulation, on_the_bus
 from tests.support.batches import BUS, batch, batch_of, value
-from tests.support.builders import destination, event
+from tests.support.builders import destination, event, v2_bus_arn
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, SECRET, to
 
 OTHER_BUS = BUS + "-other"
+V2_BUS = v2_bus_arn("acme")
 STORIES: list[Story] = []
+
+
+def to_v2(*numbers: int) -> Batch:
+    """Events for a bus of eventbridgev2."""
+    target = destination(type="EVENTBRIDGE_V2", bus=V2_BUS, auth=GOOD_KEY)
+    return batch_of(target, [value(number) for number in numbers], limits=V2.limits)
 
 
 def story(function: Story) -> Story:
@@ -74,6 +83,34 @@ async def a_role_that_may_not_put_on_the_bus_is_denied(script: Script) -> None:
     await script.put(to(ASSUME))
     await script.put(to(ASSUME), refreshed=True)
     script.note(await script.us.check(destination(auth=ASSUME, bus=BUS)))
+
+
+@story
+async def a_bus_of_eventbridgev2_keeps_an_entry_once(script: Script) -> None:
+    script.aws.create_bus(V2_BUS)
+    script.aws.set_key(SECRET, V2_BUS)
+    await script.put(to_v2(1, 2))
+    script.aws.fail("reset_after")
+    await script.put(to_v2(3))
+    await script.put(to_v2(1, 3, 4))
+    await script.put(to_v2(*range(5, 105)))
+
+
+@story
+async def a_bus_of_eventbridgev2_tells_each_refusal(script: Script) -> None:
+    script.aws.set_key(SECRET, V2_BUS)
+    await script.put(to_v2(1))
+    script.aws.create_bus(V2_BUS)
+    for code, status in (("ThrottlingException", 400), ("InvalidStateException", 409), ("InternalException", 500)):
+        script.aws.refuse(code, status)
+        await script.put(to_v2(1))
+    for code in ("ThrottlingException", "InternalException", "MalformedDetail", "AccessDeniedException"):
+        script.aws.refuse_entries(code)
+        await script.put(to_v2(1, 2))
+    script.aws.set_key(SECRET, BUS)
+    await script.put(to_v2(1))
+    script.aws.delete_key(KEY)
+    await script.put(to_v2(1))
 
 
 @story

@@ -119,11 +119,17 @@ def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
 
 
 def _wrong_call(story: Deliveries, calls: dict[str, Call], seen: EventSeen, said: Said) -> str:
-    request_id, index = said.get("requestId"), said.get("batchIndex")
-    call = calls.get(str(request_id)) or story.garbled_call_of.get(str(said.get("eventBridgeEventId")))
-    if call is None:
+    call = calls.get(str(said.get("requestId")))
+    found = story.garbled_calls_of.get(said.get("eventBridgeEventId"), []) if call is None else [call]
+    if not found:
         # Without an id, no usable answer came: nothing can have been delivered.
         return "it tells of a delivery that no call made" if said.get("status") == "delivered" else ""
+    problems = [_wrong_place(story, one, seen, said) for one in found]
+    return "" if "" in problems else problems[-1]
+
+
+def _wrong_place(story: Deliveries, call: Call, seen: EventSeen, said: Said) -> str:
+    request_id, index = said.get("requestId"), said.get("batchIndex")
     if not isinstance(index, int) or not 0 <= index < len(call.entries):
         return f"the call {request_id} has no entry {index}"
     if said.get("batchSize") != len(call.entries):

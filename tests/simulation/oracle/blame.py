@@ -107,7 +107,8 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
         return "it had a destination" if story.documents.certain(owner, at, at, reader) else ""
     call = calls.get(headers.request_id or "")
     if call is None:
-        return "" if _ever_refused(story, copy) else "AWS never refused this destination"
+        is_true = _is_in_garbled_answer(story, copy, event) or _ever_refused(story, copy)
+        return "" if is_true else "AWS never refused this destination"
     faults = {entry.fault for entry in call.entries if entry.key == event.idempotency_key} | {call.fault}
     if "ours" in faults:
         return "" if _looks_like_the_roles(story, call) else f"the cause was ours in the call {call.request_id}"
@@ -118,6 +119,15 @@ def _refused(story: Deliveries, calls: dict[str, Call], copy: CopySeen, event: E
         return f"the cause could pass in the call {call.request_id}"
     is_of_batch = call.fault == "producer" and len(call.entries) > 1 and call.api == "PutEvents"
     return f"it was refused together with others in the call {call.request_id}" if is_of_batch else ""
+
+
+def _is_in_garbled_answer(story: Deliveries, copy: CopySeen, event: Event) -> bool:
+    """Whether AWS refused the event with this code in an answer that lost its request id on the way."""
+    code = copy.headers.error_code
+    return any(
+        call.is_garbled and any(one.key == event.idempotency_key and one.code == code for one in call.entries)
+        for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
+    )
 
 
 def _looks_like_the_roles(story: Deliveries, call: Call) -> bool:

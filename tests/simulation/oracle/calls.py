@@ -43,4 +43,4 @@ def _call(call: records.Call) -> Call:
 
 
 def _entry(one: records.EntryTruth) -> Entry:
-    return Entry(one.detail.encode(), one.resources, one.event_id or None, one.code, _CAUSES[one.blame])
+    return Entry(one.detail.encode(), one.resources, one.event_id or None, one.code, _CAUSES[one.blame], one.is_repeat)

@@ -319,8 +319,7 @@ class Deliveries:
         """By group: the times at which AWS refused a call for the customer's sake."""
         self._calls_with: dict[tuple[str | None, str], list[Call]] = defaultdict(list)
         """By key of an event and group: the calls with it."""
-        garbled = [call for call in self.evidence.calls if call.is_garbled]
-        self.garbled_call_of = {entry.event_id: call for call in garbled for entry in call.entries if entry.event_id}
+        self.garbled_calls_of: dict[str | None, list[Call]] = defaultdict(list)
         """By the id that the bus gave an entry: the calls whose request id may be garbled too."""
         self.strays: list[tuple[Call, Entry]] = []
         """Entries that a bus of no document took."""
@@ -336,6 +335,8 @@ class Deliveries:
                     self._take_arrival(call, entry)
 
     def _take_arrival(self, call: Call, entry: Entry) -> None:
+        if call.is_garbled:
+            self.garbled_calls_of[entry.event_id].append(call)
         group = self.documents.group_of_bus(call.target)
         if group is None:
             self.strays.append((call, entry))

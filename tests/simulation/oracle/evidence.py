@@ -85,6 +85,8 @@ class Entry(NamedTuple):
     code: str = ""
     fault: Cause | None = None
     """The cause of the refusal; or of an entry's loss at a bus that does not exist, although AWS took it."""
+    is_repeat: bool = False
+    """Whether a bus of eventbridgev2 had it already, and kept it once: it did not come to the customer again."""
 
     @property
     def key(self) -> str:

@@ -74,6 +74,15 @@ def test_a_letter_without_a_call_needs_an_earlier_refusal() -> None:
     assert wrong(told) == []
 
 
+def test_a_garbled_answer_may_tell_a_refusal_without_its_request_id() -> None:
+    told, event = world()
+    call = told.call(1_001.0, event, is_garbled=True, fault="moment")
+    told.copy(1_002.0, event, "rejected", error_code="MalformedDetail")
+    assert len(wrong(told)) == 1
+    call.entries = tuple(one._replace(event_id=None, code="MalformedDetail") for one in call.entries)
+    assert wrong(told) == []
+
+
 def test_a_suspension_needs_refusals() -> None:
     told, event = world()
     told.copy(1_002.0, event, "suspended", error_code="AccessDenied")

@@ -17,6 +17,7 @@ from tests.simulation.oracle.commits import find_dropped, find_unsettled
 from tests.simulation.oracle.copies import find_corrupt_arrivals, find_unmarked_replays, find_untrue_copies
 from tests.simulation.oracle.credentials import find_old_credentials
 from tests.simulation.oracle.deliveries import Deliveries
+from tests.simulation.oracle.doubles import find_doubles
 from tests.simulation.oracle.errors import find_errors
 from tests.simulation.oracle.evidence import Violation
 from tests.simulation.oracle.flood import find_wrong_stops
@@ -45,7 +46,7 @@ ASSERTIONS: Final[tuple[Callable[[Deliveries], Iterable[Violation]], ...]] = (
     find_wrong_steps, find_early_retries, find_unrecorded, find_hopeless_retries, find_abandoned,
     find_old_credentials, find_long_calls, find_untrue_states, find_old_versions,
     find_unbelieved, find_unwatched, find_unslowed, find_dropped, find_starving, find_crowded_regions,
-    find_forgotten, find_climbed, find_untold,
+    find_forgotten, find_climbed, find_untold, find_doubles,
 )  # fmt: skip
 """Each finds the violations of one promise. A new one is a function in a file of its own, a line here, and a test."""
 _MOST: Final = 20

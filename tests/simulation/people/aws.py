@@ -40,6 +40,15 @@ def deny_by_policy(world: World, *, destination: str, secs: float) -> None:
 
 
 @trouble(1.5, destination=any_destination, secs=_BROKEN_SECS)
+def deny_key(world: World, *, destination: str, secs: float) -> None:
+    """A customer disables the KMS key of a bus of eventbridgev2."""
+    customer, buses = world.customers[destination], world.cloud.accounts.buses
+    if customer.destination.is_v2 and customer.bus_arn in buses:
+        buses[customer.bus_arn].is_key_denied = True
+        world.mend_later(secs, f"key of {destination}", customer.mend)
+
+
+@trouble(1.5, destination=any_destination, secs=_BROKEN_SECS)
 def change_external_id(world: World, *, destination: str, secs: float) -> None:
     """A customer's trust policy gets another external id, and the right one later."""
     customer, accounts = world.customers[destination], world.cloud.accounts

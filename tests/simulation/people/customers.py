@@ -15,6 +15,8 @@ OUR_USER: Final = f"arn:aws:iam::{OUR_ACCOUNT}:user/pushrail-stream"
 CREDENTIALS: Final = "credentials"
 """The file with our own key, in the story's own folder."""
 KMS_KEY: Final = f"arn:aws:kms:us-east-1:{OUR_ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+_V2_ID: Final = "0123456789abcdefghijklmno"
+"""The end of the ARN of a bus of eventbridgev2. Its name is unique already."""
 _SECRET_DIGITS: Final = 40
 
 
@@ -31,7 +33,8 @@ class Customer:
         self._number = 0
         self.destination = destination
         """As its document is, or will be after the next `put`."""
-        self.bus_arn = f"arn:aws:events:{destination.region}:{destination.account}:event-bus/{destination.id}"
+        bus = f"event-busv2/{destination.id}/{_V2_ID}" if destination.is_v2 else f"event-bus/{destination.id}"
+        self.bus_arn = f"arn:aws:events:{destination.region}:{destination.account}:{bus}"
         self.role_arn = f"arn:aws:iam::{destination.account}:role/Pushrail-{destination.id}"
         self.user_arn = f"arn:aws:iam::{destination.account}:user/pushrail-{destination.id}"
         self.external_id = f"external-{destination.id}-1"
@@ -75,6 +78,7 @@ class Customer:
         bus = accounts.buses[self.bus_arn]
         bus.policy.clear()
         bus.refused_detail_types = frozenset()
+        bus.is_key_denied = False
         if self.destination.mode == "ASSUME_ROLE":
             self.make_role()
         else:

@@ -58,6 +58,8 @@ _LAST_SECS: Final = 60.0
 _MANY_CALLS: Final = (32, 64, 64, 256)
 """Calls in flight per destination of stories in which a window may grow. Dice of their own draw one, so that all else
 of a seed's plan depends on the profile and the seed alone."""
+_V2_SHARE: Final = 0.4
+"""Share of the buses that are of eventbridgev2. They have dice of their own, too."""
 _TIERS: Final[tuple[dict[str, float], ...]] = (
     {"pushrail.retry.2s": 2},
     {"pushrail.retry.5s": 5, "pushrail.retry.30s": 30},
@@ -77,7 +79,7 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
         workers=dice.randint(*measure.workers),
         partitions=dice.choice([1, 2, 4, 8]),
         settings=draw_settings(dice, Random(f"{profile}/{seed}/calls").choice(_MANY_CALLS)),
-        destinations=tuple(_draw_destinations(dice, dice.randint(*measure.customers))),
+        destinations=tuple(_draw_destinations(dice, Random(f"{profile}/{seed}/v2"), dice.randint(*measure.customers))),
         rates=_draw_rates(dice, measure.rates),
         troubles=(),
     )
@@ -111,7 +113,7 @@ def draw_settings(dice: Random, many_calls: int) -> dict[str, Any]:
         "topics": {"retry": dict(dice.choice(_TIERS))},
         "registry": {"topic": dice.random() < 0.5},
         "delivery": {
-            "max_entries": dice.choice([1, 2, 5, 10, 10, 10]),
+            "max_entries": dice.choice([1, 2, 5, 10, 100, 100]),
             "flush_ms": dice.choice([0, 20, 100, 100, 1_000]),
             "max_in_flight": dice.choice([1, 2, 8, 8, many_calls]),
             "hold_secs": dice.choice([2, 5, 10, 10, 30]),
@@ -146,7 +148,7 @@ def draw_settings(dice: Random, many_calls: int) -> dict[str, Any]:
     }
 
 
-def _draw_destinations(dice: Random, customers: int) -> Iterator[PlannedDestination]:
+def _draw_destinations(dice: Random, v2_dice: Random, customers: int) -> Iterator[PlannedDestination]:
     for number in range(customers):
         customer, account = f"customer-{number}", f"{111_000_000_000 + number}"
         for which in range(dice.choice([1, 1, 1, 2])):
@@ -159,6 +161,7 @@ def _draw_destinations(dice: Random, customers: int) -> Iterator[PlannedDestinat
                 event_types=dice.choice([(), (), (), ("order.*",)]),
                 enabled=dice.random() < 0.95,
                 max_requests_per_second=dice.choice([None, None, None, 2.0]),
+                is_v2=v2_dice.random() < _V2_SHARE,
             )
 
 

@@ -89,6 +89,12 @@ def _(scene: Scene) -> int:
     )
 
 
+@state("repeat kept once")
+def _(scene: Scene) -> int:
+    """A bus of eventbridgev2 gets an entry again, and keeps it once."""
+    return sum(entry.is_repeat for call in scene.evidence.calls for entry in call.entries)
+
+
 @state("garbled answer")
 def _(scene: Scene) -> int:
     """A worker gets an answer that AWS did not make."""
