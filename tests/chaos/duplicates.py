@@ -59,11 +59,19 @@ class Evidence:
 class Duplicates(NamedTuple):
     """The number of duplicates, their bound, and the duplicates without a reason."""
 
-    arrivals: int
+    classic: int
+    """Arrivals at classic buses."""
+    v2: int
+    """Arrivals at buses of eventbridgev2, which keep a repeat once for 300 seconds."""
     letters: int
     unknown: int
     uncommitted: int
     unexplained: list[str]
+
+    @property
+    def arrivals(self) -> int:
+        """Those of both kinds."""
+        return self.classic + self.v2
 
     @property
     def bound(self) -> int:
@@ -123,8 +131,13 @@ class Audit:
 
     def finish(self) -> Duplicates:
         """The result, when everything was noted."""
+        by_kind: Counter[bool] = Counter()
+        for index, count in enumerate(self.received):
+            if count > 1:
+                by_kind[self._place(divmod(index, 2)).is_v2] += count - 1
         return Duplicates(
-            arrivals=sum(count - 1 for count in self.received if count > 1),
+            classic=by_kind[False],
+            v2=by_kind[True],
             letters=sum(count - 1 for count in self._letters.values() if count > 1),
             unknown=self._unknown,
             uncommitted=self._uncommitted,

@@ -111,8 +111,10 @@ class Run:
             fleet.end()
             self._check_offsets(drain)
             audit = self._audit(fleet)
+            deduplicated = bus.counts()["deduplicated"]
             arrivals, facts = bus.end()
-        figures = {"kills": fleet.kills, "broker_restarts": broker.restarts, "scrapes": scraper.checked}
+        figures: dict[str, Any] = {"deduplicated": deduplicated}
+        figures |= {"kills": fleet.kills, "broker_restarts": broker.restarts, "scrapes": scraper.checked}
         figures |= audit
         figures |= {"terminations": fleet.terminations, "stops": fleet.stops, "workers": fleet.started}
         figures["starved"] = fleet.note_losses()
@@ -302,6 +304,8 @@ class Run:
             "lost": counted.pop("lost"),
             "duplicates": duplicates.arrivals,
             "duplicates_share": round(duplicates.arrivals / len(arrivals), 5) if len(arrivals) else 0.0,
+            "duplicates_classic": duplicates.classic,
+            "duplicates_v2": duplicates.v2,
             "duplicates_bound": duplicates.bound,
             "duplicate_letters": duplicates.letters,
             "unknown_outcomes": duplicates.unknown,

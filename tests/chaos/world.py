@@ -28,6 +28,8 @@ SECRET_VARIABLE: Final = "CHAOS_CUSTOMER_SECRET"
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 MALFORMED_MARK: Final = '"note":"malformed"'
 
+_V2_ID: Final = "0123456789abcdefghijklmno"
+"""The end of the ARN of a bus of eventbridgev2. Its name is unique already."""
 _ACCOUNT: Final = "123456789012"
 _SHARES: Final = (0.3, 0.2)
 """The parts of all events that the first customers have, so that their destinations fall behind when their buses are
@@ -57,13 +59,20 @@ class Place(NamedTuple):
         return f"dst_{self.customer}_{self.slot}"
 
     @property
+    def is_v2(self) -> bool:
+        """Whether its bus is one of eventbridgev2, as every second customer's is."""
+        return self.customer % 2 == 1
+
+    @property
     def bus_arn(self) -> str:
         """The customer's bus."""
-        return f"arn:aws:events:us-east-1:{_ACCOUNT}:event-bus/chaos-{self.customer}-{self.slot}"
+        name = f"chaos-{self.customer}-{self.slot}"
+        bus = f"event-busv2/{name}/{_V2_ID}" if self.is_v2 else f"event-bus/{name}"
+        return f"arn:aws:events:us-east-1:{_ACCOUNT}:{bus}"
 
     @classmethod
     def of(cls, name: str) -> Place:
-        """From a destination id or a bus ARN: both end with the two numbers."""
+        """From a destination id, which ends with the two numbers."""
         customer, slot = name.replace("_", "-").rsplit("-", 2)[1:]
         return cls(int(customer), int(slot))
 
