@@ -173,6 +173,13 @@ EVENTBRIDGE: Final = (
         needs=["aws.entry:InternalFailure"],
     ),
     mutant(
+        "name the entries of each call anew for a bus of eventbridgev2",
+        "eventbridge.entry_v2:render",
+        "deduplication_id(event.idempotency_key)",
+        "f\"{deduplication_id(event.idempotency_key)[:90]} {id(object())} {__import__('time').time_ns()}\"",
+        needs=["aws.answer_lost", "aws.reset_after"],
+    ),
+    mutant(
         "dead-letter what is retryable",
         "eventbridge.error_codes:_judge_call",
         "return Retryable(code, message)",
