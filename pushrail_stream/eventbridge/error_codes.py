@@ -246,7 +246,7 @@ def _judge_entry(result: EntryResult) -> Outcome:
             return Delivered(result.event_id)
         return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")
     message = safe_message(result.message or "")
-    code = _own_code(result.code, message)
+    code = own_code(result.code, message)
     name = _name_of(code)
     if name in _ENTRY_REJECTED:
         return Rejected(code, message)
@@ -272,7 +272,7 @@ def _judge_call(
     failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool
 ) -> Outcome | Split | TooLarge | Refresh:
     message, status = safe_message(failed.message), failed.http_status
-    code = _own_code(failed.code, message)
+    code = own_code(failed.code, message)
     name = _name_of(code)
     if name in _CALL_INVALID and _OVER_THE_LIMIT in message:
         return TooLarge(code, message)
@@ -302,7 +302,7 @@ def _our_fault(name: str, code: str, message: str) -> Retryable | None:
     return None
 
 
-def _own_code(code: str, message: str) -> str:
+def own_code(code: str, message: str) -> str:
     """AWS's code, or ours for a denial that concerns the bus's key: a new session would be denied as well."""
     is_of_key = _name_of(code) == "AccessDenied" and _BUS_KEY.search(message) and not _OUR_POLICY.search(message)
     return BUS_KEY_DENIED if is_of_key else code

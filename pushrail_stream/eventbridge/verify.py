@@ -21,7 +21,7 @@ from pushrail_stream.eventbridge.bus import Endpoints
 from pushrail_stream.eventbridge.credentials import session_name, session_policy
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.endpoint_v2 import EndpointV2
-from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
+from pushrail_stream.eventbridge.error_codes import BUS_KEY_DENIED, CallFailed, EntryResult, own_code
 from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.own_identity import Ourselves, UnknownIdentity, find_ourselves
 from pushrail_stream.eventbridge.signing import Keys, SigV4Clock, checked_keys
@@ -75,6 +75,7 @@ _TRUST: Final = (
     "the role does not exist, or its trust policy does not allow our account with this external ID, or we may not call "
     "sts:AssumeRole (a new role needs some seconds until every part of AWS knows it)"
 )
+_KEY: Final = "the policy of the bus's KMS key must let whoever signs call kms:Decrypt, and the key must be enabled"
 
 
 class _DestinationTest:
@@ -201,9 +202,10 @@ class _DestinationTest:
         event = _test_event(self._destination, nonce)
         reply = await endpoint.put_events(self._destination, [event], endpoint.signer(keys), self._clock.read()[1])
         if isinstance(reply, CallFailed):
-            return _failed("test event", reply)
+            is_of_key = own_code(reply.code, reply.message) == BUS_KEY_DENIED
+            return _failed("test event", reply, f"; {_KEY}" if is_of_key else "")
         result = reply.entries[0] if reply.entries else EntryResult(None, None, "the reply has no result")
-        if isinstance(result, EntryResult) and not result.event_id:
+        if isinstance(result, EntryResult) and (result.code or not result.event_id):
             parts = (result.code, result.message) if result.code or result.message else ("no result",)
             text = safe_message(": ".join(filter(None, parts)))
             return Step("test event", "failed", text, request_id=reply.request_id)

@@ -15,7 +15,7 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS
-from tests.support.builders import destination
+from tests.support.builders import destination, v2_bus_arn
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
 from tests.support.recording_server import Recorder, http
 
@@ -149,6 +149,35 @@ async def test_a_role_that_cannot_be_assumed_ends_it(base_credentials: tuple[str
         assert steps[-1].request_id
         assert w.server.calls == []
         assert w.server.counts()["describeEventBus"] == 0
+
+
+V2_BUS = v2_bus_arn("acme")
+ON_V2 = destination(type="EVENTBRIDGE_V2", bus=V2_BUS, auth=ASSUME)
+
+
+async def test_a_bus_of_eventbridgev2_passes_every_step(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        w.server.add_bus(V2_BUS)
+        steps = await w.steps(ON_V2)
+        assert [(step.name, step.result) for step in steps[-2:]] == [("bus", "ok"), ("test event", "ok")]
+        (arrived,) = w.server.arrivals
+        assert (arrived.bus_arn, arrived.detail_type, arrived.event_id) == (V2_BUS, TEST_EVENT, steps[-1].event_id)
+
+
+async def test_a_bus_of_eventbridgev2_may_be_missing_or_locked(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        steps = await w.steps(ON_V2)
+        assert (steps[-1].name, steps[-1].result) == ("bus", "failed")
+        assert "events sent there would be refused (EventBusNotFound)" in steps[-1].message
+        w.server.add_bus(V2_BUS)
+        denied = CallError(403, "AccessDeniedException", "KMS_ACCESS_DENIED: no access to the key")
+        w.server.set_plan([Rule(denied, Match(operation="PutEvents"))])
+        steps = await w.steps(ON_V2)
+        assert (steps[-1].name, steps[-1].result) == ("test event", "failed")
+        assert "must let whoever signs call kms:Decrypt" in steps[-1].message
+        w.server.set_plan([Rule(EntryError("InternalException", "oops"))])
+        steps = await w.steps(ON_V2)
+        assert (steps[-1].result, steps[-1].message) == ("failed", "InternalException: oops")
 
 
 async def test_a_missing_bus_gets_no_event(base_credentials: tuple[str, str]) -> None:
