@@ -48,7 +48,7 @@ class Health:
         self._policy = policy
         self._calls = calls
         self.window = Window(destination.limits.max_in_flight)
-        self.outage = Outage(calls.endpoint(destination.bus.region))
+        self.outage = Outage(calls.endpoint(destination.bus))
         self.suspension = Suspension()
         self.throughput = Throughput()
         self.errors = Throughput()
@@ -90,7 +90,7 @@ class Health:
         """Follow a changed document. A bus that is reached in another way is probed at once."""
         if not is_same_bus:
             self.suspension.probe_now()
-            self.outage.move(self._calls.endpoint(destination.bus.region))
+            self.outage.move(self._calls.endpoint(destination.bus))
         self.window.allow(destination.limits.max_in_flight)
         self.call_rate.per_second = destination.limits.max_requests_per_second or math.inf
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from pushrail_stream.core.destination import CustomerBus
 from pushrail_stream.core.outage import Endpoint
 
 MAX_CALLS: Final = 256
@@ -20,14 +21,14 @@ class WorkerCalls:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self._endpoints: dict[str, Endpoint] = {}
-        """By region. There are few regions."""
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        """By type and region of the bus. There are few of both."""
 
     @property
     def has_room(self) -> bool:
         """Whether a destination may have more calls than usual in flight."""
         return self.in_flight < MAX_CALLS
 
-    def endpoint(self, region: str) -> Endpoint:
-        """The endpoint of this region."""
-        return self._endpoints.setdefault(region, Endpoint())
+    def endpoint(self, bus: CustomerBus) -> Endpoint:
+        """The endpoint of this bus: a service has one in each region, and buses of another type another service."""
+        return self._endpoints.setdefault((bus.type, bus.region), Endpoint())

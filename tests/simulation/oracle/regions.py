@@ -75,7 +75,8 @@ def find_crowded_regions(story: Deliveries) -> Iterator[Violation]:
     for seen in evidence.signals:
         if isinstance(seen.signal, Attempted):
             made = Made(seen.at - seen.signal.duration_secs, seen.at, seen.signal)
-            name = seen.signal.destination.bus.region
+            bus = seen.signal.destination.bus
+            name = f"{bus.type} in {bus.region}"
             region = regions[seen.host].setdefault(name, _Region(name, seen.host))
             yield from _take(region, made, is_failure=seen.signal.request_id in failed)
         elif isinstance(seen.signal, RegistryChanged | BusMissing | BusFound):

@@ -47,7 +47,9 @@ def test_one_probe_serves_all_destinations() -> None:
     assert found(told) == []
     call(told, 1_002.3, "dst_three")
     (sentence,) = found(told)
-    assert sentence.startswith("worker-1 called destinations of us-east-1 at 1002.200 and 1002.300; the region is down")
+    assert sentence.startswith(
+        "worker-1 called destinations of EVENTBRIDGE in us-east-1 at 1002.200 and 1002.300; the region is down"
+    )
     assert sentence.endswith("since 1001.570, and one probe serves all that have failed")
 
 
