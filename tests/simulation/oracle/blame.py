@@ -283,9 +283,9 @@ def _our_secs(story: Deliveries, failures: Sequence[Call], letter: CopySeen) -> 
     good = [call.at for call in calls if call.api == "PutEvents" and call.is_good]
     found, until = 0.0, 0.0
     for failure in failures:
-        since = max(failure.at, until)
-        until = min((at for at in good if at > since), default=letter.written.at)
-        found += max(0.0, min(until, letter.written.at) - since)
+        if failure.at >= until:
+            until = min((at for at in good if at > failure.at), default=letter.written.at)
+            found += min(until, letter.written.at) - failure.at
     return found
 
 

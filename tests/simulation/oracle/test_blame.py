@@ -220,6 +220,22 @@ def test_a_delivery_that_waits_for_its_turn_at_a_busy_destination_may_expire() -
     assert len(wrong(told)) == 1
 
 
+def test_our_fault_lasts_until_the_bus_takes_a_call_however_many_fail_before() -> None:
+    """The fault lasts from 1,001 until 1,010, and the letter is 52 s old."""
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event, other = told.event(1_000.0), told.event(1_000.0, 7)
+    for at in (1_001.0, 1_003.0, 1_005.0):
+        told.refused(at, event, fault="ours", code="ExpiredToken")
+    for at in (1_010.0, 1_015.0, 1_020.0):
+        told.call(at, other)
+    told.copy(1_061.0, event, "expired", error_code="Held")
+    assert wrong(told) == []
+    told.evidence.written.pop()
+    told.copy(1_058.0, event, "expired", error_code="Held")
+    assert len(wrong(told)) == 1
+
+
 def test_a_delivery_never_expires_in_the_queue_to_sign_in() -> None:
     told = Told(delivery={"max_age_secs": 50})
     told.document()
