@@ -107,7 +107,7 @@ def _documents(folder: Path, destinations: int) -> Path:
     if not documents.exists():
         documents.mkdir()
         for customer in range(_NEIGHBOURS + destinations):
-            world.write_document(documents, customer, region=_region(customer))
+            world.write_document(documents, customer, _account(customer), _region(customer))
     return documents
 
 
@@ -116,4 +116,9 @@ def _region(customer: int) -> str:
 
 
 def _bus(customer: int) -> str:
-    return f"arn:aws:events:{_region(customer)}:123456789012:event-bus/bus-{customer}"
+    return f"arn:aws:events:{_region(customer)}:{_account(customer)}:event-bus/bus-{customer}"
+
+
+def _account(customer: int) -> int:
+    """An account of its own: the check whether a bus exists has a quota for each account."""
+    return 100_000_000_000 + customer
