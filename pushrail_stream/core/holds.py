@@ -5,9 +5,9 @@ alone for ``hold_secs``, while its bus takes others. Every other delivery holds 
 to a destination for which few wait, and those from retry topics, which have no cursors. It waits for at most
 ``hold_secs``. When it has only waited for its turn, because its destination takes others, it moves to a cursor then.
 That cursor has no other delivery, and the live reader keeps the records that follow, so nothing is read again. One from
-a retry topic waits for another hold, and yields to newer ones. While a whole endpoint is down, all of a destination's
-deliveries move to cursors, however few wait: all its destinations together have many. Otherwise `end_holds` gives the
-delivery out, to leave as a copy.
+a retry topic waits for another hold, and yields to newer ones. The same holds while many destinations may wait for one
+cause, since all of them together have many deliveries: our sign-in, the check whether the bus exists, a fault of ours,
+or an endpoint that is down. Otherwise `end_holds` gives the delivery out, to leave as a copy.
 
 All times are seconds of one monotonic clock.
 """
@@ -30,9 +30,10 @@ events. They hold back the commits of their retry topics, but commits name the d
 def retry_state(lane: Lane, delivery: Delivery, now: float, now_ms: int) -> RetryState:
     """The facts about a delivery that decide its next step."""
     since_ms = now_ms if (age_from_ms := delivery.age_from_ms) is None else age_from_ms
-    # While the endpoint is down, the delivery comes back here when its hold is over, and moves to a cursor.
-    left_secs = math.inf if lane.health.outage.is_of_endpoint else delivery.hold_until - now
-    return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, is_taking(lane, now))
+    # A first-time delivery then waits for the end of its hold, and moves to a cursor.
+    waits_for_cursor = delivery.tier == 0 and lane.health.is_ill_with_others
+    left_secs = math.inf if waits_for_cursor else delivery.hold_until - now
+    return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, only_waits(lane, now))
 
 
 def note_failure(lane: Lane, delivery: Delivery, outcome: Outcome, now: float) -> None:
@@ -43,10 +44,10 @@ def note_failure(lane: Lane, delivery: Delivery, outcome: Outcome, now: float) -
         delivery.hold_until = now + lane.hold_secs
 
 
-def is_taking(lane: Lane, now: float) -> bool:
-    """Whether the destination takes deliveries at present, so that one that waits only waits for its turn."""
+def only_waits(lane: Lane, now: float) -> bool:
+    """Whether a delivery only waits for its turn: its destination takes others, or our sign-in or check is not done."""
     longest_secs = lane.hold_secs + 1 / lane.health.call_rate.per_second
-    return now - lane.health.throughput.last <= longest_secs and not lane.is_stuck(now)
+    return lane.is_shut or (now - lane.health.throughput.last <= longest_secs and not lane.is_stuck(now))
 
 
 def end_holds(lane: Lane, now: float, now_ms: int) -> list[Delivery]:
@@ -57,7 +58,7 @@ def end_holds(lane: Lane, now: float, now_ms: int) -> list[Delivery]:
     """
     leaving = list[Delivery]()
     for delivery in lane.deliveries.overdue(now):
-        if is_taking(lane, now) and _may_be_late(lane, delivery, now, now_ms):
+        if only_waits(lane, now) and _may_be_late(lane, delivery, now, now_ms):
             lane.deliveries.hold_again(delivery, now + lane.hold_secs)
         else:
             leaving.append(delivery)

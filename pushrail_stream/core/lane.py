@@ -140,6 +140,11 @@ class Lane:
         return self._bus_state == "missing"
 
     @property
+    def waits_with_others(self) -> bool:
+        """Whether it sends little or nothing for a cause that many destinations may share."""
+        return self.is_shut or self.health.is_ill_with_others
+
+    @property
     def state(self) -> DestinationState:
         """The worst state that the destination's calls and the checks of its bus have shown."""
         if self.is_gone:
@@ -226,9 +231,7 @@ class Lane:
     def falls_behind(self, now: float, room: int = ROOM) -> bool:
         """Whether the deliveries that live readers began belong on cursors. At most ``room`` may wait at any speed."""
         waiting = len(self)
-        if waiting <= room:
-            return self.health.outage.is_of_endpoint and self.deliveries.overdue_at() <= now
-        if now - self.moved_at < _MOVE_SECS:
+        if waiting <= room or now - self.moved_at < _MOVE_SECS:
             return False
         if self.is_stuck(now):
             return True

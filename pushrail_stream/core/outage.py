@@ -4,10 +4,9 @@ Server errors, lost connections and time-outs are such failures. After several i
 pause follows each call, and each pause is longer than the one before. The first answer ends that.
 
 When several destinations of one endpoint are down, or the calls of many fail, and none of the endpoint's calls is
-answered, the endpoint is down.
-Then single calls probe it for all destinations that have failed, with the same pauses from one to the next. A
-destination without a failure makes its calls all the same: no customer waits because of others. All times are seconds
-of one monotonic clock.
+answered, the endpoint is down. Then single calls probe it for all destinations that have failed, with the same pauses
+from one to the next. A destination without a failure makes its calls all the same, one at a time: no customer waits
+because of others. All times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -127,9 +126,9 @@ class Outage:
         return self.failures > 0 and (self.failures >= DOWN_AFTER or self._endpoint.is_down)
 
     @property
-    def is_of_endpoint(self) -> bool:
-        """Whether it is down together with its endpoint."""
-        return self.failures > 0 and self._endpoint.is_down
+    def has_endpoint_down(self) -> bool:
+        """Whether its endpoint is down. Then a destination without a failure makes one call at a time, too."""
+        return self._endpoint.is_down
 
     @property
     def next_call_at(self) -> float:

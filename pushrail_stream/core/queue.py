@@ -60,6 +60,11 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self.fresh or self.retries or self.late)
 
+    @property
+    def has_holds(self) -> bool:
+        """Whether a commit may wait for one of them."""
+        return self._overdue_at < math.inf
+
     def waiting(self) -> list[Delivery]:
         """All deliveries, those that wait for a retry last."""
         return [*self.late, *self.fresh, *(delivery for _, _, delivery in self.retries)]
@@ -124,9 +129,13 @@ class Queue:
         if now < self._overdue_at:
             return []
         late = self.drop(lambda delivery: delivery.hold_until <= now and holds_commit(delivery))
+        self.follow_holds(now)
+        return late
+
+    def follow_holds(self, now: float) -> None:
+        """Look at the holds, because cursors have taken some of the deliveries over."""
         holds = [delivery.hold_until for delivery in self.waiting() if holds_commit(delivery)]
         self._overdue_at = max(min(holds), now + _SEARCH_SECS) if holds else math.inf
-        return late
 
     def drop(self, is_gone: Callable[[Delivery], bool] = _any) -> list[Delivery]:
         """Take out the deliveries for which ``is_gone`` holds, or all."""

@@ -73,11 +73,11 @@ class Backlogs:
         self._events.cursors_added()
         self.trim(lane)
 
-    def adopt_overdue(self, lane: Lane, now: float) -> None:
-        """Let cursors take over the deliveries whose hold is over. A cursor that is new has no others."""
+    def adopt_overdue(self, lane: Lane, until: float) -> None:
+        """Let cursors take over the deliveries whose hold is over by then. A cursor that is new has no others."""
         for delivery in lane.deliveries.waiting():
             tracker = self._events.trackers.get(Partition(delivery.record.topic, delivery.record.partition))
-            if delivery.hold_until > now or tracker is None or not _is_first(delivery, tracker):
+            if delivery.hold_until > until or tracker is None or not _is_first(delivery, tracker):
                 continue
             cursor = self._cursor(lane.destination, tracker, delivery)
             if cursor is not None:

@@ -9,13 +9,14 @@ worth remembering.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.batch import Attempt
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.holds import end_holds, is_taking
+from pushrail_stream.core.holds import end_holds, only_waits
 from pushrail_stream.core.lane import PRESSED_ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.pending import RecordOwner
@@ -57,7 +58,7 @@ class Dispatcher:
         self.fell_behind: Callable[[Lane, float], None] = _nothing
         """Called with a lane whose first-time deliveries belong on cursors."""
         self.waited_long: Callable[[Lane, float], None] = _nothing
-        """Called with a lane in which a first-time delivery may have waited for its turn for its whole hold."""
+        """Called with a lane whose first-time deliveries with a hold that is over by then belong on cursors."""
         self.document_changed: Callable[[str], None] = _nothing
         """Called with a destination whose document is new, changed or deleted."""
         self.can_take_more: Callable[[Lane], None] = _nothing
@@ -101,11 +102,14 @@ class Dispatcher:
         await self._in_flight.drain(deadline_secs)
 
     def shed_load(self) -> None:
-        """Make room: let destinations fall behind, or copy what waits for a stuck one when that is little."""
+        """Make room: move what waits for stuck destinations to cursors. Copy it where one destination has little."""
         now = self._loop.time()
-        for lane in list(self.lanes.values()):
+        for lane in [lane for lane in self.lanes.values() if lane.deliveries.has_holds]:
             if lane.falls_behind(now, PRESSED_ROOM):
                 self._fall_behind(lane, now)
+            elif lane.waits_with_others and lane.is_stuck(now):
+                self.waited_long(lane, math.inf)
+            lane.deliveries.follow_holds(now)
             for delivery in lane.spare(now):
                 self._settlement.retry_later(lane, delivery, now)
             self._pump(lane, now)
@@ -195,7 +199,7 @@ class Dispatcher:
 
     def _end_holds(self, lane: Lane, now: float) -> None:
         """Move the deliveries whose hold is over to cursors or retry topics, or hold them again."""
-        if is_taking(lane, now):
+        if only_waits(lane, now) or lane.waits_with_others or lane.has_cursor:
             self.waited_long(lane, now)
         for delivery in end_holds(lane, now, self._clock.now_ms()):
             self._settlement.retry_later(lane, delivery, now)

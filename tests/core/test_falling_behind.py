@@ -179,26 +179,26 @@ def test_cursors_leave_fifty_with_a_stuck_destination() -> None:
     assert [lane.fill(2.0) for lane in (down, suspended, ours, silent)] == [ROOM] * 4
 
 
-def test_few_deliveries_move_when_their_endpoint_is_down() -> None:
+def test_a_destination_waits_with_others_for_a_cause_that_they_share() -> None:
     calls = WorkerCalls()
     lanes = [
         Lane(destination(name), lane_limits(), LIMITS, retry_policy(), calls)
         for name in ("one", "two", "three", "four")
     ]
-    for lane in lanes:
-        lane.offer([delivery(to=lane.destination.id)], 0.0)
-        lane.offer([delivery(to=lane.destination.id, offset=8)], 0.05)
     *ill, well = lanes
     for lane in ill[:2]:
         for _ in range(DOWN_AFTER):
             answer(lane, FAILED, 1.0, result="failed")
-    assert [lane.falls_behind(10.0) for lane in lanes] == [False] * 4, "few wait: they leave as copies"
+    assert [lane.waits_with_others for lane in lanes] == [False] * 4, "each is down by itself"
     for _ in range(DOWN_AFTER):
         answer(ill[2], FAILED, 1.0, result="failed")
-    assert [lane.falls_behind(9.9) for lane in lanes] == [False] * 4, "their hold is not over"
-    assert [lane.falls_behind(10.0) for lane in lanes] == [True, True, True, False]
+    assert [lane.waits_with_others for lane in lanes] == [True] * 4, "their endpoint is down"
+    assert [lane.health.max_calls for lane in lanes] == [1] * 4
     answer(well, Delivered("id"), 10.0)
-    assert [lane.falls_behind(10.0) for lane in lanes] == [False] * 4, "the endpoint answers"
+    assert [lane.waits_with_others for lane in lanes] == [False] * 4, "the endpoint answers"
+    answer(well, OURS, 11.0, result="not_made")
+    ill[0].follow_bus("awaited", 11.0)
+    assert [lane.waits_with_others for lane in lanes] == [True, False, False, True]
 
 
 def test_pressure_counts_what_cursors_would_take_out_of_memory() -> None:

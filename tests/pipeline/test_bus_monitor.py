@@ -14,7 +14,7 @@ from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.builders import destination, modified
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.policy import buffer_limits
-from tests.support.records import P0, START_MS, always, failed, record, records
+from tests.support.records import P0, RETRY, START_MS, always, failed, record, records, retry_record
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
@@ -320,23 +320,26 @@ async def test_a_late_answer_costs_two_seconds(sign_in_secs: float) -> None:
 
 
 @in_virtual_time
-async def test_the_wait_ends_with_hold_secs() -> None:
+async def test_a_wait_for_our_sign_in_ends_on_a_cursor() -> None:
     world = World(destination())
-    world.bus.sign_in_secs = HANGS
+    world.bus.sign_in_secs = 30.0
     async with world.worker() as worker:
         await worker.feed_until(11, record(0))
         assert world.bus.made() == []
-        assert world.topics.moved() == [(10.002, "0", "10s", "held")]
         assert worker.commit() == {P0: 1}
+        await worker.at(31)
+        assert world.bus.arrived["dst_acme"] == ["0"]
+        assert world.topics.written == []
 
 
 @in_virtual_time
-async def test_waiting_deliveries_climb_no_tier() -> None:
+async def test_waiting_retries_climb_no_tier() -> None:
     world = World(destination())
     world.bus.sign_in_secs = 100.0
-    async with world.worker(poll_secs=0.1) as worker:
-        await worker.feed_until(130, record(0))
-        assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s"}
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0))
+        await worker.at(101)
+        assert world.topics.written == [], "it waits for another hold"
         assert world.bus.arrived["dst_acme"] == ["0"]
 
 

@@ -11,7 +11,7 @@ from pushrail_stream.eventbridge.error_codes import CallReply
 from pushrail_stream.pipeline.retry_now import RetryRun
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, Worker, World
-from tests.support.policy import lane_limits, retry_policy
+from tests.support.policy import buffer_limits, lane_limits, retry_policy
 from tests.support.records import (
     P0,
     RETRY,
@@ -186,10 +186,28 @@ async def test_a_region_that_is_down_costs_no_copy() -> None:
             worker.feed(*(record(30 * second + n, name) for n, name in enumerate(names)))
         assert worker.commit()[P0] >= 30 * 49
         await worker.at(75)
-        moved = len(world.topics.moved())
-        assert moved <= len(names)
-        assert sum(map(len, world.bus.arrived.values())) == 30 * 60 - moved
-        assert len(worker.reported(CursorOpened)) >= 29
+        assert world.topics.written == []
+        assert sum(map(len, world.bus.arrived.values())) == 30 * 60
+        assert worker.reported(CursorOpened) == [], "each cursor has its own deliveries only"
+
+
+@in_virtual_time
+async def test_a_region_that_is_down_fills_no_buffer() -> None:
+    """Each of many destinations has few events, and all together have more than the worker may hold."""
+    names = [f"d{number}" for number in range(100)]
+    world = World(*(destination(name) for name in names))
+    for name in names:
+        world.bus.answer(lambda batch: DOWN if virtual_loop().elapsed < 60 else take_all(batch), f"dst_{name}")
+    async with world.worker(limits=buffer_limits(max_events=400)) as worker:
+        held = 0
+        for tenth in range(40):
+            await worker.at(tenth / 10)
+            held += worker.feed(*(record(25 * tenth + n, names[(25 * tenth + n) % 100]) for n in range(25))).hold
+        assert held < 20
+        assert worker.commit()[P0] > 500, "before any hold is over"
+        await worker.at(75)
+        assert world.topics.written == []
+        assert sum(map(len, world.bus.arrived.values())) == 1_000
 
 
 @in_virtual_time
