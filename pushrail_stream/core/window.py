@@ -76,6 +76,11 @@ class Window:
         """Whether the window is as that of a new destination, so that there is no state to keep."""
         return self.size == self.usual and self.pauses == 0 and now >= self._below_until
 
+    @property
+    def is_grown_to_limit(self) -> bool:
+        """Whether it has grown as far as its destination allows: the bus is far, and the worker has time for more."""
+        return self.usual < self.size == self.limit
+
     def note_wait(self) -> None:
         """A full batch waits, because as many calls are in flight as the window holds."""
         self._has_waited = True

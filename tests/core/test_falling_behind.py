@@ -104,6 +104,22 @@ def test_it_is_behind_when_more_waits_than_it_takes_in_four_seconds(
     assert not lane.falls_behind(4.7)
 
 
+@pytest.mark.parametrize(("size", "is_behind"), [(15, False), (16, True)])
+def test_a_far_bus_is_behind_after_a_second_when_others_need_the_room(size: int, *, is_behind: bool) -> None:
+    """All calls that it allows are in flight, and it takes a hundred a second. Nothing shortens its events' wait."""
+    lane = new_lane(max_in_flight=16)
+    steady(lane, 100, until=3.0)
+    lane.health.window._resize(size)
+    add(lane, 161 + 10 * size, 3.0)
+    for _ in range(size):
+        lane.take(3.0)
+    assert lane.take(3.0) is None
+    for tenth in range(1, 11):
+        lane.health.throughput.add(10, 3.0 + tenth / 10)
+    assert lane.falls_behind(4.01, PRESSED_ROOM) == is_behind
+    assert not lane.falls_behind(4.01), "there is room for both"
+
+
 def test_a_short_hold_bounds_what_may_wait() -> None:
     lane = Lane(
         destination(limits=Limits(max_in_flight=1)), lane_limits(hold_secs=4), LIMITS, retry_policy(), WorkerCalls()
