@@ -140,7 +140,7 @@ MUTANTS: Final = (
         "pipeline.dispatcher:Dispatcher._follow_bus",
         '"open" if lane.is_idle else self._bus_monitor.watch(lane.destination)',
         '"open"',
-        needs=["delete_bus"],
+        needs=["delete_bus?at=20&destination=dst_0_0&secs=100"],
     ),
     mutant(
         "never look again for a missing bus",
