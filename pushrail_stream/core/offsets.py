@@ -176,13 +176,17 @@ class OffsetTracker:
         self.epoch, self.epoch_start = epoch, offset
         return replaced
 
-    def is_of_old_log(self, record: Record) -> bool:
-        """Whether the record was read from a log, or from an end of one, that Kafka has lost since."""
+    def is_of_another_log(self, record: Record) -> bool:
+        """Whether the record is of another log, or of another end of the log, than the live reader's.
+
+        Kafka has lost the record since, or it has lost what the live reader read at its offset.
+        """
         if self.topic is not None and record.topic_id not in {None, self.topic.topic_id}:
             return True
-        if self.epoch is None or record.leader_epoch is None or record.offset < self.epoch_start:
+        epoch = record.leader_epoch
+        if self.epoch is None or epoch is None or epoch == self.epoch:
             return False
-        return record.leader_epoch < self.epoch
+        return record.offset >= self.epoch_start if epoch < self.epoch else record.offset < self.untouched_from
 
     def skip(self, offset: int) -> None:
         """Pass the record at this offset, all of whose deliveries are cursors'."""

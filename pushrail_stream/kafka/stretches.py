@@ -77,7 +77,7 @@ class _Stretch:
     def reading(self, partition: Partition) -> Reading:
         """The stretch as a value. Records that were read before retention removed them count as there."""
         first = min(self.first, self.records[0].offset) if self.records else self.first
-        return Reading(partition, self.start, self.end, tuple(self.records), first, self.log)
+        return Reading(partition, self.start, self.end, tuple(self.records), first, self.log, self.epoch)
 
     def add(self, records: Iterable[Record], known_gap: _Gap | None) -> _Gap | None:
         """Add records that came, without those of a reset to an earlier offset, up to a doubtful gap. Returns this one.

@@ -42,6 +42,8 @@ class Reading(NamedTuple):
     """The first offset that Kafka still has."""
     log: int | None = None
     """The log's number in `CatchUp.logs` when its reading began; None: it is the present one."""
+    epoch: int | None = None
+    """Leader epoch of the last record, or of a marker after it, if known."""
 
 
 @final
@@ -158,7 +160,7 @@ class CatchUp:
 
     def _take(self, reading: Reading, tracker: OffsetTracker) -> None:
         """Begin deliveries until nothing is left to read or every lane is full."""
-        if reading.records and tracker.is_of_old_log(reading.records[0]):
+        if reading.records and tracker.is_of_another_log(reading.records[0]):
             return
         tracker.log_start = max(tracker.log_start, reading.first)
         for cursor in tracker.cursors.values():
@@ -182,8 +184,8 @@ class CatchUp:
     def _read(self, records: Sequence[Record], tracker: OffsetTracker, travellers: _Travellers) -> None:
         glance = self._glance(travellers)
         for record in records:
-            if tracker.is_of_old_log(record):
-                travellers.moving.clear()  # the cursors stay where they are, to read the present log
+            if tracker.is_of_another_log(record):
+                travellers.moving.clear()  # the cursors stay where they are, until both readers read the same log
                 break
             if not travellers.wanted:
                 self._halt(record, tracker, travellers)
@@ -215,6 +217,9 @@ class CatchUp:
     def _arrive(self, reading: Reading, tracker: OffsetTracker, travellers: _Travellers) -> None:
         """Note what was read. An open offset whose record was not there is lost."""
         reached_ms = reading.records[-1].timestamp_ms if reading.records else 0
+        marker = reading.records[-1].offset + 1 if reading.records else reading.start
+        if marker < tracker.untouched_from and tracker.awaits(reading.epoch):
+            travellers.moving.clear()  # the log has been cut off, and the live reader has not noticed it yet
         for cursor in travellers.moving.values():
             if (end := _end(cursor, tracker)) < reading.end:
                 cursor.pass_to(end, 0)

@@ -239,7 +239,7 @@ def test_a_new_leaders_marker_does_not_hide_what_the_client_threw_away() -> None
     reading = Stretches(consumer)  # type: ignore[arg-type]
     assert numbers(reading.read({partition: 3}, {})[0]) == [3]
     assert numbers(reading.read({partition: 4}, {})[0]) == [4, 5, 6, 7]
-    assert reading.read({partition: 8}, {}) == [Reading(partition, 8, 9, ())]
+    assert reading.read({partition: 8}, {}) == [Reading(partition, 8, 9, (), epoch=NEW)]
     assert consumer.begun == [3, 4, 8]
 
 

@@ -11,7 +11,14 @@ from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors, owner_mark
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.signals import Consumed, CursorClosed, CursorTrimmed, Signal, Skipped
+from pushrail_stream.core.signals import (
+    Consumed,
+    CursorClosed,
+    CursorTrimmed,
+    PartitionRestarted,
+    Signal,
+    Skipped,
+)
 from pushrail_stream.pipeline.catch_up import Reading
 from tests.pipeline.test_backlogs import DOWN, fall_behind
 from tests.support.builders import VENDOR, customer_id, destination, modified
@@ -126,8 +133,8 @@ async def test_records_of_an_earlier_log_are_not_taken_for_those_of_the_present_
         world.bus.latency = lambda _batch: 0.01
         worker.engine.catch_up.accept([Reading(P0, place, 150, mixed)])
         assert place < cursor.position <= 100
-        assert not tracker.is_of_old_log(records([99])[0]._replace(leader_epoch=6))
-        assert not tracker.is_of_old_log(records([100])[0]._replace(leader_epoch=7, topic_id=TOPIC.topic_id))
+        assert not tracker.is_of_another_log(records([99])[0]._replace(leader_epoch=6))
+        assert not tracker.is_of_another_log(records([100])[0]._replace(leader_epoch=7, topic_id=TOPIC.topic_id))
 
 
 @in_virtual_time
@@ -147,6 +154,50 @@ async def test_records_read_before_an_election_are_not_taken() -> None:
         catch_up.accept([Reading(P0, place, 90, stale, 0, log)])
         assert cursor.position == place
         assert catch_up.logs[P0] > log
+
+
+def cut_at(world: World, end: int) -> None:
+    """The live reader has read up to 100 in epoch 1, and a cursor up to 60. Then the log loses its end."""
+    world.topic_ids[EVENTS] = TOPIC
+    behind(world, head=100)
+    [state] = cursors_of(world.group[P0])
+    world.group[P0] = Committable(100, encode_metadata(100, [], TOPIC, 1, encode_cursors([state])))
+    world.log[P0] = {record.offset: record._replace(leader_epoch=1) for record in records(range(end))}
+
+
+@in_virtual_time
+async def test_a_cursor_waits_at_the_cut_until_the_live_reader_knows_of_it() -> None:
+    """Otherwise it takes the new records for those that are lost, and nobody tells of all that are lost."""
+    world = World(destination(), destination("other"))
+    cut_at(world, 60)
+    new = [record._replace(leader_epoch=2) for record in records(range(60, 80), "other")]
+    world.log[P0] |= {record.offset: record for record in new}
+    async with world.worker() as worker:
+        [cursor] = worker.event_consumer.trackers[P0].cursors.values()
+        await worker.at(2)
+        assert (cursor.position, arrived(world)) == (60, list(range(60)))
+        worker.event_consumer.sought(worker.feed(*new).seeks)
+        await worker.feed_until(5, *new)
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 100)]
+        assert worker.reported(CursorTrimmed) == [CursorTrimmed(P0, "dst_acme", 60, 100, 0)]
+        assert len(world.bus.arrived["dst_other"]) == 20
+        assert worker.commit() == {P0: 80}
+        assert worker.event_consumer.trackers[P0].cursors == {}
+
+
+@in_virtual_time
+async def test_a_cursor_waits_at_a_new_leaders_marker_until_the_live_reader_knows_of_it() -> None:
+    world = World(destination())
+    cut_at(world, 60)
+    async with world.worker() as worker:
+        catch_up = worker.engine.catch_up
+        [cursor] = worker.event_consumer.trackers[P0].cursors.values()
+        await worker.at(2)
+        catch_up.accept([Reading(P0, 60, 61, (), epoch=2)])
+        assert cursor.position == 60
+        catch_up.accept([Reading(P0, 60, 61, (), epoch=1)])
+        assert cursor.position == 61
+        assert catch_up.accept([Reading(P0, 61, 100, (), epoch=1)]) == {}, "it has caught up"
 
 
 @in_virtual_time
@@ -186,8 +237,8 @@ async def test_records_of_an_earlier_epoch_than_that_of_the_commit_are_read() ->
         assert arrived(world) == list(range(100))
         await worker.feed_until(5, *(record._replace(leader_epoch=6) for record in records(range(100, 110))))
         assert arrived(world) == list(range(110))
-        assert not tracker.is_of_old_log(records([99])[0]._replace(leader_epoch=5))
-        assert tracker.is_of_old_log(records([100])[0]._replace(leader_epoch=5))
+        assert not tracker.is_of_another_log(records([99])[0]._replace(leader_epoch=5))
+        assert tracker.is_of_another_log(records([100])[0]._replace(leader_epoch=5))
 
 
 @in_virtual_time
