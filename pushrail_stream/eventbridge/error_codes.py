@@ -114,9 +114,9 @@ _CALL_BLOCKED: Final = frozenset(
 )
 _DENIED: Final = frozenset({"AccessDenied", "NotAuthorized"})
 """These may concern only the session that signed the call."""
-_SESSION_EXPIRED: Final = frozenset({"ExpiredToken"})
-_SIGNATURE_REFUSED: Final = frozenset(
+_CREDENTIALS_REFUSED: Final = frozenset(
     {
+        "ExpiredToken",
         "UnrecognizedClient",
         "InvalidClientTokenId",
         "InvalidSignature",
@@ -138,8 +138,7 @@ _CALL_OURS: Final = frozenset({"RequestExpired", "UnknownOperation", OUR_POLICY_
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabled"})
 _ROLE_OURS: Final = (
     _CALL_OURS
-    | _SESSION_EXPIRED
-    | _SIGNATURE_REFUSED
+    | _CREDENTIALS_REFUSED
     | {
         BASE_CREDENTIALS_MISSING,
         BASE_CREDENTIALS_DENIED,
@@ -166,7 +165,8 @@ def is_our_fault(code: str) -> bool:
 def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
     """The meaning of a reply for each of the call's ``entries`` entries.
 
-    ``assumed_role``: a role's session signed the call. ``refreshed``: the session was renewed for this very call.
+    ``assumed_role``: a role's session signed the call. ``refreshed``: the session has just replaced a refused one, so
+    that there is no newer one.
     """
     match reply:
         case Answered(results):
@@ -189,16 +189,6 @@ def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool
     return verdict if isinstance(verdict, Split | TooLarge | Refresh) else (verdict,) * entries
 
 
-def judge_kept_session(reply: CallReply, entries: int) -> Verdict:
-    """The verdict when the session has just replaced a refused one, so that there is no newer one yet.
-
-    Its denial counts against the destination. Its expiry does not: the next session may last.
-    """
-    if isinstance(reply, CallFailed) and _name_of(reply.code) in _SESSION_EXPIRED:
-        return (Retryable(reply.code, safe_message(reply.message)),) * entries
-    return judge(reply, entries, assumed_role=True, refreshed=True)
-
-
 def interpret(
     reply: CallReply,
     batch: Batch,
@@ -216,7 +206,7 @@ def interpret(
     entries = len(batch.deliveries)
     verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
     if isinstance(verdict, Refresh) and not renew():
-        verdict = judge_kept_session(reply, entries)
+        verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=True)
     if isinstance(verdict, TooLarge) and not limits.refused(batch.destination.bus, batch.size):
         verdict = Split(*verdict) if entries > 1 else (Rejected(*verdict),)
     return Reply(verdict, _result_of(reply), reply.http_status, reply.request_id)
@@ -282,7 +272,7 @@ def _judge_call(
         return Throttled(code, message)
     if ours := _our_fault(name, code, message):
         return ours
-    if name in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
+    if name in _CREDENTIALS_REFUSED:
         return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
     if name in _DENIED and assumed_role and not refreshed:
         # The customer may have revoked the role's sessions or recreated the role: a new session may be accepted.
@@ -295,7 +285,7 @@ def _judge_call(
 
 def _our_fault(name: str, code: str, message: str) -> Retryable | None:
     """The outcome of a call that failed because of our own clock, endpoint, proxy or policy; else None."""
-    if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):
+    if name in _CALL_OURS or (name in _CREDENTIALS_REFUSED and message.lower().startswith(_CLOCK)):
         return Retryable(code, message, is_our_fault=True)
     if name == "AccessDenied" and _OUR_POLICY.search(message):
         return Retryable(OUR_POLICY_DENIED, message, is_our_fault=True)
@@ -309,13 +299,10 @@ def own_code(code: str, message: str) -> str:
 
 
 def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed: bool) -> Outcome | Refresh:
+    """Ours is a new session that AWS does not accept: it is expired where AWS's clock and ours differ by an hour."""
     if not assumed_role:
         return Blocked(code, message)
-    if not refreshed:
-        return Refresh(code, message)
-    if _name_of(code) in _SESSION_EXPIRED:
-        return Blocked(code, message)
-    return Retryable(code, message, is_our_fault=True)
+    return Retryable(code, message, is_our_fault=True) if refreshed else Refresh(code, message)
 
 
 def _judge_sign_in(failed: CallFailed) -> Outcome:

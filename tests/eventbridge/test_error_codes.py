@@ -40,8 +40,7 @@ Class = Literal[
     "ours",  # retryable without end: our clock or our base credentials
     "denied",  # assumed role: a new session once; then, and with access keys, blocked
     "split",  # each entry alone; rejected when it was alone
-    "stale session",  # assumed role: refreshed once; then, and with access keys, blocked
-    "signature refused",  # assumed role: refreshed once, then ours; with access keys blocked
+    "credentials refused",  # assumed role: refreshed once, then ours; with access keys blocked
 ]
 
 
@@ -108,18 +107,18 @@ TABLE = [
     Row("PutEvents", "SerializationException", "split"),
     Row("PutEvents", "413", "split", 413),
     Row("PutEvents", "RequestEntityTooLarge", "split", 413),
-    Row("PutEvents", "ExpiredToken", "stale session"),
-    Row("PutEvents", "ExpiredTokenException", "stale session"),
-    Row("PutEvents", "UnrecognizedClientException", "signature refused"),
-    Row("PutEvents", "InvalidClientTokenId", "signature refused", 403),
-    Row("PutEvents", "InvalidSignatureException", "signature refused"),
-    Row("PutEvents", "SignatureDoesNotMatch", "signature refused", 403),
-    Row("PutEvents", "IncompleteSignature", "signature refused"),
-    Row("PutEvents", "IncompleteSignature", "signature refused", 403),
-    Row("PutEvents", "MissingAuthenticationToken", "signature refused", 403),
-    Row("PutEvents", "IncompleteSignatureException", "signature refused"),
-    Row("PutEvents", "MissingAuthenticationTokenException", "signature refused"),
-    Row("PutEvents", "InvalidSignature", "signature refused", 403),
+    Row("PutEvents", "ExpiredToken", "credentials refused"),
+    Row("PutEvents", "ExpiredTokenException", "credentials refused"),
+    Row("PutEvents", "UnrecognizedClientException", "credentials refused"),
+    Row("PutEvents", "InvalidClientTokenId", "credentials refused", 403),
+    Row("PutEvents", "InvalidSignatureException", "credentials refused"),
+    Row("PutEvents", "SignatureDoesNotMatch", "credentials refused", 403),
+    Row("PutEvents", "IncompleteSignature", "credentials refused"),
+    Row("PutEvents", "IncompleteSignature", "credentials refused", 403),
+    Row("PutEvents", "MissingAuthenticationToken", "credentials refused", 403),
+    Row("PutEvents", "IncompleteSignatureException", "credentials refused"),
+    Row("PutEvents", "MissingAuthenticationTokenException", "credentials refused"),
+    Row("PutEvents", "InvalidSignature", "credentials refused", 403),
     Row("PutEvents", "InvalidSignatureException", "ours", message="Signature expired: 20260526T142108Z is now earlier"),
     Row(
         "PutEvents", "SignatureDoesNotMatch", "ours", 403, "Signature not yet current: 20260526T142108Z is still later"
@@ -174,7 +173,7 @@ def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -
     code, message = row.code, row.message
     if row.meaning == "split" and entries > 1:
         return Split(code, message)
-    if row.meaning in ("stale session", "signature refused", "denied") and assumed_role and not refreshed:
+    if row.meaning in ("credentials refused", "denied") and assumed_role and not refreshed:
         return Refresh(code, message)
     each: dict[Class, Outcome] = {
         "retryable": Retryable(code, message),
@@ -183,9 +182,8 @@ def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -
         "rejected": Rejected(code, message),
         "blocked": Blocked(code, message),
         "split": Rejected(code, message),
-        "stale session": Blocked(code, message),
         "denied": Blocked(code, message),
-        "signature refused": Retryable(code, message, is_our_fault=True) if assumed_role else Blocked(code, message),
+        "credentials refused": Retryable(code, message, is_our_fault=True) if assumed_role else Blocked(code, message),
     }
     return (each[row.meaning],) * entries
 

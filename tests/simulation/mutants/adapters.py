@@ -210,7 +210,7 @@ EVENTBRIDGE: Final = (
     mutant(
         "blame the customer for our own clock",
         "eventbridge.error_codes:_our_fault",
-        "if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):",
+        "if name in _CALL_OURS or (name in _CREDENTIALS_REFUSED and message.lower().startswith(_CLOCK)):",
         "if name in _CALL_OURS:",
         needs=["jump_clock?secs=600&back_secs=60"],
     ),
