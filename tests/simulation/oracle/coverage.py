@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsAssigned, PartitionsRevoked
+from pushrail_stream.core.signals import (
+    CommitFailed,
+    KafkaTrouble,
+    PartitionRestarted,
+    PartitionsAssigned,
+    PartitionsRevoked,
+)
+from pushrail_stream.kafka.metadata_limit import LIMIT_NAME
 from tests.simulation.oracle.commit_cursors import read_cursors
-from tests.simulation.oracle.covers import cover_of, log_of
+from tests.simulation.oracle.commit_map import read_map
+from tests.simulation.oracle.covers import Log, cover_of, log_of
 from tests.simulation.oracle.evidence import Commit, Disturbance, Evidence, Written
 from tests.simulation.oracle.periods import Periods
 
@@ -35,6 +45,14 @@ class _Owner(NamedTuple):
     host: str
 
 
+class _MapLeftOut(NamedTuple):
+    """A worker's commit without a map, after one that had one."""
+
+    at: float
+    before: Commit
+    after: Commit
+
+
 @final
 class Coverage:
     """Answers from the commits, the assignments and the disturbances of a story."""
@@ -57,6 +75,21 @@ class Coverage:
         workers = {call.host for call in evidence.calls} | {end.host for end in evidence.worker_ends}
         self.hosts_of_commands = {one.host for one in evidence.written} - workers
         """Hosts that wrote records and never ran a worker: those of operators' commands."""
+        self._maps_left_out = self._find_maps_left_out(evidence)
+
+    def _find_maps_left_out(self, evidence: Evidence) -> dict[Log, list[_MapLeftOut]]:
+        """The commits without a map of workers that were told that the brokers' limit of metadata is small."""
+        short_from: dict[str, float] = {}
+        for at, host, signal in evidence.signals:
+            if isinstance(signal, KafkaTrouble) and signal.problem.startswith(LIMIT_NAME):
+                short_from.setdefault(host, at)
+        found: dict[Log, list[_MapLeftOut]] = defaultdict(list)
+        for log, commits in self._commits.items() if short_from else ():
+            for before, after in pairwise(commits):
+                is_short = short_from.get(after.host, math.inf) <= after.at
+                if is_short and read_map(before.committable).settled and not read_map(after.committable).settled:
+                    found[log].append(_MapLeftOut(after.at, before, after))
+        return found
 
     def _read_signals(self, evidence: Evidence) -> None:
         lost_at = [one.until for one in evidence.disturbances if one.kind == "log"]
@@ -142,6 +175,12 @@ class Coverage:
             is_possible = is_lost or (is_copy and left_at in self._straying[host])
             if is_possible and left_at < at <= left_at + _NOTICE_SECS:
                 yield left_at
+
+    def forgotten_at(self, one: Written) -> Iterator[float]:
+        """The times of commits that no longer say that this record has settled, for want of room for their map."""
+        for at, before, after in self._maps_left_out.get((_partition_of(one), one.record.topic_id), ()):
+            if cover_of(before)(one) and not cover_of(after)(one):
+                yield at
 
     def restarts_of(self, one: Written) -> list[float]:
         """The times at which a worker read the record's partition again, because its log had lost records."""

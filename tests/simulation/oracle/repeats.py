@@ -11,6 +11,7 @@ A delivery ends in one arrival or one dead letter. It may end once more for each
   record again.
 * A call or a copy was in flight when its worker lost the partition, or a copy that Kafka did not take in time when it
   gave the partition back. The next owner reads that record again.
+* The brokers' small limit of metadata left a commit no room for the map that had told of the record.
 * An operator moved the group back, replayed it, or the topic's log was cut off, so that records are read again.
 
 A rebalance, a stop and a start have no repeats: workers drain, and commit what has settled. So up to every moment,
@@ -126,6 +127,8 @@ def _again(coverage: Coverage, written: Written, ends: int) -> Iterator[_Act]:
     """The times at which a record may have been read again because its log or its group's offset was moved."""
     for one in coverage.moves_of(written):
         yield _Act(one.at, 0, ends, 0, f"read again {one.at:.3f} ({one.kind})")
+    for at in coverage.forgotten_at(written):
+        yield _Act(at, 0, ends, 0, f"read again {at:.3f} (its commit has no room for a map)")
     for at in coverage.restarts_of(written):
         if at > written.at:
             yield _Act(at, 0, ends, 0, f"read again {at:.3f} (restarted)")

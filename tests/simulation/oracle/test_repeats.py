@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CommitFailed, PartitionRestarted, PartitionsRevoked
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted, PartitionsRevoked
 from tests.simulation.oracle.evidence import Disturbance, DisturbanceKind, SignalSeen, WorkerEnd, Written
 from tests.simulation.oracle.repeats import find_repeats
 from tests.simulation.oracle.told import EVENTS, TIER, WORKER, Told, delivered
@@ -169,6 +169,22 @@ def test_a_settled_offset_above_the_commit_allows_nothing() -> None:
     told.commit(1_001.5, 0, settled=(0,))
     disturb(told, "killed", 1_002.0)
     told.call(1_005.0, event, host="worker-2")
+    assert len(repeats(told)) == 1
+
+
+def test_a_map_for_which_the_brokers_have_no_room_allows_one_more() -> None:
+    told, event = arrived()
+    told.commit(1_002.0, 0, settled=(0,))
+    told.commit(1_010.0, 0, host="worker-2")
+    told.assign(1_020.0, "worker-3")
+    told.call(1_021.0, event, host="worker-3")
+    assert len(repeats(told)) == 1, "worker-2 forgot it without need"
+    small = KafkaTrouble("offset.metadata.max.bytes of the broker is small: commits are made shorter")
+    told.evidence.signals.append(SignalSeen(1_009.0, "worker-3", small))
+    assert len(repeats(told)) == 1, "worker-2 was not told so"
+    told.evidence.signals.append(SignalSeen(1_009.0, "worker-2", small))
+    assert repeats(told) == []
+    told.call(1_022.0, event, host="worker-3")
     assert len(repeats(told)) == 1
 
 
