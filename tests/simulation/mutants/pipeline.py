@@ -66,9 +66,9 @@ MUTANTS: Final = (
         "False",
         needs=[
             'settings?topics.retry={"pushrail.retry.2s":2,"pushrail.retry.30s":30}&delivery.hold_secs=2',
-            "settings?delivery.max_entries=1",
-            "limit_destination?at=10&destination=dst_0_0&per_second=2",
-            'produce_events?at=20&count=150&secs=5&hot="customer-0"',
+            'produce_events?at=20&count=200&secs=40&hot="customer-0"',
+            'trouble_of_one_account?at=20&account="111000000000"&kind=entry:InternalFailure&share=0.6&secs=60',
+            'trouble_of_one_account?at=20&account="111000000000"&kind=entry:ThrottlingException&share=0.4&secs=60',
         ],
     ),
     mutant(
