@@ -267,7 +267,9 @@ MUTANTS: Final = (
             'settings?delivery.max_age_secs=45&delivery.hold_secs=2&topics.retry={"pushrail.retry.30s":30}',
             "lose_own_credentials?at=15&how=revoke&secs=90",
             "roll_fleet?at=16&pause=1&grace_secs=3",
-            "aws.call:ServiceUnavailable",
+            'produce_events?at=5&count=60&secs=8&hot="customer-0"',
+            "replay_past_events?at=30&destination=dst_0_0&back_secs=30",
+            'trouble_of_one_account?at=100&account="111000000000"&kind=entry:InternalFailure&share=1&secs=70',
         ],
     ),
     mutant(
