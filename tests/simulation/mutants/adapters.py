@@ -208,6 +208,16 @@ EVENTBRIDGE: Final = (
         needs=["lose_own_credentials?how=revoke&secs=90", "roll_fleet?pause=1&grace_secs=3"],
     ),
     mutant(
+        "blame the customer for a new session that AWS calls expired",
+        "eventbridge.error_codes:_judge_credentials",
+        "if not assumed_role:",
+        'if not assumed_role or (refreshed and _name_of(code) == "ExpiredToken"):',
+        needs=[
+            "aws.call:AccessDeniedException",
+            *(f"skew_aws_clock?at={at}&secs=3600&back_secs=1" for at in range(8, 50, 2)),
+        ],
+    ),
+    mutant(
         "blame the customer for our own clock",
         "eventbridge.error_codes:_our_fault",
         "if name in _CALL_OURS or (name in _CREDENTIALS_REFUSED and message.lower().startswith(_CLOCK)):",
