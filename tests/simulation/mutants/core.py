@@ -30,8 +30,8 @@ _ROLLS: Final = (
 """Partitions get other owners while one customer's deliveries hold back the commits."""
 _DOWN: Final = (
     "settings?delivery.max_in_flight=8&delivery.max_entries=1&delivery.hold_secs=30",
-    "produce_events?at=20&count=200&secs=10",
-    "trouble_of_one_account?at=20&kind=call:ServiceUnavailable&share=1&secs=60",
+    'produce_events?at=20&count=200&secs=1&hot="customer-0"',
+    'trouble_of_one_account?at=20&account="111000000000"&kind=call:ServiceUnavailable&share=1&secs=60',
 )
 """The bus of one customer is down while many events wait for it."""
 MUTANTS: Final = (
