@@ -12,6 +12,11 @@ _BEHIND: Final = (
     "fall_behind?at=30&destination=dst_0_0&how=call:ServiceUnavailable&count=400&burst_secs=5&secs=30&meanwhile=",
 )
 """Destinations fall behind, and nothing else happens."""
+_STEADY: Final = (
+    "settings?delivery.max_in_flight=1",
+    "fall_behind?at=10&destination=dst_0_0&how=call:ServiceUnavailable&count=1200&burst_secs=60&secs=20&meanwhile=",
+)
+"""A destination catches up while its events go on."""
 _KILLS: Final = (*_BEHIND, "kill_worker?at=25", "kill_worker?at=40", "kill_worker?at=50")
 _MOVES: Final = (*_BEHIND, "roll_fleet?at=20&grace_secs=30&pause=3", "roll_fleet?at=45&grace_secs=30&pause=3")
 _SHORT: Final = (
@@ -65,7 +70,7 @@ MUTANTS: Final = (
         "core.cursor:Cursor.hand_over",
         "self.position >= live_next:",
         "self.position >= live_next - 1:",
-        needs=_BEHIND,
+        needs=_STEADY,
     ),
     mutant(
         "let the live reader pass over the first offset after a cursor",
