@@ -128,10 +128,12 @@ class CursorCare:
                 yield partition, tracker, cursor
 
     def _expire_waiting(self, cursor: Cursor, lane: Lane, now_ms: int) -> None:
-        """Give up the deliveries that have waited in the lane for too long."""
+        """Give up the deliveries that have waited in the lane for too long, and not because of us."""
 
         def is_expired(delivery: Delivery) -> bool:
             if delivery.pending.owner is not cursor or delivery.first_attempt_ms is None:
+                return False
+            if delivery.problem is not None and delivery.problem.is_our_delay:
                 return False
             return self._is_expired(delivery.first_attempt_ms, cursor, now_ms)
 

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
+from pushrail_stream.core.delivery import Problem
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorTrimmed, PartitionRestarted
 from pushrail_stream.pipeline.read_progress import ReadPosition
@@ -153,6 +155,24 @@ async def test_the_next_owner_expires_deliveries_that_it_has_had_for_long() -> N
         await worker.at(75)
         assert sorted([*arrived(world), *dead(world)]) == list(range(1_000))
         assert {letter.said["pushrail-error-code"] for letter in world.topics.written} == {"Held"}
+
+
+@in_virtual_time
+async def test_a_delivery_that_waits_because_of_us_does_not_expire() -> None:
+    """Its last call was not made, for want of a turn to sign in. Its next one may be made."""
+    world = World(narrow("acme", 8, per_second=0.1))
+    behind(world, head=1_000, opened_ms=START_MS - 2 * HOUR_MS)
+    world.log[P0] = {record.offset: record for record in aged(range(1_000), 3)}
+    async with world.worker(policy=retry_policy(max_age_secs=60)) as worker:
+        await worker.at(50)
+        queued = list(worker.dispatcher.lanes["dst_acme"].deliveries.waiting())[-40:]
+        for delivery in queued:
+            delivery.problem = Problem(SIGN_INS_QUEUED, "too many sign-ins are due", is_our_delay=True)
+        await worker.at(75)
+        assert len(dead(world)) > 800
+        assert not {one.record.offset for one in queued} & set(dead(world))
+        await worker.at(200)
+        assert {one.record.offset for one in queued} <= set(arrived(world))
 
 
 @in_virtual_time
