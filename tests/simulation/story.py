@@ -57,7 +57,8 @@ def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
 
     A kind of troubles may fix some of its details: ``withdraw_right?topic=pushrail.dlq&secs=60``. With ``at`` it comes
     once, this number of seconds after the beginning. The kind ``settings`` fixes settings of the product:
-    ``settings?delivery.max_age_secs=45``. Values are JSON, or else texts.
+    ``settings?delivery.max_age_secs=45``. The kind ``destinations`` fixes details of all destinations:
+    ``destinations?region=us-east-1``. Values are JSON, or else texts.
     """
     settings = {name: dict(value) if isinstance(value, Mapping) else value for name, value in plan.settings.items()}
     dice, rates, troubles = plan.dice("needs"), dict(plan.rates), list(plan.troubles)
@@ -69,6 +70,8 @@ def with_kinds(plan: Plan, kinds: Iterable[str]) -> Plan:
             for path, value in fixed.items():
                 section, _, setting = path.partition(".")
                 settings[section][setting] = value
+        elif name == "destinations":
+            plan = replace(plan, destinations=tuple(replace(one, **fixed) for one in plan.destinations))
         elif name in KINDS:
             drawn_times = (round(dice.uniform(5.0, 0.9 * plan.secs), 1) for _ in range(_NEEDED_TIMES))
             times = [float(fixed.pop("at"))] if "at" in fixed else drawn_times

@@ -46,6 +46,11 @@ def test_a_need_may_fix_details_and_settings() -> None:
     } == {(60, "dst_1_0")}
 
 
+def test_a_need_may_fix_details_of_all_destinations() -> None:
+    needed = with_kinds(draw_plan(5, "calm"), ["destinations?region=eu-west-1&is_v2=false"])
+    assert {(one.region, one.is_v2) for one in needed.destinations} == {("eu-west-1", False)}
+
+
 def test_a_need_may_fix_the_time() -> None:
     needed = with_kinds(draw_plan(1, "calm").with_troubles([]), ["delete_bus?at=0&secs=60"])
     assert [(one.at, one.name, one.details["secs"]) for one in needed.troubles] == [(0.0, "delete_bus", 60)]

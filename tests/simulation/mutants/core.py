@@ -205,9 +205,9 @@ MUTANTS: Final = (
         "self._probe_at",
         needs=[
             "settings?delivery.max_entries=1&delivery.hold_secs=30&delivery.max_in_flight=8",
+            "destinations?region=us-east-1&is_v2=false",
             "produce_events?at=20&count=300&secs=10",
             "regional_outage?at=20&kind=call:ServiceUnavailable&region=us-east-1&secs=60",
-            "regional_outage?at=20&kind=call:ServiceUnavailable&region=eu-west-1&secs=60",
         ],
     ),
     mutant(
