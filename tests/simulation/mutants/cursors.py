@@ -150,8 +150,8 @@ MUTANTS: Final = (
         "if offset < end - 30}",
         needs=[
             *_BEHIND,
-            "elect_unclean?at=20&topic=pushrail.events&lost=5",
-            "elect_unclean?at=42&topic=pushrail.events&lost=5",
+            "elect_unclean?at=13&topic=pushrail.events&lost=5",
+            "elect_unclean?at=33&topic=pushrail.events&lost=5",
         ],
     ),
     mutant(
