@@ -39,6 +39,8 @@ NOT_ENFORCED_YET = {
     # properties of all Kafka clients, and that of ingest's producer depends on it.
     "ingest.host", "ingest.port", "ingest.keys_file", "ingest.max_body_mib", "ingest.max_buffered_mib",
     "ingest.max_events_per_second",
+    # Only a destination with a bus of eventbridgev2 needs it. The example has a classic bus.
+    "eventbridge.v2_endpoint_url",
     # Commands that look back read these; workers do not.
     "history.index",
     # The command reads it before a worker starts.

@@ -373,12 +373,12 @@ async def test_our_own_fault_expires_no_old_delivery() -> None:
 @in_virtual_time
 async def test_time_of_our_own_fault_does_not_count() -> None:
     world = World(destination(), answer=always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
-    async with world.worker(poll_secs=10) as worker:
-        await worker.feed_until(DAY + 3600, record(0))
+    async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=600)) as worker:
+        await worker.feed_until(1200, record(0))
         assert world.topics.dead() == []
-        # Mended, it meets one failure that passes, and has its day for that.
+        # Mended, it meets one failure that passes, and has its ten minutes for that.
         world.bus.answer(in_turn(DOWN, take_all))
-        await worker.at(DAY + 7200)
+        await worker.at(1500)
         assert world.topics.dead() == []
         assert world.bus.arrived == {"dst_acme": ["0"]}
 
