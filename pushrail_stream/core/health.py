@@ -67,7 +67,7 @@ class Health:
     @property
     def max_calls(self) -> int:
         """Calls that may be in flight now."""
-        if self.suspension.since is not None or self.is_curbed or self.is_ill or self.outage.has_endpoint_down:
+        if self.suspension.since is not None or self.is_curbed or self.is_ill or self.outage.is_endpoint_down:
             return 1
         size = self.window.size
         return size if self._calls.has_room else min(size, self.window.usual)
@@ -84,8 +84,8 @@ class Health:
 
     @property
     def is_ill_with_others(self) -> bool:
-        """Whether they failed for a cause that many destinations share: their endpoint is down, or it is our fault."""
-        return self.own_fault is not None or self.outage.has_endpoint_down
+        """Whether calls fail for a cause that many destinations share: their endpoint is down, or we are at fault."""
+        return self.own_fault is not None or self.outage.is_endpoint_down
 
     def is_plain(self, now: float) -> bool:
         """Whether calls are made as to a new destination, so that there is no state to keep."""

@@ -7,7 +7,8 @@ to a destination for which few wait, and those from retry topics, which have no 
 That cursor has no other delivery, and the live reader keeps the records that follow, so nothing is read again. One from
 a retry topic waits for another hold, and yields to newer ones. The same holds while many destinations may wait for one
 cause, since all of them together have many deliveries: our sign-in, the check whether the bus exists, a fault of ours,
-or an endpoint that is down. Otherwise `end_holds` gives the delivery out, to leave as a copy.
+or an endpoint that is down. It also holds for a destination that has deliveries on cursors: its endpoint may just be
+back. Otherwise `end_holds` gives the delivery out, to leave as a copy.
 
 All times are seconds of one monotonic clock.
 """
@@ -48,6 +49,11 @@ def only_waits(lane: Lane, now: float) -> bool:
     """Whether a delivery only waits for its turn: its destination takes others, or our sign-in or check is not done."""
     longest_secs = lane.hold_secs + 1 / lane.health.call_rate.per_second
     return lane.is_shut or (now - lane.health.throughput.last <= longest_secs and not lane.is_stuck(now))
+
+
+def may_wait_on_cursor(lane: Lane, now: float) -> bool:
+    """Whether a first-time delivery moves to a cursor at the end of its hold, although few wait."""
+    return lane.has_cursor or lane.waits_with_others or only_waits(lane, now)
 
 
 def end_holds(lane: Lane, now: float, now_ms: int) -> list[Delivery]:

@@ -126,7 +126,7 @@ class Outage:
         return self.failures > 0 and (self.failures >= DOWN_AFTER or self._endpoint.is_down)
 
     @property
-    def has_endpoint_down(self) -> bool:
+    def is_endpoint_down(self) -> bool:
         """Whether its endpoint is down. Then a destination without a failure makes one call at a time, too."""
         return self._endpoint.is_down
 

@@ -16,7 +16,7 @@ from typing import Final, final
 from pushrail_stream.core.batch import Attempt
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.holds import end_holds, only_waits
+from pushrail_stream.core.holds import end_holds, may_wait_on_cursor
 from pushrail_stream.core.lane import PRESSED_ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.pending import RecordOwner
@@ -58,7 +58,7 @@ class Dispatcher:
         self.fell_behind: Callable[[Lane, float], None] = _nothing
         """Called with a lane whose first-time deliveries belong on cursors."""
         self.waited_long: Callable[[Lane, float], None] = _nothing
-        """Called with a lane whose first-time deliveries with a hold that is over by then belong on cursors."""
+        """Called with a lane and a time: first-time deliveries whose hold is over by then belong on cursors."""
         self.document_changed: Callable[[str], None] = _nothing
         """Called with a destination whose document is new, changed or deleted."""
         self.can_take_more: Callable[[Lane], None] = _nothing
@@ -199,7 +199,7 @@ class Dispatcher:
 
     def _end_holds(self, lane: Lane, now: float) -> None:
         """Move the deliveries whose hold is over to cursors or retry topics, or hold them again."""
-        if only_waits(lane, now) or lane.waits_with_others or lane.has_cursor:
+        if may_wait_on_cursor(lane, now):
             self.waited_long(lane, now)
         for delivery in end_holds(lane, now, self._clock.now_ms()):
             self._settlement.retry_later(lane, delivery, now)

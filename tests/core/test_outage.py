@@ -60,9 +60,9 @@ def test_it_is_down_with_its_endpoint_when_it_has_failed_too() -> None:
     one_failure, none = Outage(endpoint), Outage(endpoint)
     one_failure.failed(1.0)
     assert [outage.is_down for outage in (*several, one_failure, none)] == [True] * (SEVERAL + 1) + [False]
-    assert none.has_endpoint_down
+    assert none.is_endpoint_down
     several[0].answered()
-    assert not any(outage.has_endpoint_down for outage in several)
+    assert not any(outage.is_endpoint_down for outage in several)
 
 
 def test_an_answer_ends_it() -> None:
@@ -202,7 +202,7 @@ def test_many_destinations_with_few_calls_show_that_their_endpoint_is_down() -> 
     assert not endpoint.is_down, "23 failures"
     outages[11].failed(0.0)
     assert endpoint.is_down
-    assert all(outage.is_down and outage.has_endpoint_down for outage in outages)
+    assert all(outage.is_down and outage.is_endpoint_down for outage in outages)
     assert not Outage(endpoint).is_down, "it has not failed"
     outages[3].answered()
     assert not endpoint.is_down

@@ -174,12 +174,18 @@ async def test_a_retry_has_no_cursor_and_climbs(*, is_hanging: bool) -> None:
         assert worker.commit() == {RETRY: 500}
 
 
-@in_virtual_time
-async def test_a_region_that_is_down_costs_no_copy() -> None:
-    names = [f"d{number}" for number in range(30)]
+def region_that_is_down(customers: int) -> tuple[list[str], World]:
+    """Customers whose buses are all down for a minute, and their world."""
+    names = [f"d{number}" for number in range(customers)]
     world = World(*(destination(name) for name in names))
     for name in names:
         world.bus.answer(lambda batch: DOWN if virtual_loop().elapsed < 60 else take_all(batch), f"dst_{name}")
+    return names, world
+
+
+@in_virtual_time
+async def test_a_region_that_is_down_costs_no_copy() -> None:
+    names, world = region_that_is_down(30)
     async with world.worker() as worker:
         for second in range(60):
             await worker.at(second)
@@ -194,10 +200,7 @@ async def test_a_region_that_is_down_costs_no_copy() -> None:
 @in_virtual_time
 async def test_a_region_that_is_down_fills_no_buffer() -> None:
     """Each of many destinations has few events, and all together have more than the worker may hold."""
-    names = [f"d{number}" for number in range(100)]
-    world = World(*(destination(name) for name in names))
-    for name in names:
-        world.bus.answer(lambda batch: DOWN if virtual_loop().elapsed < 60 else take_all(batch), f"dst_{name}")
+    names, world = region_that_is_down(100)
     async with world.worker(limits=buffer_limits(max_events=400)) as worker:
         held = 0
         for tenth in range(40):

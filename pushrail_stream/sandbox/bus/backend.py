@@ -18,10 +18,10 @@ from pushrail_stream.sandbox.bus.faults import (
 )
 from pushrail_stream.sandbox.bus.identity import Directory
 from pushrail_stream.sandbox.bus.injector import CallView, Fault, Injector
-from pushrail_stream.sandbox.bus.ledger import Ledger
+from pushrail_stream.sandbox.bus.ledger import Call, Ledger
 from pushrail_stream.sandbox.bus.replies import ErrorStyle
-from pushrail_stream.sandbox.bus.signature import EXPIRED_TOKEN, Unauthenticated, Verifier
-from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply
+from pushrail_stream.sandbox.bus.signature import EXPIRED_TOKEN, Caller, Unauthenticated, Verifier
+from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
 
 _HTML: Final = b"<html><head><title>Error</title></head><body><h1>An error page of a proxy</h1></body></html>"
 
@@ -63,6 +63,19 @@ class Backend:
     ledger: Ledger
     ids: Ids
     clock: Callable[[], float]
+
+    def begin(self, request: Request, style: ErrorStyle) -> tuple[Call, Caller] | Reply:
+        """Begin a PutEvents call; its refusal when it is not signed well."""
+        call = Call(self.ledger.next_call(), self.clock(), request_id=self.ids.next())
+        caller = self.verifier.verify(request, "events")
+        if isinstance(caller, Unauthenticated):
+            return self.end(call, style.refuse(caller, call.request_id))
+        return call._replace(access_key=caller.credential.access_key), caller
+
+    def end(self, call: Call, reply: Reply) -> Reply:
+        """Record a PutEvents call and its answer."""
+        self.ledger.note_call(call._replace(status=reply.status, code=reply.error_type))
+        return reply
 
     def inject(self, view: CallView, request_id: str, style: ErrorStyle) -> Injected:
         """Decide the faults of a call."""

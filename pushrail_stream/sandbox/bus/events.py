@@ -67,19 +67,14 @@ class EventsService:
         return json_error(400, "UnknownOperationException", "", request_id)
 
     def _put_events(self, request: Request) -> Reply:
-        call = Call(self._ledger.next_call(), self._backend.clock(), request_id=self._backend.ids.next())
-        caller = self._backend.verifier.verify(request, "events")
-        if isinstance(caller, Unauthenticated):
-            return self._note(call, _STYLE.refuse(caller, call.request_id))
-        call = call._replace(access_key=caller.credential.access_key)
+        begun = self._backend.begin(request, _STYLE)
+        if isinstance(begun, Reply):
+            return begun
+        call, caller = begun
         entries = read_entries(request.body)
         if isinstance(entries, Refusal):
-            return self._note(call, json_error(400, *entries, call.request_id))
+            return self._backend.end(call, json_error(400, *entries, call.request_id))
         return self._answer(self._prepare(call, caller, entries), request.body)
-
-    def _note(self, call: Call, reply: Reply) -> Reply:
-        self._ledger.note_call(call._replace(status=reply.status, code=reply.error_type))
-        return reply
 
     def _prepare(self, call: Call, caller: Caller, entries: list[dict[str, Any]]) -> _Put:
         credential, region = caller
@@ -97,11 +92,10 @@ class EventsService:
         if reply is None:
             results, labels = self._take(put, suspicious=is_suspicious(body))
             failed = sum("ErrorCode" in result for result in results)
-            fault = "+".join([*filter(None, [call.fault]), *dict.fromkeys(labels)]) or None
-            call = call._replace(failed=failed, fault=fault)
+            call = call.with_results(failed, labels)
             answer = {"FailedEntryCount": failed, "Entries": results}
             reply = Reply(_OK, orjson.dumps(answer), JSON_1_1, call.request_id)
-        return self._note(call, put.injected.finish(reply))
+        return self._backend.end(call, put.injected.finish(reply))
 
     def _denial(self, put: _Put) -> Reply | None:
         allow = put.caller.credential.permissions.allow

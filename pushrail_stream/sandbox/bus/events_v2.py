@@ -49,14 +49,13 @@ class EventsV2Service:
         return cbor_error(404, "UnknownOperationException", "", request_id)
 
     def _put_events(self, request: Request) -> Reply:
-        call = Call(self._ledger.next_call(), self._backend.clock(), request_id=self._backend.ids.next())
-        caller = self._backend.verifier.verify(request, "events")
-        if isinstance(caller, Unauthenticated):
-            return self._note(call, _STYLE.refuse(caller, call.request_id))
-        call = call._replace(access_key=caller.credential.access_key)
+        begun = self._backend.begin(request, _STYLE)
+        if isinstance(begun, Reply):
+            return begun
+        call, caller = begun
         read = read_entries_v2(request.body)
         if isinstance(read, Refusal):
-            return self._note(call, cbor_error(400, *read, call.request_id))
+            return self._backend.end(call, cbor_error(400, *read, call.request_id))
         bus, entries = read
         views = tuple(EntryView(bus, entry["DetailType"], entry["Detail"]) for entry in entries)
         view = _view("PutEvents", caller, views)
@@ -65,11 +64,7 @@ class EventsV2Service:
         reply = injected.reply or self._refusal(caller, PUT_EVENTS, bus, call.request_id)
         if reply is None:
             call, reply = self._take(call, view, entries, injected)
-        return self._note(call, injected.finish(reply))
-
-    def _note(self, call: Call, reply: Reply) -> Reply:
-        self._ledger.note_call(call._replace(status=reply.status, code=reply.error_type))
-        return reply
+        return self._backend.end(call, injected.finish(reply))
 
     def _refusal(self, caller: Caller, action: str, bus: str, request_id: str) -> Reply | None:
         """The refusal of a call that may not be made, or whose bus does not exist; else None."""
@@ -92,9 +87,8 @@ class EventsV2Service:
         taken = entries[: len(entries) - (isinstance(effect, Garbage) and effect.body == "short")]
         results = [self._take_entry(call, view, index, entry, labels) for index, entry in enumerate(taken)]
         failed = sum("ErrorCode" in result for result in results)
-        fault = "+".join([*filter(None, [call.fault]), *dict.fromkeys(labels)]) or None
         reply = cbor_result({"FailedEntryCount": failed, "Entries": results}, call.request_id)
-        return call._replace(failed=failed, fault=fault), reply
+        return call.with_results(failed, labels), reply
 
     def _take_entry(
         self, call: Call, view: CallView, index: int, entry: dict[str, Any], labels: list[str]

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class Arrival(NamedTuple):
@@ -43,6 +43,11 @@ class Call(NamedTuple):
     failed: int = 0
     fault: str | None = None
     request_id: str = ""
+
+    def with_results(self, failed: int, labels: Iterable[str]) -> Call:
+        """The call whose entries have results. ``labels``: those of the rules that failed entries."""
+        fault = "+".join([*filter(None, [self.fault]), *dict.fromkeys(labels)]) or None
+        return self._replace(failed=failed, fault=fault)
 
 
 class Assumed(NamedTuple):
