@@ -111,8 +111,6 @@ class Settlement:
         if delivery.first_attempt_ms is None:
             delivery.first_attempt_ms = self._clock.now_ms()
         state = retry_state(lane, delivery, now, self._clock.now_ms())
-        if lane.is_shut:  # nothing has failed: it stays on its tier
-            state = state._replace(tier=max(state.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
         if state.age_secs >= self._policy.max_age_secs and not problem.is_our_delay:
             self.dead_letter(delivery, lane.destination.bus.arn, "expired", problem)

@@ -9,11 +9,12 @@ import pytest
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BusStatus
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.builders import destination, modified
 from tests.support.pipeline_world import HANGS, Worker, World
-from tests.support.policy import buffer_limits
+from tests.support.policy import TIERS, buffer_limits
 from tests.support.records import P0, RETRY, START_MS, always, failed, record, records, retry_record
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
@@ -341,6 +342,20 @@ async def test_waiting_retries_climb_no_tier() -> None:
         await worker.at(101)
         assert world.topics.written == [], "it waits for another hold"
         assert world.bus.arrived["dst_acme"] == ["0"]
+
+
+@in_virtual_time
+async def test_a_waiting_retry_leaves_for_the_shortest_delay_when_others_need_the_room() -> None:
+    upper = Partition(TIERS[1].topic, 0)
+    world = World(destination())
+    world.bus.sign_in_secs = HANGS
+    async with world.worker(owns=[upper]) as worker:
+        worker.feed_retries(retry_record(0, partition=upper))
+        await worker.at(11)
+        worker.dispatcher.shed_late(worker.retry_consumer.trackers.values())
+        await worker.at(12)
+        assert [(tier, reason) for _, _, tier, reason in world.topics.moved()] == [("10s", "held")]
+        assert worker.commit() == {upper: 1}
 
 
 @in_virtual_time
