@@ -13,8 +13,8 @@ from tests.pipeline.test_backlogs import DOWN
 from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, World
 from tests.support.policy import buffer_limits
-from tests.support.records import P0, records
-from tests.support.virtual_time import in_virtual_time
+from tests.support.records import P0, records, take_all
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 NAMES = [f"c{number}" for number in range(20)]
 
@@ -60,6 +60,22 @@ async def test_the_deliveries_of_all_cursors_together_are_bounded(*, answers: bo
         if answers:
             arrived = [len(world.bus.arrived[one.id]) for one in world.directory.documents]
             assert max(arrived) - min(arrived) <= 100
+
+
+@in_virtual_time
+async def test_destinations_that_are_back_get_full_calls_however_many_they_are() -> None:
+    world = World(*map(destination, NAMES))
+    for name in NAMES:
+        world.bus.answer(lambda batch: DOWN(batch) if virtual_loop().elapsed < 10 else take_all(batch), f"dst_{name}")
+    limits = buffer_limits(max_events=60, partition_max_offsets=100_000)
+    async with world.worker(limits=limits) as worker:
+        for offset in range(0, 8_000, 20):
+            worker.feed(*interleaved(offset))
+            await worker.at(offset / 1_000)
+        await worker.at(60)
+        sizes = [len(keys) for name in NAMES for at, keys in world.bus.made(f"dst_{name}") if at > 13]
+        assert sum(sizes) / len(sizes) > 6, "and about 3 with room for three"
+        assert sum(map(len, world.bus.arrived.values())) == 8_000
 
 
 @in_virtual_time
