@@ -192,7 +192,7 @@ def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
 
 def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
     delivery = story.evidence.settings.delivery
-    age = max(copy.written.at - seen.written.at, _age_on_cursor(copy, seen))
+    age = max(copy.written.at - seen.written.at, _age_on_cursor(story, copy, seen))
     hosts = {copy.written.host, *(one.written.host for one in story.copies_of(seen, copy.headers.destination))}
     if any(map(story.had_wrong_clock, hosts)):
         return ""
@@ -244,14 +244,15 @@ def _had_secs(story: Deliveries, letter: CopySeen, seen: EventSeen) -> float:
     return given_up_at - max(assigned, default=given_up_at)
 
 
-def _age_on_cursor(copy: CopySeen, seen: EventSeen) -> float:
+def _age_on_cursor(story: Deliveries, copy: CopySeen, seen: EventSeen) -> float:
     """The age in seconds that a cursor gave the delivery; 0 when no cursor can have given it.
 
     It counts from the record's time or the cursor's opening, whichever is later. Both may be before Kafka took the
     record: a producer whose request was lost repeats it after a minute, with the time of the first try.
     """
     made_at_ms, since_ms = seen.written.record.timestamp_ms, copy.headers.first_attempt_at_ms
-    return (copy.headers.failed_at_ms - since_ms) / 1000 if since_ms and since_ms >= made_at_ms > 0 else 0.0
+    now_ms = 1000 * (story.evidence.epoch + copy.written.at)
+    return (now_ms - since_ms) / 1000 if since_ms and since_ms >= made_at_ms > 0 else 0.0
 
 
 def _failures_of_holders(

@@ -154,6 +154,16 @@ def test_a_cursor_may_open_before_kafka_takes_a_record() -> None:
     assert not expires(1_060.0, 1_050.0)
 
 
+def test_a_clock_that_jumps_makes_no_delivery_old() -> None:
+    told = Told(delivery={"max_age_secs": 50})
+    told.document()
+    event = told.event(1_000.0)
+    jumped_ms = EPOCH_MS + 1_090_000
+    told.copy(1_010.0, event, "expired", error_code="ServiceUnavailable",
+              first_attempt_at_ms=EPOCH_MS + 1_001_000, failed_at_ms=jumped_ms)  # fmt: skip
+    assert len(wrong(told)) == 1
+
+
 def test_a_delivery_never_expires_because_nobody_had_its_partition() -> None:
     told = Told(delivery={"max_age_secs": 50})
     told.document()
