@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pushrail_stream.cli import documents
+from pushrail_stream.cli import backup, documents
 from pushrail_stream.cli.backlog import backlog_as_json, explain_backlog
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
@@ -208,7 +208,10 @@ def _step_as_json(step: Step) -> dict[str, object]:
     return fields | {"eventId": fields.pop("event_id"), "requestId": fields.pop("request_id")}
 
 
-for _command in (onboard, documents.put, documents.enable, documents.disable, documents.delete, documents.seal):
+for _command in (
+    onboard, documents.put, documents.enable, documents.disable, documents.delete, documents.seal, backup.export,
+    backup.import_,
+):  # fmt: skip
     destinations.add_command(_command)
 
 

@@ -49,15 +49,22 @@ def put(
     if vendor is not None and not prune:
         raise UsageError("--vendor: needs --prune")
     changes = plan_put(options.settings, _read(files), Prune(vendor) if prune else None)
+    if not dry_run:
+        confirm_deletions(changes, vendor, is_answered=yes)
+    carry_out(options, changes, is_dry_run=dry_run)
+
+
+def confirm_deletions(changes: Sequence[PlannedChange], vendor: str | None, *, is_answered: bool) -> None:
+    """Ask before documents are deleted. Raises `OperatorError` for a no, and `UsageError` where a wide one needs it."""
     deleted = [change.name for change in changes if change.effect == "deleted"]
-    if deleted and not dry_run:
-        if vendor is None and not yes and not can_ask():
-            raise UsageError(
-                f"--prune: would delete {len(deleted)} documents regardless of vendor, and there is no "
-                "terminal to ask on: add --vendor or --yes"
-            )
-        confirm("\n".join([*deleted, f"Delete these {len(deleted)} documents?"]), is_answered=yes)
-    _carry_out(options, changes, is_dry_run=dry_run)
+    if not deleted:
+        return
+    if vendor is None and not is_answered and not can_ask():
+        raise UsageError(
+            f"--prune: would delete {len(deleted)} documents regardless of vendor, and there is no "
+            "terminal to ask on: add --vendor or --yes"
+        )
+    confirm("\n".join([*deleted, f"Delete these {len(deleted)} documents?"]), is_answered=is_answered)
 
 
 def _read(files: Sequence[Path]) -> list[DocumentChange]:
@@ -83,7 +90,7 @@ def enable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool)
     from pushrail_stream.operations.document_changes import plan_enabled
 
     changes = plan_enabled(options.settings, destination_ids, enabled=True)
-    _carry_out(options, changes, is_dry_run=dry_run, changed="enabled")
+    carry_out(options, changes, is_dry_run=dry_run, changed="enabled")
 
 
 @click.command(epilog="Example: pushrail-stream destinations disable dst_acme_8K2zRq")
@@ -99,10 +106,10 @@ def disable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool
     from pushrail_stream.operations.document_changes import plan_enabled
 
     changes = plan_enabled(options.settings, destination_ids, enabled=False)
-    _carry_out(options, changes, is_dry_run=dry_run, changed="disabled")
+    carry_out(options, changes, is_dry_run=dry_run, changed="disabled")
 
 
-def _carry_out(
+def carry_out(
     options: Options, changes: Sequence[PlannedChange], *, is_dry_run: bool, changed: str = "changed"
 ) -> None:  # fmt: skip
     """Write the changes unless the run is dry, and report each."""

@@ -33,14 +33,24 @@ _SEAL_NEXT: Final = (
 )
 
 
-def plan_put(settings: Settings, given: Sequence[DocumentChange], prune: Prune | None = None) -> list[PlannedChange]:
+def plan_put(
+    settings: Settings,
+    given: Sequence[DocumentChange],
+    prune: Prune | None = None,
+    *,
+    stored: Sequence[DocumentChange] | None = None,
+    decrypt: bool = True,
+) -> list[PlannedChange]:
     """The changes that bring these documents into the registry; `write_plan` makes them.
 
+    ``stored``: the registry's documents, if they have been read. ``decrypt``: whether sealed secrets must open.
     Raises `UsageError` when one of the documents would be refused by itself or beside the others.
     """
     if prune and not given:
         raise UsageError("--prune: no document is given, and all would be deleted; `destinations delete` deletes one")
-    changes, refusals, _ = plan_documents(settings, given, stored_documents(settings), prune=prune)
+    if stored is None:
+        stored = stored_documents(settings)
+    changes, refusals, _ = plan_documents(settings, given, stored, prune=prune, decrypt=decrypt)
     hint = [_SEAL_NEXT] if any(refusal.field == SECRET_FIELD for refusal in refusals) else []
     if refusals:
         raise UsageError(*map(str, refusals), *hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ from tests.support.sealing_keys import ring
 ARGUMENTS: Final = {
     "attempts": "--since 1h", "attempts index": "--once", "backlog list": "", "check": "--since 1h",
     "destinations delete": "dst_acme", "destinations disable": "dst_acme", "destinations enable": "dst_acme",
-    "destinations list": "", "destinations put": "acme.json",
+    "destinations export": "", "destinations import": "export.jsonl", "destinations list": "",
+    "destinations put": "acme.json",
     "destinations seal": "acme.json", "destinations show": "dst_acme", "destinations test": "dst_acme",
     "dlq list": "", "dlq show": "--reason blocked", "events schema": "--eventbridge", "ingest": "",
     "keys rotate": "--dry-run", "replay dlq": "--reason blocked --dry-run",
@@ -87,6 +89,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a document and a keyring; other documents are on the topic."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path, acme=EXAMPLE)
+    head = {"format": "pushrail-destinations", "version": 1, "documents": 1}
+    Path("export.jsonl").write_text(f"{json.dumps(head)}\n{json.dumps(EXAMPLE)}\n")
     Path("keyring.json").write_bytes(ring("a"))
     return tmp_path
 
