@@ -63,11 +63,15 @@ class Committable(NamedTuple):
         return self._replace(metadata=":".join((*parts[:3], epoch + end, *parts[4:])))
 
     def without_cursors(self) -> Committable:
-        """The same commit, with its cursors beside the metadata, or without metadata when it has no cursors."""
+        """The same commit, with its cursors beside the metadata."""
         text = cursor_field(self)
         if text and not text.startswith(DIGEST):
             return self._replace(cursors=text).with_field(digest_of(text))
-        return self if text else Committable(self.offset, "")
+        return self
+
+    def without_metadata(self) -> Committable:
+        """The offset alone. A commit with cursors stays as it is: it is past their events."""
+        return self if cursor_field(self) else Committable(self.offset, "")
 
     def of_no_topic(self) -> Committable:
         """The same commit without its map, as of a deleted topic: the next owner begins at the beginning."""
@@ -78,9 +82,9 @@ class Committable(NamedTuple):
         return self._replace(metadata=encode_metadata(self.offset, [], nowhere, epoch_of(self), cursor_field(self)))
 
     def shorter(self) -> Committable:
-        """The same commit with shorter metadata: first without its map, then without its cursors."""
-        without_map = self.without_map()
-        return self.without_cursors() if without_map == self else without_map
+        """The same commit with shorter metadata: first without its map, then without its cursors, then without any."""
+        steps = (self.without_map(), self.without_cursors(), self.without_metadata())
+        return next((shorter for shorter in steps if shorter != self), self)
 
     @property
     def shortenings(self) -> int:

@@ -8,7 +8,7 @@ from typing import Final, final
 from pushrail_stream.core.commit import MIN_METADATA_CHARS, Committable
 
 _MAX_SHORTENINGS: Final = 2
-"""Steps by which a commit can be shortened: without its map, and with its cursors in a snapshot."""
+"""Steps by which a commit with cursors can be shortened: without its map, and with its cursors in a snapshot."""
 
 
 @final
@@ -38,4 +38,7 @@ class MetadataRoom:
         if self._shortenings == 0:
             return commit
         without_map = commit.without_map()
-        return without_map if self._shortenings < _MAX_SHORTENINGS else without_map.without_cursors()
+        if self._shortenings < _MAX_SHORTENINGS:
+            return without_map
+        shortest = without_map.without_cursors()
+        return shortest if self._shortenings == _MAX_SHORTENINGS else shortest.without_metadata()

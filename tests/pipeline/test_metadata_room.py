@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.commit import MIN_METADATA_CHARS, Committable, cursor_field, encode_metadata, settled_map
+from pushrail_stream.core.commit import (
+    MIN_METADATA_CHARS,
+    Committable,
+    cursor_field,
+    encode_metadata,
+    settled_map,
+    topic_of,
+)
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.pipeline.metadata_room import MetadataRoom
 from tests.support.samples import TOPIC
@@ -24,6 +31,15 @@ def test_a_refused_commit_loses_its_map_first_and_then_its_cursors_go_to_a_snaps
     room.shorten([shortest])
     assert not room.can_name_cursors, "not even the shortest one was taken"
     assert room.fitting(COMMIT) == shortest
+
+
+def test_a_commit_without_cursors_names_its_topic_as_long_as_the_broker_has_room_for_cursors() -> None:
+    room, plain = MetadataRoom(), Committable(5, encode_metadata(5, [7], TOPIC))
+    room.shorten([COMMIT.without_map()])
+    assert (topic_of(room.fitting(plain)), settled_map(TOPIC, room.fitting(plain)).offsets) == (TOPIC, [])
+    room.shorten([room.fitting(plain)])
+    assert room.fitting(plain) == Committable(5, "")
+    assert not room.can_name_cursors, "their place needs more room"
 
 
 def test_an_earlier_refusal_changes_nothing() -> None:
