@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = (
     "id", Column("customer", drop=6), Column("vendor", drop=2), Column("bus", drop=4), Column("region", drop=1),
-    Column("auth", drop=3), Column("enabled", drop=5), Column("filter", "prose"),
+    Column("auth", drop=3), Column("enabled", drop=5), Column("format", drop=3), Column("filter", "prose"),
 )  # fmt: skip
 _STATE_COLUMNS: Final = (
     *_COLUMNS[:-1], Column("filter", "prose", drop=1), Column("state", "status"), Column("code", drop=8),
@@ -283,5 +283,6 @@ def _row(destination: Destination) -> tuple[Cell, ...]:
         destination.bus.region,
         auth_of(destination).label,
         destination.enabled,
+        destination.detail_format,
         ", ".join(destination.event_types) or "*",
     )

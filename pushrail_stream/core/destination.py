@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import Final, Literal, final
 
+DetailFormat = Literal["canonical", "cloudevents"]
+"""The form in which a destination gets events: as they were produced, or as CloudEvents."""
 DEFAULT_MAX_IN_FLIGHT: Final = 64
 """The most calls in flight at once, unless document or settings set another number."""
 DEFAULT_FLUSH_MS: Final = 100
@@ -77,6 +79,7 @@ class Destination:
     """Exact event types or ``prefix.*``; empty wants everything."""
     enabled: bool = True
     limits: Limits = field(default_factory=Limits)
+    detail_format: DetailFormat = "canonical"
 
     @property
     def owner(self) -> tuple[str, str]:

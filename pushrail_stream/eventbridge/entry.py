@@ -11,6 +11,7 @@ from typing import Final, NotRequired, TypedDict, final
 from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.destination import CustomerBus, Destination
 from pushrail_stream.core.event import Event, utf8_length
+from pushrail_stream.eventbridge.cloud_event import cloud_event
 from pushrail_stream.settings.eventbridge import FLAVOURS, TIME_BYTES
 
 FORMER_MAX_REQUEST_BYTES: Final = 262_144
@@ -35,13 +36,13 @@ class Entry(TypedDict):
 
 
 def render(event: Event, destination: Destination) -> Entry:
-    """The entry of this event for this destination; ``Detail`` is the produced JSON, byte for byte."""
+    """The entry of this event for this destination; a canonical ``Detail`` is the produced JSON, byte for byte."""
     entry: Entry = {
         "Time": event.occurred_at_ms // 1000,
         "Source": destination.source,
         "Resources": [event.customer_external_id, event.idempotency_key],
         "DetailType": event.event_type,
-        "Detail": event.value.decode(),
+        "Detail": (event.value if destination.detail_format == "canonical" else cloud_event(event)).decode(),
         "EventBusName": destination.bus.arn,
     }
     if event.traceparent is not None:
@@ -57,7 +58,8 @@ def trace_header(traceparent: str) -> str:
 
 def entry_size(event: Event, destination: Destination) -> int:
     """Bytes that AWS counts for the entry, known before it is rendered. Bus name and trace header do not count."""
-    return TIME_BYTES + event.size + utf8_length(destination.source)
+    size = TIME_BYTES + event.size + utf8_length(destination.source)
+    return size if destination.detail_format == "canonical" else size - len(event.value) + len(cloud_event(event))
 
 
 @final

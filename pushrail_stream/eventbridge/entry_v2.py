@@ -12,6 +12,7 @@ from cbor2 import CBORTag
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
+from pushrail_stream.eventbridge.cloud_event import cloud_event
 
 _EPOCH: Final = 1
 """CBOR's tag of a time in seconds (RFC 8949, 3.4.2), as Smithy's protocol RPC v2 CBOR writes timestamps."""
@@ -38,13 +39,13 @@ class EntryV2(TypedDict):
 
 
 def render(event: Event, destination: Destination) -> EntryV2:
-    """The entry of this event for this destination; ``Detail`` is the produced JSON, byte for byte."""
+    """The entry of this event for this destination; a canonical ``Detail`` is the produced JSON, byte for byte."""
     return {
         "Time": CBORTag(_EPOCH, event.occurred_at_ms // 1000),
         "Source": destination.source,
         "Resources": [event.customer_external_id, event.idempotency_key],
         "DetailType": event.event_type,
-        "Detail": event.value.decode(),
+        "Detail": (event.value if destination.detail_format == "canonical" else cloud_event(event)).decode(),
         "SystemMetadata": {"DeduplicationId": deduplication_id(event.idempotency_key)},
     }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, CustomerBus, Destination, Limits, Secret
+from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, CustomerBus, Destination, DetailFormat, Limits, Secret
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
@@ -83,6 +83,7 @@ class DocumentModel(_Part):
     event_types: Annotated[list[rules.EventType], Field(min_length=1, max_length=100)] | None = None
     enabled: bool = True
     limits: _Limits = _Limits()
+    detail_format: DetailFormat = "canonical"
 
 
 class _Known(_Part):
@@ -190,6 +191,7 @@ def to_document(destination: Destination) -> dict[str, Any]:
             "maxInFlight": limits.max_in_flight,
             "flushMs": limits.flush_ms,
         },
+        "detailFormat": destination.detail_format,
     }
 
 
@@ -243,6 +245,7 @@ def _build(document: DocumentModel, limits: Limits, environ: Mapping[str, str], 
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
         limits=limits,
+        detail_format=document.detail_format,
     )
     return Parsed(destination, caveats, locked)
 

@@ -15,7 +15,7 @@ from pushrail_stream.cli import execute, root
 from pushrail_stream.errors import OperatorError, UsageError
 from tests.support.builders import SECRET
 from tests.support.commands import Shell, program, start
-from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document, write
+from tests.support.documents import ACCESS_KEY, SHOWN, customer, document, write
 
 pytestmark = pytest.mark.usefixtures("one_destination")
 
@@ -145,17 +145,23 @@ def test_list_shows_every_destination(shell: Shell, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SET", SECRET)
     write(
         Path("config/destinations"),
-        key=customer("key", auth={**ACCESS_KEY, "secretAccessKey": "env:SET"}, enabled=False, eventTypes=...),
+        key=customer(
+            "key",
+            auth={**ACCESS_KEY, "secretAccessKey": "env:SET"},
+            enabled=False,
+            eventTypes=...,
+            detailFormat="cloudevents",
+        ),
         unset=customer("unset", auth=ACCESS_KEY, eventTypes=["a.b", "c.*"]),
     )
     code, out, err = shell("destinations", "list")
     assert code == 0
     assert [line.split("  ")[0] for line in out.splitlines()] == ["id", "dst_acme_8K2zRq", "dst_key", "dst_unset"]
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter"]
-    assert rows[1][1:] == ["acct_8K2zRq", "acme", "pushrail-events", "us-east-1", "role", "yes", "order.*"]
-    assert rows[2][5:] == ["key", "no", "*"]
-    assert rows[3][5:] == ["key,", "secret", "missing", "yes", "a.b,", "c.*"]
+    assert rows[0] == ["id", "customer", "vendor", "bus", "region", "auth", "enabled", "format", "filter"]
+    assert rows[1][1:] == ["acct_8K2zRq", "acme", "pushrail-events", "us-east-1", "role", "yes", "canonical", "order.*"]
+    assert rows[2][5:] == ["key", "no", "cloudevents", "*"]
+    assert rows[3][5:] == ["key,", "secret", "missing", "yes", "canonical", "a.b,", "c.*"]
     assert "warning: config/destinations/unset.json: auth.secretAccessKey: environment variable ACME_SECRET" in err
 
 
@@ -169,7 +175,7 @@ def test_list_goes_on_after_refused_documents(shell: Shell) -> None:
     write(Path("config/destinations"), bad=document(region="eu-west-1", id="dst_bad"))
     code, out, err = shell("destinations", "list", "--json")
     assert code == 0
-    assert [json.loads(line) for line in out.splitlines()] == [EXAMPLE]
+    assert [json.loads(line) for line in out.splitlines()] == [SHOWN]
     problem = "region: is eu-west-1, but the bus is in us-east-1 (busArn)"
     assert err == f"refused: config/destinations/bad.json: {problem}\n"
 
@@ -191,7 +197,7 @@ def test_show_masks_the_secret(options: list[str], shell: Shell, monkeypatch: py
     write(Path("config/destinations"), acme=document(auth=ACCESS_KEY))
     code, out, _ = shell("destinations", "show", "dst_acme_8K2zRq", *options)
     assert code == 0
-    assert json.loads(out) == document(auth={**ACCESS_KEY, "secretAccessKey": "***"})
+    assert json.loads(out) == SHOWN | {"auth": {**ACCESS_KEY, "secretAccessKey": "***"}}
 
 
 def test_show_of_an_unknown_id_fails(shell: Shell) -> None:

@@ -118,7 +118,7 @@ def test_output_chooses_the_form(shell: Shell) -> None:
     assert wide == plain == shell("destinations", "list", "--output", "table")
     assert shell("destinations", "list", "--output", "json") == shell("destinations", "list", "--json")
     code, out, _ = shell("destinations", "list", "--output", "csv")
-    assert (code, out.splitlines()[0]) == (0, "id,customer,vendor,bus,region,auth,enabled,filter")
+    assert (code, out.splitlines()[0]) == (0, "id,customer,vendor,bus,region,auth,enabled,format,filter")
     for words in (
         ["config", "show"],
         ["config", "schema"],

@@ -240,6 +240,16 @@ async def test_wrong_own_credentials_end_it(base_credentials: tuple[str, str]) -
         assert w.server.assumed == []
 
 
+async def test_the_test_event_has_the_destinations_format(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        await w.steps(destination(auth=ASSUME, detail_format="cloudevents"))
+        (arrived,) = w.server.arrivals
+        sent = json.loads(arrived.detail)
+        assert (sent["specversion"], sent["type"], sent["data"].keys()) == (
+            "1.0", TEST_EVENT, {"nonce", "destinationId"}
+        )  # fmt: skip
+
+
 # A key.
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pushrail_stream.core.signals import Suspended
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Match, ResetAfter, Rule, Times
 from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.workers import letters, outside, produce, read_all, running
@@ -53,6 +53,25 @@ async def test_bad_credentials_abort_no_events(
         # Once, where the machine is quick; each time STS is left alone for twice as long.
         passed = asyncio.get_running_loop().time() - began
         assert 1 <= len(bus.assumed) <= 1 + sum(passed >= secs for secs in itertools.accumulate([1, 2, 4, 8, 15, 15]))
+
+
+async def test_cloud_events_are_equal_each_time(embedded_broker: EmbeddedBroker) -> None:
+    """A call whose reply is lost is made again with the same CloudEvents; the customer's other bus gets the events."""
+    async with outside(embedded_broker, customers=2) as (bus, settings):
+        bus.set_plan([Rule(ResetAfter(), Match(operation="PutEvents", bus=bus_arn(0)), Times(1))])
+        both = [with_access_key(0, detail_format="cloudevents"), with_access_key(0, id="dst_plain", bus=bus_arn(1))]
+        async with running(settings, both) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(5)])
+            await worker.settled(10)
+        details = Counter(one.detail for one in bus.arrivals if one.bus_arn == bus_arn(0))
+        assert max(details.values()) == 2
+        assert {json.loads(detail)["id"]: json.loads(detail)["data"] for detail in details} == {
+            f"key-{n}": json.loads(event(0, n))["payload"] for n in range(5)
+        }
+        assert len(details) == 5
+        assert {one.detail.encode() for one in bus.arrivals if one.bus_arn == bus_arn(1)} == {
+            event(0, n) for n in range(5)
+        }
 
 
 async def test_a_suspension_spends_no_attempts(embedded_broker: EmbeddedBroker) -> None:

@@ -109,6 +109,8 @@ ARN = EXAMPLE["busArn"]
         ({"enabled": "yes"}, "enabled", "must be true or false"),
         ({"limits": {"maxInFlight": 0}}, "limits.maxInFlight", "must be at least 1 (is 0)"),
         ({"limits": {"maxInFlight": 2.5}}, "limits.maxInFlight", "must be a whole number"),
+        ({"detailFormat": "xml"}, "detailFormat", "must be 'canonical' or 'cloudevents'"),
+        ({"detailFormat": None}, "detailFormat", "must be 'canonical' or 'cloudevents'"),
         ({"limits": {"flushMs": -1}}, "limits.flushMs", "must be at least 0 (is -1)"),
         ({"limits": {"flushMs": 60_001}}, "limits.flushMs", "must be at most 60000 (is 60001)"),
         ({"limits": {"flushMs": 0.5}}, "limits.flushMs", "must be a whole number"),

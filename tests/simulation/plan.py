@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any, Final, Literal, Self
 
+from pushrail_stream.core.destination import DetailFormat
+
 Profile = Literal["calm", "rough", "hostile"]
 PROFILES: Final[tuple[Profile, ...]] = ("calm", "rough", "hostile")
 _METADATA_BYTES: Final = (4_096, 4_096, 4_096, 4_096, 1_000, 1_000, 300, 165, 165, 120)
@@ -50,6 +52,7 @@ class PlannedDestination:
     max_requests_per_second: float | None = None
     is_v2: bool = False
     """Whether its bus is one of eventbridgev2."""
+    detail_format: DetailFormat = "canonical"
 
 
 @dataclass(frozen=True, slots=True)

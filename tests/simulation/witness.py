@@ -18,6 +18,7 @@ from tests.simulation.kafka.broker import Produced, Topic
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.partition_log import LogRecord, PartitionLog
 from tests.simulation.oracle.calls import calls_of
+from tests.simulation.oracle.cloud_events import CloudEvents
 from tests.simulation.oracle.commit_cursors import find_snapshot, read_snapshot, snapshot_place
 from tests.simulation.oracle.evidence import Commit, Evidence, Text, Written
 
@@ -71,7 +72,8 @@ class Witness:
             for log in topic.partitions:
                 self._evidence.log_ends[Partition(name, log.number), topic.id] = log.last_stable
         cloud = self._world.cloud
-        self._evidence.calls += calls_of(cloud.calls)
+        events = self._evidence.on(self._evidence.settings.topics.events)
+        self._evidence.calls += calls_of(cloud.calls, CloudEvents(one.record for one in events))
         self._evidence.secrets |= cloud.accounts.secrets
         for at, kind, facts in self._world.history.happenings:
             if kind == "log":

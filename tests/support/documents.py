@@ -31,6 +31,8 @@ EXAMPLE: dict[str, Any] = {
     "enabled": True,
     "limits": {"maxRequestsPerSecond": 50, "maxInFlight": 8, "flushMs": 100},
 }
+SHOWN: dict[str, Any] = EXAMPLE | {"detailFormat": "canonical"}
+"""The example with every default."""
 ACCESS_KEY: dict[str, Any] = {
     "mode": "ACCESS_KEY",
     "accessKeyId": "AKIDEXAMPLE123456",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from tests.simulation.aws import records
+from tests.simulation.oracle.cloud_events import CloudEvents
 from tests.simulation.oracle.evidence import Call, Cause, Entry
 
 _CAUSES: Final[Mapping[records.Blame, Cause | None]] = {
@@ -18,13 +19,13 @@ _CAUSES: Final[Mapping[records.Blame, Cause | None]] = {
 """The oracle's words for whose fault a failure is."""
 
 
-def calls_of(calls: Iterable[records.Call]) -> list[Call]:
+def calls_of(calls: Iterable[records.Call], cloud_events: CloudEvents) -> list[Call]:
     """All calls, in order."""
-    return [_call(call) for call in calls]
+    return [_call(call, cloud_events) for call in calls]
 
 
-def _call(call: records.Call) -> Call:
-    entries = tuple(_entry(one) for one in call.entries)
+def _call(call: records.Call, cloud_events: CloudEvents) -> Call:
+    entries = tuple(_entry(one, cloud_events) for one in call.entries)
     bus = call.entries[0].bus if call.entries else call.bus
     return Call(
         at=call.at,
@@ -42,5 +43,7 @@ def _call(call: records.Call) -> Call:
     )
 
 
-def _entry(one: records.EntryTruth) -> Entry:
-    return Entry(one.detail.encode(), one.resources, one.event_id or None, one.code, _CAUSES[one.blame], one.is_repeat)
+def _entry(one: records.EntryTruth, cloud_events: CloudEvents) -> Entry:
+    value, is_cloud_event = cloud_events.value_of(one.detail.encode())
+    result = one.event_id or None, one.code, _CAUSES[one.blame], one.is_repeat
+    return Entry(value, one.resources, *result, is_cloud_event)

@@ -76,6 +76,9 @@ def _mistake(story: Deliveries, arrival: Arrival, twins: list[EventSeen]) -> str
         return f"took an event of {event.customer_external_id}"
     if not any(version.takes(event.event_type) for version in _in_force(story, arrival, owner)):
         return f"took an event of the type {event.event_type}, which no document asks for"
+    form = "cloudevents" if arrival.entry.is_cloud_event else "canonical"
+    if not any(version.detail_format == form for version in versions):
+        return f"took an event in the form {form}"
     if arrival.entry.detail and arrival.entry.resources[:2] != (event.customer_external_id, event.idempotency_key):
         return f"took an entry with the resources {arrival.entry.resources}"
     if not any(twin.written.is_readable for twin in twins):

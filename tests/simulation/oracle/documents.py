@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, final
 
 import orjson
 
-from pushrail_stream.core.destination import Secret
+from pushrail_stream.core.destination import DetailFormat, Secret
 from pushrail_stream.registry.documents import Parsed, parse_document
 from tests.simulation.oracle.evidence import DocumentEdit
 
@@ -38,6 +38,7 @@ class Version(NamedTuple):
     """Whether the document keeps the rules. Otherwise its destination has no credentials: events are blocked."""
     max_in_flight: int | None = None
     per_second: float | None = None
+    detail_format: DetailFormat = "canonical"
 
     def wants(self, event_type: str) -> bool:
         """Whether it asks for events of this type."""
@@ -281,6 +282,7 @@ def read_version(content: bytes) -> Version | None:
                 isinstance(parsed, Parsed),
                 limits.get("maxInFlight"),
                 limits.get("maxRequestsPerSecond"),
+                value.get("detailFormat", "canonical"),
             )
         case _:
             return None

@@ -87,6 +87,8 @@ class Entry(NamedTuple):
     """The cause of the refusal; or of an entry's loss at a bus that does not exist, although AWS took it."""
     is_repeat: bool = False
     """Whether a bus of eventbridgev2 had it already, and kept it once: it did not come to the customer again."""
+    is_cloud_event: bool = False
+    """Whether it came as a CloudEvent, made of the event in `detail`."""
 
     @property
     def key(self) -> str:

@@ -38,6 +38,17 @@ def test_the_producers_headers_stay() -> None:
     assert copies(told) == ["the producer's headers differ"]
 
 
+def test_an_entry_has_the_form_of_its_document() -> None:
+    told, _ = delivered()
+    assert arrivals(told) == []
+    (call,) = told.evidence.calls
+    call.entries = tuple(one._replace(is_cloud_event=True) for one in call.entries)
+    (found,) = arrivals(told)
+    assert "took an event in the form cloudevents" in found
+    told.document(0.0, detailFormat="cloudevents")
+    assert arrivals(told) == []
+
+
 def test_a_copy_names_an_event() -> None:
     told, event = delivered()
     told.copy(1_004.0, event, origin=event.origin._replace(offset=9))

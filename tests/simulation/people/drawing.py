@@ -61,6 +61,8 @@ of a seed's plan depends on the profile and the seed alone."""
 _V2_SHARE: Final = 0.5
 """Share of the buses that are of eventbridgev2. They have dice of their own, too. The first customer has none of them:
 mutants that concern classic buses alone have one there in every story."""
+_CLOUD_EVENTS_SHARE: Final = 0.25
+"""Share of the destinations that get CloudEvents. They have dice of their own, too."""
 _TIERS: Final[tuple[dict[str, float], ...]] = (
     {"pushrail.retry.2s": 2},
     {"pushrail.retry.5s": 5, "pushrail.retry.30s": 30},
@@ -80,7 +82,7 @@ def draw_plan(seed: int, profile: Profile) -> Plan:
         workers=dice.randint(*measure.workers),
         partitions=dice.choice([1, 2, 4, 8]),
         settings=draw_settings(dice, Random(f"{profile}/{seed}/calls").choice(_MANY_CALLS)),
-        destinations=tuple(_draw_destinations(dice, Random(f"{profile}/{seed}/v2"), dice.randint(*measure.customers))),
+        destinations=tuple(_draw_destinations(dice, f"{profile}/{seed}", dice.randint(*measure.customers))),
         rates=_draw_rates(dice, measure.rates),
         troubles=(),
     )
@@ -149,7 +151,8 @@ def draw_settings(dice: Random, many_calls: int) -> dict[str, Any]:
     }
 
 
-def _draw_destinations(dice: Random, v2_dice: Random, customers: int) -> Iterator[PlannedDestination]:
+def _draw_destinations(dice: Random, name: str, customers: int) -> Iterator[PlannedDestination]:
+    v2_dice, format_dice = Random(f"{name}/v2"), Random(f"{name}/format")
     for number in range(customers):
         customer, account = f"customer-{number}", f"{111_000_000_000 + number}"
         for which in range(dice.choice([1, 1, 1, 2])):
@@ -163,6 +166,7 @@ def _draw_destinations(dice: Random, v2_dice: Random, customers: int) -> Iterato
                 enabled=dice.random() < 0.95,
                 max_requests_per_second=dice.choice([None, None, None, 2.0]),
                 is_v2=number > 0 and v2_dice.random() < _V2_SHARE,
+                detail_format="cloudevents" if format_dice.random() < _CLOUD_EVENTS_SHARE else "canonical",
             )
 
 

@@ -63,6 +63,7 @@ def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
         "region": destination.region,
         "auth": auth,
         "enabled": destination.enabled,
+        "detailFormat": destination.detail_format,
     }
     if destination.event_types:
         fields["eventTypes"] = list(destination.event_types)
