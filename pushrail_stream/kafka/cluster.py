@@ -17,7 +17,7 @@ from pushrail_stream.kafka.admin import has_controller, is_embedded, retry_while
 from pushrail_stream.kafka.errors import TOPIC_GONE, as_operator_error
 from pushrail_stream.kafka.topics import NOBODY_TO_ASK
 from pushrail_stream.settings.client import ALIASES
-from pushrail_stream.settings.model import KafkaSettings, Settings
+from pushrail_stream.settings.model import KafkaSettings
 
 _TIMEOUT_SECS: Final = 5.0
 """Longest wait for one answer. A broker that was just reached answers within milliseconds."""
@@ -71,23 +71,6 @@ class _Lines(logging.Handler):
         """Take a log line."""
         if found := _FETCH.search(record.getMessage()):
             self.fetch_version = int(found[1])
-
-
-def worker_rights(settings: Settings) -> dict[str, frozenset[str]]:
-    """The operations that a worker needs on each topic (deploy/README.md, "Kafka's ACLs")."""
-    topics, reads, writes = settings.topics, frozenset({"Read"}), frozenset({"Write"})
-    documents = {topics.destinations: reads} if settings.registry.topic else {}
-    return {
-        topics.events: reads,
-        **dict.fromkeys(topics.retry, reads | writes),
-        topics.dlq: writes,
-        topics.attempts: writes,
-        topics.replays: reads,
-        topics.workers: reads | writes,
-        topics.control: reads | writes,
-        topics.cursors: reads | writes,
-        **documents,
-    }
 
 
 def missing_rights(kafka: KafkaSettings, needed: Mapping[str, frozenset[str]], groups: tuple[str, ...]) -> list[str]:

@@ -131,12 +131,15 @@ def known_destinations(settings: Settings) -> KnownDestinations:
     return KnownDestinations(DestinationIndex(used.items()), tuple(refused.values()))
 
 
-def find_destination(settings: Settings, destination_id: str, note: Callable[[str], None]) -> Destination:
-    """The destination of this id, in use or disabled. ``note`` gets the problems of its document.
+def find_destination(
+    settings: Settings, destination_id: str, note: Callable[[str], None], *, decrypt: bool = True
+) -> Destination:  # fmt: skip
+    """The destination of this id, in use or disabled. ``note`` gets the problems of its document. ``decrypt``: whether
+    its secret is to be opened.
 
     Raises `OperatorError` when the destination cannot be used.
     """
-    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=decrypt))
     destination = catalog.get(destination_id)
     name = catalog.document_of(destination_id)
     for signal in signals:

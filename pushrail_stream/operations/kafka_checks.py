@@ -8,8 +8,9 @@ from typing import Final
 
 from pushrail_stream.core.text import format_age, format_span
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka.access import worker_rights
 from pushrail_stream.kafka.client_properties import retries_consumer
-from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of, worker_rights
+from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of
 from pushrail_stream.kafka.groups import Shift, members_of, open_cursors, plan_shift
 from pushrail_stream.kafka.topic_rules import Deviation
 from pushrail_stream.kafka.topics import EMBEDDED, unchecked_topics

@@ -86,7 +86,7 @@ def onboard_customer(
     if known is None:
         _check_document(DocumentChange(name, content), settings, catalog, signals)
     if onboarding.our_account is None:
-        onboarding = dataclasses.replace(onboarding, our_account=_ask_sts(settings, onboarding.partition, note))
+        onboarding = dataclasses.replace(onboarding, our_account=ask_own_account(settings, onboarding.partition, note))
     if not is_dry_run:
         _make_directory(settings, note)
         # The files come first: when they cannot be written, no document stands in the way of the next attempt.
@@ -125,7 +125,8 @@ def _find_known(onboarding: Onboarding, catalog: Catalog) -> tuple[Destination, 
     return None
 
 
-def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
+def ask_own_account(settings: Settings, partition: str, note: Note) -> str | None:
+    """Our own AWS account, if STS knows it and it may assume roles of this partition; else ``note`` gets the reason."""
     try:
         own = asyncio.run(own_account(settings.sts, _TIMEOUTS))
     except UnknownIdentity as error:
@@ -134,7 +135,7 @@ def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
         if own.partition == partition:
             return own.account
         problem = f"is of the partition {own.partition}, which cannot assume a role of {partition}"
-    note(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
+    note(f"our own AWS account {problem}: it is left open; --our-account names it")
     return None
 
 

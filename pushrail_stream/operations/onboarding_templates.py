@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from pushrail_stream.operations.aws_access import UNKNOWN_ACCOUNT, account_principal, policy_of, trust_policy
 from pushrail_stream.settings.eventbridge import BUS, CLASSIC, ROLE, V2, AssumeRole, Flavour
 from pushrail_stream.settings.values import partition_of
 
@@ -141,23 +142,15 @@ class Onboarding:
 
     def trust_policy(self) -> dict[str, Any]:
         """The role can be assumed by our account, and only with this customer's external ID."""
-        principal = self._principal(self.our_account or "OUR-ACCOUNT-ID")
-        return _policy(
-            {
-                "Effect": "Allow",
-                "Principal": {"AWS": principal},
-                "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"sts:ExternalId": self.external_id}},
-            }
-        )
+        return trust_policy(self._principal(self.our_account or UNKNOWN_ACCOUNT), self.external_id)
 
     def permissions_policy(self) -> dict[str, Any]:
         """The role may put events on this one bus, and ask whether it exists."""
-        return _policy(*self.flavour.permissions(self.bus_arn))
+        return policy_of(*self.flavour.permissions(self.bus_arn))
 
     def log_policy(self) -> dict[str, Any]:
         """EventBridge may write to the log group (AWS CLI Command Reference, "put-resource-policy")."""
-        return _policy(
+        return policy_of(
             {
                 "Effect": "Allow",
                 "Principal": {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]},
@@ -168,7 +161,7 @@ class Onboarding:
 
     def failures_policy(self) -> dict[str, Any]:
         """Every rule of the bus may send failed events to the queue."""
-        return _policy(
+        return policy_of(
             {
                 "Effect": "Allow",
                 "Principal": {"Service": "events.amazonaws.com"},
@@ -211,7 +204,7 @@ class Onboarding:
         return self._fill(_TEMPLATES / ("customer.md" if self.v2_bus is None else "customer_v2.md"), str, known)
 
     def _principal(self, account: str) -> str:
-        return f"arn:{self.partition}:iam::{account}:root"
+        return account_principal(self.partition, account)
 
     def _join(self, suffix: str, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         """The parts of a template that these facts ask for, filled with them."""
@@ -257,10 +250,6 @@ class Onboarding:
         # A customer's id may be any text, a destination's name is one printable line.
         name = f"EventBridge bus of {self.customer}"
         return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
-
-
-def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 class _Template(Template):

@@ -130,6 +130,11 @@ class Keyring:
         """Every key, the primary first."""
         return self._facts
 
+    @property
+    def kms_keys(self) -> tuple[str, ...]:
+        """The ARNs of the KMS keys that it has named until now."""
+        return tuple(self._clouds)
+
     def seal(self, secret: Secret, place: Place) -> str:
         """A token that the primary key sealed; raises `ports.KeyUnavailable`."""
         return str(sealing.seal(secret, place, self.primary, self._keys[self.primary]))

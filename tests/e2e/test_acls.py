@@ -1,14 +1,13 @@
-"""The table of ACLs in deploy/README.md: every program works with these rights on a real broker."""
+"""The ACLs of `access kafka`: every program works with these rights on a real broker."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pytest
 from confluent_kafka.admin import (
@@ -23,8 +22,8 @@ from confluent_kafka.admin import (
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
+from pushrail_stream.kafka.access import Grant, Resource, grants
 from pushrail_stream.kafka.client_properties import checked_kafka
-from pushrail_stream.kafka.cluster import worker_rights
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
@@ -40,10 +39,8 @@ from tests.support.kafka.topics import create_topic, unique_name
 from tests.support.workers import ends, make_topics, open_bus, produce, read_all, settings_for
 
 pytestmark = pytest.mark.kafka
-DOCUMENT: Final = Path(__file__).parents[2] / "deploy/README.md"
-ROW: Final = re.compile(r"\| (\w+) \| (topic|group|transactional id) `([\w.]+)(\*?)`.* \| ([\w, ]+) \|")
 US: Final = "User:ANONYMOUS"
-KINDS: Final = {
+KINDS: Final[dict[Resource, ResourceType]] = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
     "transactional id": ResourceType.TRANSACTIONAL_ID,
@@ -56,34 +53,6 @@ OPERATIONS: Final = {
 }
 FOR_THE_BROKER: Final = (AclOperation.CLUSTER_ACTION, AclOperation.ALTER, AclOperation.DESCRIBE)
 """The broker's own operations, and those with which this test changes the rules: no Create, no IdempotentWrite."""
-
-
-class Grant(NamedTuple):
-    """A row of the table."""
-
-    who: str
-    kind: str
-    name: str
-    is_prefix: bool
-    operations: list[str]
-
-
-def grants(*who: str) -> Iterator[Grant]:
-    """The rows for these programs."""
-    for row in ROW.finditer(DOCUMENT.read_text(encoding="utf-8")):
-        if row[1] in who:
-            yield Grant(row[1], row[2], row[3], bool(row[4]), row[5].split(", "))
-
-
-def names_of(settings: Settings, grant: Grant) -> list[str]:
-    """The resources of a row."""
-    if grant.kind != "topic":
-        assert grant.name == "kafka.group_id"
-        return [settings.kafka.group_id]
-    if grant.name == "topics." and grant.is_prefix:
-        return [plan.name for plan in plan_topics(settings)]
-    named = getattr(settings.topics, grant.name.removeprefix("topics."))
-    return [named] if isinstance(named, str) else list(named)
 
 
 def binding(kind: ResourceType, name: str, principal: str, operation: AclOperation) -> AclBinding:
@@ -114,11 +83,10 @@ class Rules:
         done.result(20)
 
     def allow_only(self, settings: Settings, rows: Collection[Grant]) -> None:
-        """These rows and nothing else on this installation; returns when the broker enforces it."""
+        """These rights and nothing else on this installation; returns when the broker enforces it."""
         found = [
-            binding(KINDS[row.kind], name, US, OPERATIONS[operation])
+            binding(KINDS[row.resource], row.name, US, OPERATIONS[operation])
             for row in rows
-            for name in names_of(settings, row)
             for operation in row.operations
         ]
         topics = [plan.name for plan in plan_topics(settings)]
@@ -163,22 +131,11 @@ async def installation(bootstrap: str, bus: FaultBus, home: Path) -> tuple[Setti
     return settings, desk
 
 
-def test_the_doctor_asks_for_the_documented_rights_of_a_worker() -> None:
-    settings = settings_for("127.0.0.1:1", "http://127.0.0.1:1", registry={"topic": True})
-    documented = {
-        name: frozenset(row.operations) - {"DescribeConfigs"}
-        for row in grants("workers")
-        if row.kind == "topic"
-        for name in names_of(settings, row)
-    }
-    assert worker_rights(settings) == documented
-
-
-async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:
+async def test_services_need_only_the_listed_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:
     bootstrap, acls = rules
     async with FaultBus.serve() as bus:
         settings, desk = await installation(bootstrap, bus, tmp_path)
-        acls.allow_only(settings, list(grants("workers")))
+        acls.allow_only(settings, grants(settings, ["workers"]))
         assert check_topics(checked_kafka(settings), worker_topics(settings)) == []
         failing = Match(operation="PutEvents", bus=bus_arn(1))
         bus.set_plan([Rule(CallError(503, "InternalException"), failing, Times(40))])  # beyond hold_secs
@@ -190,7 +147,7 @@ async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], 
         assert read_marks(checked_kafka(settings), settings.topics.replays) == {}, "orders of `topics skip`"
 
         acls.allow_everything()
-        acls.allow_only(settings, list(grants("ingest")))
+        acls.allow_only(settings, grants(settings, ["ingest"]))
         options, topic = checked_kafka(settings), settings.topics.events
         assert check_topics(options, topics_named(settings, topic)) == []
         async with KafkaEventProducer.open(options, topic, 10) as producer:
@@ -198,7 +155,7 @@ async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], 
         assert isinstance(position, RecordMetadata)
 
         acls.allow_everything()
-        acls.allow_only(settings, list(grants("producers")))
+        acls.allow_only(settings, grants(settings, ["producers"]))
         await produce(settings, [("acct_0", event(0, 4))])
 
         acls.allow_everything()
@@ -206,13 +163,13 @@ async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], 
         assert sum(ends(settings, next(iter(settings.topics.retry))).values()) > 0
 
 
-async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:
+async def test_commands_need_only_the_listed_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:
     bootstrap, acls = rules
     async with FaultBus.serve() as bus:
         settings, desk = await installation(bootstrap, bus, tmp_path)
         async with desk.working():
             await bus.wait_for_arrivals(2)
-        acls.allow_only(settings, list(grants("commands")))
+        acls.allow_only(settings, grants(settings, ["commands"]))
         for words in (
             ("topics", "describe"),
             ("dlq", "list"),
@@ -226,28 +183,28 @@ async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], 
         await desk.run("destinations", "put", str(desk.file("dst_0")), exit_code=1)
 
         acls.allow_everything()
-        acls.allow_only(settings, list(grants("commands", "replays")))
+        acls.allow_only(settings, grants(settings, ["commands", "replays"]))
         await desk.run("replay", "dlq", "--all")
         await desk.run("replay", "events", "--since", "1h", "--all")
 
         acls.allow_everything()
-        acls.allow_only(settings, list(grants("commands", "requests")))
+        acls.allow_only(settings, grants(settings, ["commands", "requests"]))
         answers = ask_workers(checked_kafka(settings), settings.topics.control, b"{}")
         assert await asyncio.to_thread(lambda: next(filter(None, answers))) == [b"{}"]
         await desk.run("retry", "list")
 
         acls.allow_everything()
-        acls.allow_only(settings, list(grants("commands", "skips")))
+        acls.allow_only(settings, grants(settings, ["commands", "skips"]))
         order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
         journal = ReplayJournal(checked_kafka(settings), settings.topics.replays, role="skip")
         journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()
-        acls.allow_only(settings, list(grants("commands", "changes")))
+        acls.allow_only(settings, grants(settings, ["commands", "changes"]))
         await desk.run("destinations", "put", str(desk.file("dst_0")))
 
         acls.allow_everything()
         new = settings_for(bootstrap, bus.url)
-        acls.allow_only(new, list(grants("commands", "creation")))
+        acls.allow_only(new, grants(new, ["commands", "creation"]))
         (tmp_path / "new").mkdir()
         await Desk(tmp_path / "new", new).run("topics", "create")

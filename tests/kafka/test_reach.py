@@ -27,6 +27,7 @@ from tests.support.ports import free_port, free_ports
 from tests.support.sealing_keys import ring
 
 ARGUMENTS: Final = {
+    "access aws": "", "access destination": "dst_acme --our-account 210987654321",
     "attempts": "--since 1h", "attempts index": "--once", "backlog list": "", "check": "--since 1h",
     "destinations delete": "dst_acme", "destinations disable": "dst_acme", "destinations enable": "dst_acme",
     "destinations export": "", "destinations import": "export.jsonl", "destinations list": "",
@@ -41,7 +42,8 @@ ARGUMENTS: Final = {
 }  # fmt: skip
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
-    "completion", "config init", "config schema", "config show", "destinations onboard", "destinations schema",
+    "access kafka", "completion", "config init", "config schema", "config show", "destinations onboard",
+    "destinations schema",
     "destinations validate", "doctor", "events asyncapi",
     "events check", "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list",
     "sandbox", "sandbox bus", "sandbox inbox",
