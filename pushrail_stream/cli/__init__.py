@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "top": "Watch the workers, and the destinations that need attention.",
     "topics": "Create and describe the Kafka topics.",
     "destinations": "List, check, test and change destinations.",
+    "plan": "Calculate partitions, workers, memory, quotas and the price.",
     "access": "Print the rights to give at Kafka and AWS.",
     "events": "Check producers' events, and print their schemas.",
     "attempts": "Search the delivery log for an event.",

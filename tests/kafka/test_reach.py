@@ -44,7 +44,7 @@ ARGUMENTS: Final = {
 OTHERS: Final = {
     "access kafka", "completion", "config init", "config schema", "config show", "destinations onboard",
     "destinations schema",
-    "destinations validate", "doctor", "events asyncapi",
+    "destinations validate", "doctor", "events asyncapi", "plan",
     "events check", "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list",
     "sandbox", "sandbox bus", "sandbox inbox",
 }  # fmt: skip
