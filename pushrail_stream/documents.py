@@ -52,6 +52,7 @@ def document_parser(
         environ=environ,
         default_max_in_flight=delivery.max_in_flight,
         default_flush_ms=delivery.flush_ms,
+        retry_bounds=delivery.retry_bounds,
         unseal=unseal,
     )
 

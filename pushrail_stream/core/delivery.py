@@ -21,6 +21,8 @@ class Problem(NamedTuple):
     request_id: str | None = None
     is_our_delay: bool = False
     """As `core.outcome.is_our_delay` says."""
+    our_delays: int = 0
+    """Attempts of the delivery in this worker that failed so: they do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class Delivery:
         if self.replay is not None:
             return "replay"
         return "retry" if self.tier else "live"
+
+    @property
+    def counted_attempts(self) -> int:
+        """Its attempts, without those that failed for a delay of ours."""
+        return self.attempts if self.problem is None else self.attempts - self.problem.our_delays
 
     @property
     def age_from_ms(self) -> int | None:

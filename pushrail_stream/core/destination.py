@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Final, Literal, final
 
@@ -50,6 +51,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryBounds:
+    """The end of the attempts to make a delivery; infinity is no bound."""
+
+    max_age_secs: float = math.inf
+    """Age at which a failed delivery is given up."""
+    max_attempts: float = math.inf
+    """Attempts after which it is. Those that failed for a fault of our own do not count."""
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerBus:
     """The bus and the way to it. Knowledge about a bus holds as long as this stays the same."""
 
@@ -80,6 +91,8 @@ class Destination:
     enabled: bool = True
     limits: Limits = field(default_factory=Limits)
     detail_format: DetailFormat = "canonical"
+    retry: RetryBounds = field(default_factory=RetryBounds)
+    """The destination's own bounds. Those of the settings hold beside them."""
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -34,7 +34,8 @@ def retry_state(lane: Lane, delivery: Delivery, now: float, now_ms: int) -> Retr
     # A first-time delivery then waits for the end of its hold, and moves to a cursor.
     waits_for_cursor = delivery.tier == 0 and lane.health.is_ill_with_others
     left_secs = math.inf if waits_for_cursor else delivery.hold_until - now
-    return RetryState((now_ms - since_ms) / 1000, left_secs, delivery.tier, only_waits(lane, now))
+    age_secs, bounds = (now_ms - since_ms) / 1000, lane.destination.retry
+    return RetryState(age_secs, left_secs, delivery.tier, only_waits(lane, now), delivery.counted_attempts, bounds)
 
 
 def note_failure(lane: Lane, delivery: Delivery, outcome: Outcome, now: float) -> None:

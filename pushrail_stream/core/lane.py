@@ -76,9 +76,9 @@ class Lane:
     """A destination's deliveries that wait for a call, and the destination's health."""
 
     __slots__ = (
-        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_total_before_full",
-        "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health", "in_flight", "max_age_secs",
-        "moved_at",
+        "_asked_at", "_bus_limits", "_bus_state", "_called_at", "_full_since", "_limits", "_retry",
+        "_total_before_full", "_widest", "call_limits", "deliveries", "destination", "has_cursor", "health",
+        "in_flight", "moved_at",
     )  # fmt: skip
 
     def __init__(
@@ -98,8 +98,7 @@ class Lane:
         """Limits on a batch, the stricter of ours and the bus's."""
         self.health = Health(destination, retry, calls)
         self._limits = limits
-        self.max_age_secs = retry.max_age_secs
-        """Age at which a delivery becomes a dead letter."""
+        self._retry = retry
         self.deliveries = Queue()
         """The deliveries that wait."""
         self._full_since = float("inf")
@@ -168,6 +167,11 @@ class Lane:
     def hold_secs(self) -> float:
         """Longest time for which a delivery may hold back its partition's commit."""
         return self._limits.hold_secs
+
+    @property
+    def max_age_secs(self) -> float:
+        """Age at which a delivery becomes a dead letter."""
+        return self._retry.max_age_secs(self.destination)
 
     def kept_until(self, now: float) -> float:
         """Time until which an idle lane must be kept for its health; ``now`` when it may be dropped."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
+from pushrail_stream.core.destination import Destination, RetryBounds
 from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.outcome import (
     SIGN_INS_QUEUED,
@@ -36,6 +37,7 @@ Fault = Literal["customer", "producer", "ours"]
 ``ours``: the settings of this installation."""
 FAULTS: Final[tuple[Fault, ...]] = ("customer", "producer", "ours")
 _CUSTOMERS: Final = frozenset({"rejected", "blocked", "suspended", "expired", "oversize"})
+_UNBOUNDED: Final = RetryBounds()
 RetryReason = Literal["retryable", "throttled", "held"]
 """The reason for another attempt (CONTRACTS.md, "Delivery headers")."""
 
@@ -94,6 +96,10 @@ class RetryState(NamedTuple):
     """The tier it came back from, from 1; 0 for a new delivery."""
     makes_progress: bool = False
     """Whether its destination takes deliveries at present, so that waiting for a turn is no failure."""
+    attempts: int = 0
+    """Its attempts, without those that failed for a delay of ours."""
+    bounds: RetryBounds = _UNBOUNDED
+    """Its destination's own."""
     is_refused: bool = False
     """Whether its destination was suspended while it was in flight, so that no retry waits for it."""
 
@@ -103,13 +109,23 @@ class RetryPolicy:
     """Delays between attempts, and the end of them."""
 
     backoff: Backoff
-    max_age_secs: float
-    """Age of the first attempt at which a delivery expires."""
+    bounds: RetryBounds
+    """Bounds for all destinations. The age of a delivery counts from its first attempt."""
     tiers: tuple[Tier, ...]
 
     def __post_init__(self) -> None:
         if not self.tiers:
             raise ValueError("a retry policy has at least one tier")
+
+    def max_age_secs(self, destination: Destination) -> float:
+        """Age at which a delivery to this destination expires."""
+        return min(self.bounds.max_age_secs, destination.retry.max_age_secs)
+
+    def ends(self, state: RetryState) -> bool:
+        """Whether a delivery gets no further attempt: it is too old, or has had as many as are allowed."""
+        max_age_secs = min(self.bounds.max_age_secs, state.bounds.max_age_secs)
+        max_attempts = min(self.bounds.max_attempts, state.bounds.max_attempts)
+        return state.age_secs >= max_age_secs or state.attempts >= max_attempts
 
 
 def decide(outcome: Outcome, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
@@ -129,15 +145,17 @@ def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held"
     """The tier for a delivery that may not wait in memory any longer: the one above its own, up to the last.
 
     A delivery that only waits for its turn climbs no tier. It comes back after the shortest delay, because its
-    destination may soon have room.
+    destination may soon have room. One that would expire for its destination meanwhile comes back sooner.
     """
     tier = 0 if state.makes_progress and reason != "retryable" else min(state.tier, len(policy.tiers) - 1)
+    while tier and state.age_secs + policy.tiers[tier].delay_secs > state.bounds.max_age_secs:
+        tier -= 1
     return RetryOnTopic(policy.tiers[tier], reason)
 
 
 def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
     reason: RetryReason = "throttled" if isinstance(outcome, Throttled) else "retryable"
-    if state.age_secs >= policy.max_age_secs and not is_our_delay(outcome):
+    if policy.ends(state) and not is_our_delay(outcome):
         return DeadLetter("expired", outcome.code, outcome.message)
     if state.is_refused:
         return DeadLetter("suspended", outcome.code, outcome.message)

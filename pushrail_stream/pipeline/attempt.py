@@ -21,6 +21,7 @@ from pushrail_stream.core.outcome import (
     SIGN_INS_QUEUED,
     Blocked,
     Delivered,
+    NotDelivered,
     Outcome,
     Refresh,
     Rejected,
@@ -202,7 +203,7 @@ class AttemptRunner:
             decision: Decision = _SETTLED
             if not isinstance(outcome, Delivered):
                 decision = self._decide(attempt, delivery, outcome, delay_secs, now)
-                delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, is_our_delay(outcome))
+                delivery.problem = _problem(delivery, outcome, reply)
                 self._settlement.carry_out(attempt.lane, delivery, decision, now)
             decisions.append(decision)
         return tuple(decisions)
@@ -241,6 +242,12 @@ class AttemptRunner:
         answer = at_ms, secs, reply.http_status, reply.request_id
         attempts = tuple([delivery.attempts for delivery in deliveries])
         self._observe(Attempted(batch.destination, *answer, deliveries, attempts, outcomes, decisions, batch.flush))
+
+
+def _problem(delivery: Delivery, outcome: NotDelivered, reply: Reply) -> Problem:
+    """The failure of the delivery's last attempt."""
+    is_ours, before = is_our_delay(outcome), 0 if delivery.problem is None else delivery.problem.our_delays
+    return Problem(outcome.code, outcome.message, reply.request_id, is_ours, before + is_ours)
 
 
 def _nothing(_lane: Lane, _delivery: Delivery) -> None:

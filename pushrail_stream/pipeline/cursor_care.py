@@ -15,6 +15,7 @@ from typing import Final, final
 from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.cursor_state import owner_mark
 from pushrail_stream.core.delivery import Delivery
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition, Record
@@ -49,7 +50,7 @@ class CursorCare:
         self._clock = ports.clock
         self._directory = ports.directory
         self._observe = ports.observe
-        self._max_age_ms = policy.retry.max_age_secs * 1000
+        self._retry = policy.retry
         self._settlement = settlement
         self._backlogs = backlogs
         self._trackers = trackers
@@ -101,14 +102,14 @@ class CursorCare:
         """Epoch milliseconds from which the age of a record's delivery counts."""
         return max(record.recorded_at_ms or 0, cursor.opened_ms)
 
-    def is_expired(self, record: Record, cursor: Cursor) -> bool:
+    def is_expired(self, record: Record, cursor: Cursor, destination: Destination) -> bool:
         """Whether the delivery of this record is too old for a call."""
-        return self._is_expired(record.recorded_at_ms or 0, cursor, self._clock.now_ms())
+        return self._is_expired(record.recorded_at_ms or 0, cursor, self._clock.now_ms(), destination)
 
-    def _is_expired(self, due_ms: int, cursor: Cursor, now_ms: int) -> bool:
+    def _is_expired(self, due_ms: int, cursor: Cursor, now_ms: int, destination: Destination) -> bool:
         """Whether a delivery with this due time has reached its greatest age while this worker had the cursor."""
         since_ms = now_ms if cursor.taken_ms is None else max(due_ms, cursor.opened_ms, cursor.taken_ms)
-        return now_ms - since_ms >= self._max_age_ms
+        return now_ms - since_ms >= self._retry.max_age_secs(destination) * 1000
 
     def _look_after(self, partition: Partition, tracker: OffsetTracker, cursor: Cursor, now_ms: int) -> None:
         lane = self._lanes.get(cursor.destination_id)
@@ -117,8 +118,10 @@ class CursorCare:
             cursor.begin_age(now_ms)
         if cursor.taken_ms is None:
             cursor.taken_ms = now_ms
-        cursor.is_urgent = is_gone or self._is_expired(cursor.position_ms, cursor, now_ms)
-        if lane is not None and self._is_expired(0, cursor, now_ms):
+        destination = self._directory.get(cursor.destination_id)
+        is_late = destination is None or self._is_expired(cursor.position_ms, cursor, now_ms, destination)
+        cursor.is_urgent = is_gone or is_late
+        if lane is not None and self._is_expired(0, cursor, now_ms, lane.destination):
             self._expire_waiting(cursor, lane, now_ms)
         self._watch_start(partition, tracker, cursor, lane)
 
@@ -135,7 +138,7 @@ class CursorCare:
                 return False
             if delivery.problem is not None and delivery.problem.is_our_delay:
                 return False
-            return self._is_expired(delivery.first_attempt_ms, cursor, now_ms)
+            return self._is_expired(delivery.first_attempt_ms, cursor, now_ms, lane.destination)
 
         for delivery in lane.deliveries.drop(is_expired):
             self._settlement.expire(delivery, lane.destination.bus.arn)

@@ -96,8 +96,9 @@ class RetryConsumer:
         if headers.error_code is None:
             return None
         code, message = headers.error_code, headers.error_message or ""
-        failed = Retryable(code, message, self._bus.is_our_fault(code))
-        return Problem(code, message, headers.request_id, is_our_delay(failed))
+        is_ours = is_our_delay(Retryable(code, message, self._bus.is_our_fault(code)))
+        # The headers do not tell how many of the attempts failed so: none counts.
+        return Problem(code, message, headers.request_id, is_ours, headers.attempts if is_ours else 0)
 
     def _first_attempt_ms(self, headers: DeliveryHeaders, problem: Problem | None) -> int | None:
         """The time at which the delivery's age begins. A delay by us does not count.

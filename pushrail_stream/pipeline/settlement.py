@@ -112,7 +112,7 @@ class Settlement:
             delivery.first_attempt_ms = self._clock.now_ms()
         state = retry_state(lane, delivery, now, self._clock.now_ms())
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
-        if state.age_secs >= self._policy.max_age_secs and not problem.is_our_delay:
+        if self._policy.ends(state) and not problem.is_our_delay:
             self.dead_letter(delivery, lane.destination.bus.arn, "expired", problem)
         else:
             self._retry_on(delivery, move_on(state, self._policy))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, CustomerBus, Destination, DetailFormat, Limits, Secret
+from pushrail_stream.core.destination import (
+    DEFAULT_FLUSH_MS,
+    CustomerBus,
+    Destination,
+    DetailFormat,
+    Limits,
+    RetryBounds,
+    Secret,
+)
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
@@ -21,6 +30,7 @@ from pushrail_stream.settings.values import Arn, partition_of
 NO_CREDENTIALS: Final = AccessKey("", None)
 """The credentials of a destination whose document is refused: no call is made."""
 _NO_BUS: Final = "arn:aws:events:us-east-1:000000000000:event-bus/unknown"
+_UNBOUNDED: Final = RetryBounds()
 Unseal = Callable[[str, Place], Secret]
 """From a token and its place to the secret; raises `keyring.SealBroken` or `ports.KeyUnavailable`."""
 
@@ -64,7 +74,17 @@ class _Limits(_Part):
     flush_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
 
 
-_PARTS: Final[Mapping[str, type[_Part]]] = {"ASSUME_ROLE": _AssumeRole, "ACCESS_KEY": _AccessKey, "limits": _Limits}
+class _Retry(_Part):
+    max_age_secs: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=1_000)] | None = None
+
+
+_PARTS: Final[Mapping[str, type[_Part]]] = {
+    "ASSUME_ROLE": _AssumeRole,
+    "ACCESS_KEY": _AccessKey,
+    "limits": _Limits,
+    "retry": _Retry,
+}
 """The parts of a document, by their names in pydantic's paths."""
 
 
@@ -84,6 +104,7 @@ class DocumentModel(_Part):
     enabled: bool = True
     limits: _Limits = _Limits()
     detail_format: DetailFormat = "canonical"
+    retry: _Retry = _Retry()
 
 
 class _Known(_Part):
@@ -106,12 +127,13 @@ def parse_document(
     environ: Mapping[str, str],
     default_max_in_flight: int,
     default_flush_ms: int = DEFAULT_FLUSH_MS,
+    retry_bounds: RetryBounds = _UNBOUNDED,
     unseal: Unseal = unseal_without_keyring,
 ) -> Parsed | tuple[Problem, ...]:
     """The destination of a document, or all its problems. Raises nothing.
 
     A secret named by ``env:NAME`` comes from ``environ``, and a sealed one is decrypted. If that fails, the destination
-    has no secret.
+    has no secret. ``retry_bounds``: the settings' own.
     """
     value = read_json(content)
     if isinstance(value, Problem):
@@ -127,7 +149,7 @@ def parse_document(
         max_in_flight=document.limits.max_in_flight or default_max_in_flight,
         flush_ms=default_flush_ms if document.limits.flush_ms is None else document.limits.flush_ms,
     )
-    return _build(document, limits, environ, unseal)
+    return _build(document, limits, retry_bounds, environ, unseal)
 
 
 def stand_in(content: bytes) -> Destination | None:
@@ -192,7 +214,15 @@ def to_document(destination: Destination) -> dict[str, Any]:
             "flushMs": limits.flush_ms,
         },
         "detailFormat": destination.detail_format,
+        "retry": {
+            "maxAgeSecs": _finite(destination.retry.max_age_secs),
+            "maxAttempts": _finite(destination.retry.max_attempts),
+        },
     }
+
+
+def _finite(bound: float) -> float | None:
+    return None if bound == math.inf else bound
 
 
 def _type_of(document: DocumentModel | _Known) -> str:
@@ -232,7 +262,9 @@ def _disagreement(document: DocumentModel) -> Problem | None:
     return None
 
 
-def _build(document: DocumentModel, limits: Limits, environ: Mapping[str, str], unseal: Unseal) -> Parsed:
+def _build(
+    document: DocumentModel, limits: Limits, bounds: RetryBounds, environ: Mapping[str, str], unseal: Unseal
+) -> Parsed:
     place = Place(document.vendor, document.id, SECRET_FIELD)
     auth, caveats, locked = _sign_in(document.auth, place, environ, unseal)
     destination = Destination(
@@ -246,8 +278,22 @@ def _build(document: DocumentModel, limits: Limits, environ: Mapping[str, str], 
         enabled=document.enabled,
         limits=limits,
         detail_format=document.detail_format,
+        retry=RetryBounds(
+            math.inf if document.retry.max_age_secs is None else document.retry.max_age_secs,
+            math.inf if document.retry.max_attempts is None else document.retry.max_attempts,
+        ),
     )
-    return Parsed(destination, caveats, locked)
+    return Parsed(destination, (*caveats, *_beyond(bounds, document.retry)), locked)
+
+
+def _beyond(bounds: RetryBounds, part: _Retry) -> Iterator[Problem]:
+    """The document's bounds that have no effect, because those of the settings are narrower."""
+    for name, own, most in (
+        ("max_age_secs", part.max_age_secs, bounds.max_age_secs),
+        ("max_attempts", part.max_attempts, bounds.max_attempts),
+    ):
+        if own is not None and own > most:
+            yield Problem(f"retry.{to_camel(name)}", f"is {own:g}, but delivery.{name} allows {most:g}, which holds")
 
 
 def _sign_in(

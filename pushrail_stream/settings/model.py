@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, DEFAULT_MAX_IN_FLIGHT
+from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, DEFAULT_MAX_IN_FLIGHT, RetryBounds
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR, whole
@@ -158,9 +159,15 @@ class DeliverySettings(_Section):
     max_in_flight: Annotated[int, Field(ge=1, le=256)] = DEFAULT_MAX_IN_FLIGHT
     hold_secs: Seconds = 10.0
     max_age_secs: Seconds = 86_400.0
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
     backoff_base_secs: Seconds = 0.2
     backoff_cap_secs: Seconds = 20.0
     unrouted: Literal["skip", "dlq"] = "skip"
+
+    @property
+    def retry_bounds(self) -> RetryBounds:
+        """The bounds of retries, which no document exceeds."""
+        return RetryBounds(self.max_age_secs, math.inf if self.max_attempts is None else self.max_attempts)
 
     @field_validator("backoff_cap_secs")
     @classmethod

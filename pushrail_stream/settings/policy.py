@@ -27,7 +27,7 @@ def policy_of(settings: Settings) -> Policy:
         dead_letter_unrouted=delivery.unrouted == "dlq",
         dlq=settings.topics.dlq,
         lanes=LaneLimits(delivery.max_entries, delivery.max_request_bytes, delivery.hold_secs),
-        retry=RetryPolicy(Backoff(delivery.backoff_base_secs, delivery.backoff_cap_secs), delivery.max_age_secs, tiers),
+        retry=RetryPolicy(Backoff(delivery.backoff_base_secs, delivery.backoff_cap_secs), delivery.retry_bounds, tiers),
         event_buffer=buffer.part(1 - _RETRY_SHARE),
         retry_buffer=buffer.part(_RETRY_SHARE),
         flood=FloodLimits(flood.window_secs, min_dead, flood.share, flood.min_customers),

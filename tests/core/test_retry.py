@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrail_stream.core.destination import RetryBounds
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 from pushrail_stream.core.retry import (
     FAULTS,
@@ -143,7 +144,32 @@ def test_a_policy_without_a_tier_is_refused() -> None:
 @given(st.floats(0, 1e9), policies)
 def test_a_delivery_expires_at_the_policys_age(age_secs: float, policy: RetryPolicy) -> None:
     decided = after(Retryable("500", ""), age_secs=age_secs, policy=policy)
-    assert isinstance(decided, DeadLetter) == (age_secs >= policy.max_age_secs)
+    assert isinstance(decided, DeadLetter) == (age_secs >= policy.bounds.max_age_secs)
+
+
+def test_a_delivery_ends_with_its_last_attempt() -> None:
+    state = RetryState(0.0, 10.0, 0, attempts=3)
+    for own, settings, ends in ((3, 5, True), (5, 3, True), (4, 4, False), (math.inf, math.inf, False)):
+        bounded, policy = state._replace(bounds=RetryBounds(max_attempts=own)), retry_policy(max_attempts=settings)
+        for failure in (FAILED, SLOW):
+            assert isinstance(decide(failure, bounded, 0.1, policy), DeadLetter) == ends
+        ours = Retryable("InvalidClientTokenId", "our key", is_our_fault=True)
+        assert isinstance(decide(ours, bounded, 0.1, policy), RetryInMemory)
+
+
+@given(own=st.floats(1, 1e9), settings=st.floats(1, 1e9), age_secs=st.floats(0, 1e9))
+def test_the_lower_of_two_ages_counts(own: float, settings: float, age_secs: float) -> None:
+    state = RetryState(age_secs, 10.0, 0, bounds=RetryBounds(max_age_secs=own))
+    decided = decide(FAILED, state, 0.1, retry_policy(max_age_secs=settings))
+    assert isinstance(decided, DeadLetter) == (age_secs >= min(own, settings))
+
+
+def test_a_delivery_comes_back_before_its_own_age_is_over() -> None:
+    """The tiers are 10 s, 2 min and 30 min. The settings' own age changes no tier."""
+    state = RetryState(100.0, 0.0, 2)
+    for own, number in ((math.inf, 2), (1_900.0, 2), (1_899.0, 1), (220.0, 1), (219.0, 0), (101.0, 0)):
+        bounded = state._replace(bounds=RetryBounds(max_age_secs=own))
+        assert move_on(bounded, retry_policy(max_age_secs=101)).tier == POLICY.tiers[number]
 
 
 def test_undecodable_records_are_the_producers_fault() -> None:

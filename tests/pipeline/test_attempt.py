@@ -10,6 +10,7 @@ import pytest
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.commit import Committable
+from pushrail_stream.core.destination import RetryBounds
 from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.retry import RetryInMemory
 from pushrail_stream.core.signals import Attempted, Suspended
@@ -163,6 +164,27 @@ async def test_an_old_delivery_expires(flavour: type[Flavour]) -> None:
         assert letter.said["pushrail-attempts"] == "6"
         assert letter.said["pushrail-error-code"] == world.bus.flavour.code("ServiceUnavailable")
         assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_a_delivery_has_the_attempts_of_its_destination() -> None:
+    ours, down = failed("InvalidClientTokenId", 403, operation="AssumeRole"), failed("ServiceUnavailable", 503)
+    world = World(destination(retry=RetryBounds(max_attempts=3)), answer=in_turn(ours, down, ours, down, down))
+    async with world.worker(batches=lane_limits(hold_secs=60)) as worker:
+        await worker.feed_until(60, record(0))
+        assert len(world.bus.made()) == 5
+        assert world.topics.dead() == [("0", "expired")]
+        assert world.topics.written[0].said["pushrail-attempts"] == "5"
+
+
+@in_virtual_time
+async def test_a_destination_may_have_an_age_of_its_own() -> None:
+    world = World(destination(retry=RetryBounds(max_age_secs=6)), answer=always(failed("ServiceUnavailable", 503)))
+    policy = retry_policy(backoff=Backoff(4, 4), max_age_secs=600)
+    async with world.worker(policy=policy, batches=lane_limits(hold_secs=60)) as worker:
+        await worker.feed_until(60, record(0))
+        assert [at for at, _ in world.bus.made()] == [0.1, 2.11, 4.12, 6.13]
+        assert world.topics.dead() == [("0", "expired")]
 
 
 @pytest.mark.parametrize("refusal", [failed("ValidationException", 400), failed("413", 413)])

@@ -8,6 +8,7 @@ from datetime import datetime
 from pushrail_stream.core.commit import Committable, cursors_of, encode_metadata
 from pushrail_stream.core.cursor_state import CursorState, encode_cursors
 from pushrail_stream.core.delivery import Problem
+from pushrail_stream.core.destination import RetryBounds
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.signals import CursorClosed, CursorEndangered, CursorTrimmed, PartitionRestarted
@@ -47,6 +48,17 @@ async def test_the_age_counts_from_the_opening_of_the_cursor() -> None:
         assert len(world.bus.calls) - before <= 12, "they expire without a call, but for a probe every 2 s"
         worker.commit()
         assert worker.event_consumer.trackers[P0].cursors == {}
+
+
+@in_virtual_time
+async def test_a_destination_has_an_age_of_its_own() -> None:
+    world = World(destination(retry=RetryBounds(max_age_secs=60)), answer=DOWN)
+    async with world.worker() as worker:
+        await fall_behind(worker, 2_000)
+        await worker.at(50)
+        assert dead(world) == []
+        await worker.at(66)
+        assert len(dead(world)) == 2_000
 
 
 @in_virtual_time

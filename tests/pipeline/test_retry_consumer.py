@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from pushrail_stream.core.destination import RetryBounds
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.core.signals import Attempted, Skipped
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
@@ -368,6 +369,17 @@ async def test_our_own_fault_expires_no_old_delivery() -> None:
         assert world.topics.on(DLQ) == []
         moved = {int(origin): reason for _, origin, _, reason in world.topics.moved()}
         assert moved == {n: "retryable" if n < 10 else "held" for n in range(30)}
+
+
+@pytest.mark.parametrize(("code", "calls"), [("InvalidClientTokenId", 3), ("ServiceUnavailable", 1)])
+@in_virtual_time
+async def test_attempts_before_a_fault_of_ours_do_not_count(code: str, calls: int) -> None:
+    world = World(destination(retry=RetryBounds(max_attempts=3)), answer=always(DOWN))
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0, event=0, attempts=2, error_code=code))
+        await worker.at(60)
+        assert len(world.bus.calls) == calls
+        assert world.topics.dead() == [("0", "expired")]
 
 
 @in_virtual_time

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
+from pushrail_stream.core.destination import CustomerBus, Destination, Limits, RetryBounds, Secret
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, parse_document, raw_text, stand_in, to_document
 from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.keyring import Keyring
@@ -51,6 +51,23 @@ def test_optional_fields_have_defaults() -> None:
     assert destination.event_types == ()
     assert destination.enabled
     assert destination.limits == Limits(max_requests_per_second=None, max_in_flight=5)
+
+
+def test_a_document_bounds_its_retries() -> None:
+    bounded = accepted(retry={"maxAgeSecs": 3600, "maxAttempts": 20})
+    assert bounded.retry == RetryBounds(3600, 20)
+    assert to_document(bounded)["retry"] == {"maxAgeSecs": 3600, "maxAttempts": 20}
+    assert accepted(retry={}).retry == accepted().retry == RetryBounds()
+
+
+def test_bounds_beyond_those_of_the_settings_are_warned_of() -> None:
+    content = json.dumps(document(retry={"maxAgeSecs": 100_000, "maxAttempts": 20})).encode()
+    for max_attempts, fields in ((20, ["retry.maxAgeSecs"]), (10, ["retry.maxAgeSecs", "retry.maxAttempts"])):
+        bounds = RetryBounds(86_400, max_attempts)
+        parsed = parse_document(content, environ={}, default_max_in_flight=5, retry_bounds=bounds)
+        assert isinstance(parsed, Parsed)
+        assert [caveat.field for caveat in parsed.caveats] == fields
+        assert parsed.caveats[0].problem == "is 100000, but delivery.max_age_secs allows 86400, which holds"
 
 
 @pytest.mark.parametrize(("limits", "flush_ms"), [({}, 250), ({"flushMs": 0}, 0), ({"flushMs": 60_000}, 60_000)])

@@ -53,6 +53,8 @@ class PlannedDestination:
     is_v2: bool = False
     """Whether its bus is one of eventbridgev2."""
     detail_format: DetailFormat = "canonical"
+    max_age_secs: float | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,10 @@ EXAMPLE: dict[str, Any] = {
     "enabled": True,
     "limits": {"maxRequestsPerSecond": 50, "maxInFlight": 8, "flushMs": 100},
 }
-SHOWN: dict[str, Any] = EXAMPLE | {"detailFormat": "canonical"}
+SHOWN: dict[str, Any] = EXAMPLE | {
+    "detailFormat": "canonical",
+    "retry": {"maxAgeSecs": None, "maxAttempts": None},
+}
 """The example with every default."""
 ACCESS_KEY: dict[str, Any] = {
     "mode": "ACCESS_KEY",

@@ -22,7 +22,9 @@ def lane_limits(**changes: Any) -> LaneLimits:
 
 
 def retry_policy(**changes: Any) -> RetryPolicy:
-    return replace(POLICY.retry, **changes)
+    """``changes``: fields of the policy, and those of its bounds."""
+    bounds = {name: changes.pop(name) for name in ("max_age_secs", "max_attempts") if name in changes}
+    return replace(POLICY.retry, bounds=replace(POLICY.retry.bounds, **bounds), **changes)
 
 
 def buffer_limits(**changes: Any) -> BufferLimits:

@@ -250,12 +250,12 @@ MUTANTS: Final = (
         (
             Change(
                 "core.retry:_retry",
-                "if state.age_secs >= policy.max_age_secs and not is_our_delay(outcome):",
+                "if policy.ends(state) and not is_our_delay(outcome):",
                 "if False:",
             ),
             Change(
                 "pipeline.settlement:Settlement.retry_later",
-                "if state.age_secs >= self._policy.max_age_secs and not problem.is_our_delay:",
+                "if self._policy.ends(state) and not problem.is_our_delay:",
                 "if False:",
             ),
         ),
@@ -266,8 +266,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "expire a delivery at its first failure",
-        "core.retry:_retry",
-        "state.age_secs >= policy.max_age_secs",
+        "core.retry:RetryPolicy.ends",
+        "state.age_secs >= max_age_secs",
         "state.age_secs >= 0",
         needs=["aws.call:ServiceUnavailable"],
     ),

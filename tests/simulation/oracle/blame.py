@@ -191,13 +191,14 @@ def _ever_refused(story: Deliveries, copy: CopySeen) -> bool:
 
 
 def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
-    delivery = story.evidence.settings.delivery
+    bounds = story.documents.retry_bounds(copy.headers.destination, story.evidence.settings.delivery.max_age_secs)
+    is_spent, max_age_secs = copy.headers.attempts >= bounds.max_attempts, bounds.max_age_secs
     age = max(copy.written.at - seen.written.at, _age_on_cursor(story, copy, seen))
     hosts = {copy.written.host, *(one.written.host for one in story.copies_of(seen, copy.headers.destination))}
     if any(map(story.had_wrong_clock, hosts)):
         return ""
-    if copy.headers.replay is None and age < delivery.max_age_secs:
-        return f"its record is {age:.0f} s old, and deliveries expire after {delivery.max_age_secs:.0f} s"
+    if copy.headers.replay is None and age < max_age_secs and not is_spent:
+        return f"its record is {age:.0f} s old, and deliveries expire after {max_age_secs:.0f} s"
     failures = [
         call
         for call in story.calls_of.get(story.documents.group(copy.headers.destination or ""), ())
@@ -214,14 +215,14 @@ def _expired(story: Deliveries, copy: CopySeen, seen: EventSeen) -> str:
             for call in failures
         )
         and (of_holders := _failures_of_holders(story, failures, copy, seen))
-        and age - _our_secs(story, of_holders, copy) < delivery.max_age_secs
+        and (is_spent or age - _our_secs(story, of_holders, copy) < max_age_secs)
     ):
         return "each of its calls failed for a cause of ours"
     if _counts_our_wait(story, copy, seen):
         return "it waited on a retry topic for a cause of ours, and that wait counts for its age"
     if not copy.headers.attempts and not any(one.written.at < copy.written.at and not one.is_dead for one in copies):
         had_secs = _had_secs(story, copy, seen)
-        if had_secs < delivery.max_age_secs - _ROUNDING_SECS:
+        if had_secs < max_age_secs - _ROUNDING_SECS:
             return f"its worker had its partition for {had_secs:.0f} s, and made no call for it"
     return ""
 

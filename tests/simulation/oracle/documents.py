@@ -6,13 +6,14 @@ use. So each question has a period, and two answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, final
 
 import orjson
 
-from pushrail_stream.core.destination import DetailFormat, Secret
+from pushrail_stream.core.destination import DetailFormat, RetryBounds, Secret
 from pushrail_stream.registry.documents import Parsed, parse_document
 from tests.simulation.oracle.evidence import DocumentEdit
 
@@ -39,6 +40,7 @@ class Version(NamedTuple):
     max_in_flight: int | None = None
     per_second: float | None = None
     detail_format: DetailFormat = "canonical"
+    retry: RetryBounds = RetryBounds()
 
     def wants(self, event_type: str) -> bool:
         """Whether it asks for events of this type."""
@@ -174,6 +176,12 @@ class Documents:
         found = (one.max_in_flight or default for one in self.versions() if one.destination == destination)
         return max(found, default=default)
 
+    def retry_bounds(self, destination: str | None, max_age_secs: float) -> RetryBounds:
+        """The narrowest bounds that documents ever gave this destination. ``max_age_secs``: that for all."""
+        found = [one.retry for one in self.versions() if one.destination == destination]
+        age_secs = min((one.max_age_secs for one in found), default=max_age_secs)
+        return RetryBounds(min(age_secs, max_age_secs), min((one.max_attempts for one in found), default=math.inf))
+
     def rate_limit(self, group: str, since: float = float("-inf")) -> float | None:
         """The most calls a second that documents may have allowed a group from a time on; None: one had no limit."""
         versions = [one for name in self._states for one in self._versions(name, since - STALE_SECS, float("inf"))]
@@ -283,6 +291,7 @@ def read_version(content: bytes) -> Version | None:
                 limits.get("maxInFlight"),
                 limits.get("maxRequestsPerSecond"),
                 value.get("detailFormat", "canonical"),
+                parsed.destination.retry if isinstance(parsed, Parsed) else RetryBounds(),
             )
         case _:
             return None

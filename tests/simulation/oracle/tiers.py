@@ -155,8 +155,10 @@ def _mistake(
         return "it has attempts, and no first one"
     if copy.is_dead:
         return ""
-    if _has_expired(story, copy) or _is_too_old(story, seen, copy):
-        return f"its delivery began more than {story.evidence.settings.delivery.max_age_secs:.0f} s before"
+    most_secs = story.evidence.settings.delivery.max_age_secs
+    own_secs = story.documents.retry_bounds(copy.headers.destination, most_secs).max_age_secs
+    if _has_expired(copy, own_secs) or _is_too_old(story, seen, copy):
+        return f"its delivery began more than {own_secs:.0f} s before"
     if headers.reason != "retryable":
         return ""
     tier = topics.index(copy.written.record.topic)
@@ -166,6 +168,8 @@ def _mistake(
     same = [one for one in earlier if _may_follow(story, copy, one)]
     climbed = [one for one in same if one.headers.reason == "retryable" and one.headers.attempts < headers.attempts]
     reached = max((topics.index(one.written.record.topic) for one in climbed), default=-1)
+    if own_secs < most_secs:
+        return ""  # near the end of its age it takes shorter delays
     if headers.first_attempt_at_ms is not None and tier < min(reached + 1, len(topics) - 1) and reached == 0:
         return f"it is on {topics[tier]} again"
     return ""
@@ -192,13 +196,13 @@ def _may_follow(story: Deliveries, copy: CopySeen, earlier: CopySeen) -> bool:
     )
 
 
-def _has_expired(story: Deliveries, copy: CopySeen) -> bool:
+def _has_expired(copy: CopySeen, max_age_secs: float) -> bool:
     """Whether the delivery was too old by its worker's own clock, unless we delayed it."""
     headers = copy.headers
     if headers.first_attempt_at_ms is None or _is_our_delay(copy):
         return False
     age_ms = headers.failed_at_ms - headers.first_attempt_at_ms
-    return age_ms >= 1000 * story.evidence.settings.delivery.max_age_secs
+    return age_ms >= 1000 * max_age_secs
 
 
 def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:

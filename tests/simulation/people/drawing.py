@@ -62,7 +62,7 @@ _V2_SHARE: Final = 0.5
 """Share of the buses that are of eventbridgev2. They have dice of their own, too. The first customer has none of them:
 mutants that concern classic buses alone have one there in every story."""
 _CLOUD_EVENTS_SHARE: Final = 0.25
-"""Share of the destinations that get CloudEvents. They have dice of their own, too."""
+"""Share of the destinations that get CloudEvents. For these and their own bounds of retries there are dice, too."""
 _TIERS: Final[tuple[dict[str, float], ...]] = (
     {"pushrail.retry.2s": 2},
     {"pushrail.retry.5s": 5, "pushrail.retry.30s": 30},
@@ -152,7 +152,7 @@ def draw_settings(dice: Random, many_calls: int) -> dict[str, Any]:
 
 
 def _draw_destinations(dice: Random, name: str, customers: int) -> Iterator[PlannedDestination]:
-    v2_dice, format_dice = Random(f"{name}/v2"), Random(f"{name}/format")
+    v2_dice, own_dice = Random(f"{name}/v2"), Random(f"{name}/own")
     for number in range(customers):
         customer, account = f"customer-{number}", f"{111_000_000_000 + number}"
         for which in range(dice.choice([1, 1, 1, 2])):
@@ -166,7 +166,9 @@ def _draw_destinations(dice: Random, name: str, customers: int) -> Iterator[Plan
                 enabled=dice.random() < 0.95,
                 max_requests_per_second=dice.choice([None, None, None, 2.0]),
                 is_v2=number > 0 and v2_dice.random() < _V2_SHARE,
-                detail_format="cloudevents" if format_dice.random() < _CLOUD_EVENTS_SHARE else "canonical",
+                max_age_secs=own_dice.choice([None, None, None, 40.0]),
+                max_attempts=own_dice.choice([None, None, None, 4]),
+                detail_format="cloudevents" if own_dice.random() < _CLOUD_EVENTS_SHARE else "canonical",
             )
 
 

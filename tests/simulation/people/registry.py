@@ -64,6 +64,7 @@ def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
         "auth": auth,
         "enabled": destination.enabled,
         "detailFormat": destination.detail_format,
+        "retry": {"maxAgeSecs": destination.max_age_secs, "maxAttempts": destination.max_attempts},
     }
     if destination.event_types:
         fields["eventTypes"] = list(destination.event_types)
