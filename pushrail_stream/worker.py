@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from pushrail_stream.files import max_open_files
 from pushrail_stream.kafka.catch_up_reader import CatchUpReader
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
+from pushrail_stream.kafka.expiring import expiring_records
 from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.metadata_limit import LIMIT_NAME, metadata_limit
@@ -35,7 +36,7 @@ from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import read_to_end
 from pushrail_stream.kafka.snapshots import Snapshots
 from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
-from pushrail_stream.kafka.topics import check_topics, worker_topics
+from pushrail_stream.kafka.topics import check_topics, topics_named, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut, OpenFiles
 from pushrail_stream.observe.fleet_member import FleetMember
@@ -43,6 +44,8 @@ from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import Logger
 from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.observe.notice_keeper import NoticeKeeper
+from pushrail_stream.observe.notices import HEADERS, Expiring, Notices
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import Display
@@ -62,6 +65,10 @@ _ANSWER_SECS: Final = 10.0
 """Longest time before a request is answered: half of the time for which commands wait. The work goes on after that."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """Seconds after the longest call for the copies that follow from it."""
+_NOTICES_SECS: Final = 1.0
+"""Longest wait, at the end, for notices that Kafka has not acknowledged, in seconds: it delays a stop."""
+_EXPIRY_LEAD_SECS: Final = 86_400
+"""Seconds before the end of dead letters at which a notice tells of it: a day, so that people can still replay them."""
 _CLOSED: Final = "the handler is closed"
 """End of uvloop's error when a peer's last bytes reach a TLS connection that we have closed. No call is lost: the
 connection is no longer used."""
@@ -115,7 +122,8 @@ async def run_worker(
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
         display = Display(identity, link, stats, readiness, metrics, RecentIncidents(stats.clock.now_ms))
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
-        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), *display.observers]
+        notices = Notices(clients.notices.append, kafka.group_id, identity.id, stats.clock.now_ms, directory.get)
+        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), notices, *display.observers]
         everyone = FanOut([*own, clients.own_credentials, *observers, *tracing], log)
         observe = OpenFiles(everyone, max_open_files(), settings.delivery.max_in_flight)
         for caveat in caveats:
@@ -134,14 +142,20 @@ async def run_worker(
                 running.engine.events.metadata.limit(limit)
             show_state = partial(display.record, f"{settings.http.host}:{http_port}")
             member = FleetMember(link, show_state, {"retry_now": running.retry_now}, stats.clock, observe)
+            find_expiring = partial(_find_expiring, kafka, settings.topics.dlq, stats.clock)
+            keeper = NoticeKeeper(notices, stats, settings.topics.events, find_expiring, observe)
             started(Worker(identity.id, running.engine.ledger, clients.attempts, running.stop, http_port))
-            await running.run(updater, member)
+            await running.run(updater, [member.keep(), keeper.keep()])
         return running.engine.ledger
 
 
 async def _check(settings: Settings, kafka: KafkaSettings, limit: int | None) -> list[Signal]:
     """Check the topics, and the limit of a commit's metadata. Returns what the operator should know."""
     caveats = list[Signal](await in_daemon_thread(check_topics, kafka, worker_topics(settings)))
+    try:
+        caveats += await in_daemon_thread(check_topics, kafka, topics_named(settings, settings.topics.notices))
+    except OperatorError as error:
+        caveats.append(SettingCaveat("topics.notices", f"{error}. Notices are lost until then"))
     if limit is not None and limit < MIN_METADATA_CHARS:
         caveats.append(SettingCaveat(LIMIT_NAME, _NO_CURSORS.format(limit)))
     if settings.vendor is None:
@@ -155,6 +169,7 @@ class _Clients(NamedTuple):
     bus: EventBridge
     publisher: KafkaPublisher
     attempts: KafkaLog
+    notices: KafkaLog
     watermarks: Watermarks
     topic_ids: TopicIdentities
     own_credentials: OwnCredentialsWatch
@@ -166,10 +181,13 @@ async def _open_clients(
     bus = await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts))
     own_credentials = OwnCredentialsWatch(bus.check_own_credentials, directory.get)
     bus.destinations = own_credentials.destinations
+    topics = settings.topics
+    notices = KafkaLog(kafka, topics.notices, headers=HEADERS, flush_secs=_NOTICES_SECS)
     return _Clients(
         bus,
         await stack.enter_async_context(KafkaPublisher(kafka)),
-        await stack.enter_async_context(_attempts_log(kafka, settings.topics.attempts, log)),
+        await stack.enter_async_context(_open_log(KafkaLog(kafka, topics.attempts), log, "attempts_lost")),
+        await stack.enter_async_context(_open_log(notices, log, "notices_lost")),
         Watermarks(kafka),
         TopicIdentities(kafka),
         own_credentials,
@@ -177,11 +195,18 @@ async def _open_clients(
 
 
 @asynccontextmanager
-async def _attempts_log(kafka: KafkaSettings, topic: str, log: Logger) -> AsyncIterator[KafkaLog]:
-    async with KafkaLog(kafka, topic) as attempts:
-        yield attempts
-    if attempts.lost:
-        log.warning("attempts_lost", records=attempts.lost)
+async def _open_log(kafka_log: KafkaLog, log: Logger, lost: str) -> AsyncIterator[KafkaLog]:
+    """A log of Kafka, open until the end of the block; then a line named ``lost`` tells of records that it lost."""
+    async with kafka_log:
+        yield kafka_log
+    if kafka_log.lost:
+        log.warning(lost, records=kafka_log.lost)
+
+
+async def _find_expiring(kafka: KafkaSettings, topic: str, clock: SteadyClock) -> Expiring:
+    """The dead letters that Kafka may remove within a day. Raises `OperatorError`."""
+    now_ms, lead_ms = clock.now_ms(), _EXPIRY_LEAD_SECS * 1000
+    return Expiring(topic, await in_daemon_thread(expiring_records, kafka, topic, now_ms, lead_ms), now_ms + lead_ms)
 
 
 @final
@@ -237,8 +262,8 @@ class _Running:
         self._retrying: dict[str, tuple[RetryRun, asyncio.Task[None]]] = {}
         """The last `retry now` of each destination."""
 
-    async def run(self, updater: RegistryWatcher | None, member: FleetMember) -> None:
-        """Consume until `stop`."""
+    async def run(self, updater: RegistryWatcher | None, others: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Consume until `stop`. ``others``: further upkeep."""
         clients = self._clients
         upkeep = [
             clients.watermarks.keep(self._partitions),
@@ -246,7 +271,7 @@ class _Running:
             clients.own_credentials.keep(self._observe),
             self.unread.keep(),
             self.catch_up.run(),
-            member.keep(),
+            *others,
         ]
         if updater is not None:
             upkeep.append(updater.follow(self._follow_documents))
@@ -303,7 +328,7 @@ class _Statistics:
         """The statistics of this moment, with at most this number of destinations."""
         clients, running, now_ms = self._clients, self.running, self.clock.now_ms()
         if running is None:
-            return WorkerStats(now_ms=now_ms, attempts_lost=clients.attempts.lost)
+            return WorkerStats(now_ms=now_ms, attempts_lost=clients.attempts.lost, notices_lost=clients.notices.lost)
         stats, consumers, lag = running.engine.stats(max_destinations), running.consumers, clients.watermarks.lag
         return dataclasses.replace(
             stats,
@@ -323,6 +348,7 @@ class _Statistics:
             own_problem=clients.own_credentials.problem,
             attempts_lost=clients.attempts.lost,
             attempts_backlog=clients.attempts.waiting,
+            notices_lost=clients.notices.lost,
         )
 
 

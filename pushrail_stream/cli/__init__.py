@@ -50,6 +50,7 @@ _COMMANDS: Final = {
     "plan": "Calculate partitions, workers, memory, quotas and the price.",
     "access": "Print the rights to give at Kafka and AWS.",
     "events": "Check producers' events, and print their schemas.",
+    "notices": "Show changes of state: suspended, missing, growing, expiring.",
     "attempts": "Search the delivery log for an event.",
     "backlog": "Show destinations that have fallen behind.",
     "retry": "Show deliveries that wait, and begin them at once.",

@@ -401,11 +401,18 @@ class FleetTrouble(NamedTuple):
     problem: str
 
 
+class NoticesLost(NamedTuple):
+    """Notices could not be written. Deliveries go on."""
+
+    notices: int
+    """Those lost since the start."""
+
+
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
     | Flooded | BusMissing | BusFound | Membership | PartitionsAssigned | PartitionsRevoked | Backpressure
     | CommitFailed | KafkaTrouble | RecordsTrimmed | PartitionUnread | OffsetsSkipped | RequestAnswered
     | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble | SettingCaveat
     | PartitionRestarted | CursorOpened | CursorTrimmed | CursorEndangered | CursorClosed
-    | OwnCredentialsFailed | OwnCredentialsFound | FleetTrouble
+    | OwnCredentialsFailed | OwnCredentialsFound | FleetTrouble | NoticesLost
 )  # fmt: skip

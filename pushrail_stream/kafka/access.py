@@ -103,6 +103,7 @@ _ROWS: Final[tuple[tuple[Program, Resource, str, tuple[str, ...]], ...]] = (
     ("workers", "topic", "topics.workers", _READ + _WRITE),
     ("workers", "topic", "topics.control", _READ + _WRITE),
     ("workers", "topic", "topics.cursors", _READ + _WRITE + _CONFIGS),
+    ("workers", "topic", "topics.notices", _WRITE + _CONFIGS),
     ("workers", "group", _GROUP, _READ),
     ("ingest", "topic", "topics.events", _WRITE + _CONFIGS),
     ("producers", "topic", "topics.events", _WRITE),

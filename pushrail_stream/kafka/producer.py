@@ -151,11 +151,14 @@ class KafkaPublisher(PolledProducer):
 class KafkaLog(PolledProducer):
     """Appends to a topic without waiting, with a producer of its own, so that it never delays a dead letter."""
 
-    flush_secs = FLUSH_SECS
-
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, *, headers: Headers = (), flush_secs: float = FLUSH_SECS
+    ) -> None:  # fmt: skip
+        """``headers``: of every record. ``flush_secs``: longest wait, at the end, for records to be acknowledged."""
         super().__init__(client_properties.log_producer(kafka) | {"on_delivery": self._report})
+        self.flush_secs = flush_secs
         self._topic = topic
+        self._headers: list[tuple[str, str | bytes | None]] | None = list(headers) or None
         self._burst: list[tuple[bytes, bytes]] = []
         """Keys and values of the records that wait for others."""
         self._timer: asyncio.TimerHandle | None = None
@@ -194,7 +197,7 @@ class KafkaLog(PolledProducer):
         burst, self._burst = self._burst, []
         for key, value in burst:
             try:
-                self._producer.produce(self._topic, value, key)
+                self._producer.produce(self._topic, value, key, headers=self._headers)
             except (BufferError, KafkaException):
                 self._refused += 1
 

@@ -40,6 +40,8 @@ NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
 EMBEDDED: Final = "the embedded Kafka keeps no settings of topics"
 """Why the topics of an embedded broker cannot be checked: it has no controller."""
 _MINUTE_MS: Final = 60_000
+_NOTICES_DAYS: Final = 30
+"""Days for which notices are kept: they are few, and a reader may be away for weeks."""
 _ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
 
 
@@ -100,6 +102,12 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
         _workers_topic(topics.workers),
         _control_topic(topics.control),
         _cursors_topic(topics.cursors, age_ms),
+        TopicPlan(
+            topics.notices,
+            1,
+            {"retention.ms": str(_NOTICES_DAYS * DAY_MS)},
+            (keeps_all("Of the notices about one destination Kafka keeps the last one only", loses_data=False),),
+        ),
     ]
 
 

@@ -120,6 +120,7 @@ _INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
     signals.KafkaTrouble: lambda s: ("Kafka", "", "", s.problem),
     signals.RegistryTrouble: lambda s: ("registry", "", "", s.problem),
     signals.FleetTrouble: lambda s: ("fleet", "", "", s.problem),
+    signals.NoticesLost: lambda s: ("notices lost", "", "", f"{s.notices} since the start"),
     signals.RecordsTrimmed: lambda s: (
         "records trimmed",
         str(s.partition),

@@ -324,6 +324,7 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
         {"put": _first(s.put), "removed": _first(s.removed), "in_use": s.good, "refused": s.bad}),
     signals.RegistryTrouble: _trouble("registry_trouble"),
     signals.FleetTrouble: _trouble("fleet_trouble"),
+    signals.NoticesLost: lambda s: _Line("warning", "notices_lost", {"records": s.notices}),
 }
 """The line about each signal but `Consumed`, which is followed by others about the same event."""
 # fmt: on

@@ -179,6 +179,8 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
            lambda s: s.worker.attempts_lost),
     Metric("gauge", "pushrail_attempts_log_backlog_records", "Attempt records that Kafka has not acknowledged yet.",
            lambda s: s.worker.attempts_backlog),
+    Metric("counter", "pushrail_notices_lost", "Notices that could not be written.",
+           lambda s: s.worker.notices_lost),
     Metric("counter", "pushrail_log_lines_lost", "Log lines that could not be written.",
            lambda _: LogStream.lost_lines),
     Metric("counter", "pushrail_credential_refreshes",

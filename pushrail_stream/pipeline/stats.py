@@ -130,6 +130,8 @@ class WorkerStats:
     """Why our own credentials cannot be used; empty when they can, or when no destination needs them."""
     attempts_lost: int = 0
     """Attempt records that could not be written."""
+    notices_lost: int = 0
+    """Notices that could not be written."""
     attempts_backlog: int = 0
     """Attempt records that wait to be written."""
 

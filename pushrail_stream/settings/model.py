@@ -111,6 +111,7 @@ class TopicsSettings(_Section):
     workers: Topic = "pushrail.workers"
     control: Topic = "pushrail.control"
     cursors: Topic = "pushrail.cursors"
+    notices: Topic = "pushrail.notices"
     retry: Annotated[Mapping[Topic, Seconds], Field(min_length=1)] = {
         "pushrail.retry.10s": 10,
         "pushrail.retry.2m": 120,
@@ -118,7 +119,7 @@ class TopicsSettings(_Section):
     }
     """Topic to delay in seconds."""
 
-    @field_validator("dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "retry")
+    @field_validator("dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "notices", "retry")
     @classmethod
     def _check_distinct(cls, value: str | Mapping[str, float], info: ValidationInfo) -> str | Mapping[str, float]:
         # Kafka names metrics with '_' for '.', and so refuses to create two topics that differ in that alone.

@@ -174,6 +174,10 @@ CASES: dict[str, list[Case]] = {
         Case(steadily("pushrail_attempts_log_lost_total", 0), None),
         Case(steadily("pushrail_attempts_log_lost_total", 0.05), 1),
     ],
+    "PushrailNoticesLost": [
+        Case(steadily("pushrail_notices_lost_total", 0), None),
+        Case(steadily("pushrail_notices_lost_total", 0.05), 1),
+    ],
     "PushrailRecordsRemovedUnread": [
         Case({OWN % "trimmed": "0x60"}, None),
         Case({OWN % "trimmed": "1x60"}, 0),

@@ -34,7 +34,7 @@ ARGUMENTS: Final = {
     "destinations put": "acme.json",
     "destinations seal": "acme.json", "destinations show": "dst_acme", "destinations test": "dst_acme",
     "dlq list": "", "dlq show": "--reason blocked", "events schema": "--eventbridge", "ingest": "",
-    "keys rotate": "--dry-run", "replay dlq": "--reason blocked --dry-run",
+    "keys rotate": "--dry-run", "notices": "", "replay dlq": "--reason blocked --dry-run",
     "replay events": "--all --since 1h --dry-run", "replay offsets": "--to earliest --dry-run", "retry list": "",
     "retry now": "--destination dst_acme", "run": "", "top": "--once",
     "topics create": "", "topics describe": "", "topics skip": "pushrail.events/0/1 --reason broken",

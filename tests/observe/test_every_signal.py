@@ -41,6 +41,7 @@ from pushrail_stream.core.signals import (
     KafkaTrouble,
     Membership,
     MovedToRetry,
+    NoticesLost,
     OffsetsSkipped,
     OwnCredentialsFailed,
     OwnCredentialsFound,
@@ -65,6 +66,7 @@ from pushrail_stream.observe.fan_out import FanOut, OpenFiles
 from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
+from pushrail_stream.observe.notices import Notices
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.signal_counts import SignalCounts
 from pushrail_stream.observe.tracing import Tracing
@@ -131,6 +133,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (RegistryChanged(tuple("abcdefg"), ("h",), 7, 1), "destinations"),
     (RegistryTrouble("no such folder"), "registry_trouble"),
     (FleetTrouble("topic pushrail.workers does not exist"), "fleet_trouble"),
+    (NoticesLost(3), "notices_lost"),
     (answered(202), "request_answered"),
     (answered(422, "eventType: is missing"), "request_answered"),
     (answered(401, "give an API key"), "request_failed"),
@@ -172,6 +175,7 @@ OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     LogObserver: lambda: _log("debug"),
     SignalCounts: SignalCounts,
     AttemptsLog: lambda: AttemptsLog(_write),
+    Notices: lambda: Notices(_write, "group", "worker", lambda: AT_MS, lambda _id: None),
     Readiness: lambda: Readiness(["pushrail-stream"], stats_of()),
     RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),

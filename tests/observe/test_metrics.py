@@ -225,7 +225,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
 
 def test_a_scrape_shows_the_ledger() -> None:
     ledger = Ledger(begun=12, delivered=2, dead_lettered=1, moved_to_retry=3, skipped=1, put_back=2, dropped=1)
-    metrics = Metrics(stats_of(ledger=ledger, attempts_lost=4, attempts_backlog=9))
+    metrics = Metrics(stats_of(ledger=ledger, attempts_lost=4, attempts_backlog=9, notices_lost=2))
     samples = shown(metrics=metrics)
     states = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_deliveries_total"}
     assert states == {
@@ -235,6 +235,7 @@ def test_a_scrape_shows_the_ledger() -> None:
     assert samples["pushrail_deliveries_in_flight",] == 2
     assert samples["pushrail_attempts_log_lost_total",] == 4
     assert samples["pushrail_attempts_log_backlog_records",] == 9
+    assert samples["pushrail_notices_lost_total",] == 2
 
 
 def test_backlogs_are_shown_by_destination_up_to_the_limit() -> None:

@@ -29,6 +29,7 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
         "an account of every delivery": "check --since 1h",
         "dead letters, and who caused them": "dlq list --since 1h",
         "the state of each destination": "destinations list --state",
+        "changes of state that people should hear of": "notices",
         "one destination, tested step by step": f"destinations test {destination}",
         "the deliveries that a replay would send again": f"replay dlq --destination {_REFUSED} --dry-run",
         "the whole installation, problems first": "doctor",

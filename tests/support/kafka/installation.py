@@ -10,7 +10,9 @@ from pushrail_stream.settings.model import Settings
 DELAY_SECS: Final = 1_800
 
 
-ROLES: Final = ("events", "retry", "dlq", "attempts", "destinations", "replays", "workers", "control", "cursors")
+ROLES: Final = (
+    "events", "retry", "dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "notices",
+)  # fmt: skip
 
 
 def settings_of_its_own(**sections: Any) -> Settings:
