@@ -194,7 +194,12 @@ def _as_json(letter: DeadLetterRecord, replayed: ReplayMark | None) -> dict[str,
     dump = {} if letter.event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
     key = (letter.record.key or b"").decode(errors="backslashreplace")
     headers = [{"name": name, "value": text} for name, text in _headers(letter)]
-    return {**_facts(letter, replayed), "key": key, "headers": headers, "event": _json_in(value), **dump}
+    return {**_facts(letter, replayed), "key": key, "headers": headers, "event": _content(letter), **dump}
+
+
+def _content(letter: DeadLetterRecord) -> Any:
+    """The event as its customer gets it; of a record that is no event, the JSON that its value is, or None."""
+    return _json_in((letter.event.value if letter.event is not None else letter.record.value) or b"")
 
 
 def _json_in(value: bytes) -> Any:
@@ -217,7 +222,7 @@ def _print(letter: DeadLetterRecord, replayed: ReplayMark | None) -> None:
     for name, text in _headers(letter):
         _say(f"header          {name}" + ("" if text is None else f": {text}"))
     value = letter.record.value or b""
-    if (content := _json_in(value)) is not None:
+    if (content := _content(letter)) is not None:
         text = json.dumps(content, indent=2, ensure_ascii=False)
         for line in text.splitlines():
             _say(line)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from pushrail_stream.core.framing import foreign_format
 from pushrail_stream.core.record import NOT_UTF8, Headers
 from pushrail_stream.core.text import parse_rfc3339
 
@@ -25,6 +26,11 @@ MAX_ID: Final = 256
 """Characters of ``customerExternalId`` and ``idempotencyKey`` (CONTRACTS.md, "The canonical event")."""
 MAX_LEVELS: Final = 1000
 """Deepest nesting of an event: the most that a bus takes."""
+
+CLOUDEVENTS_HEADER: Final = "ce_specversion"
+"""Header of a record that has a CloudEvent in binary mode."""
+CLOUDEVENTS_MEMBER: Final = "specversion"
+"""Member of a JSON object that is a CloudEvent in structured mode."""
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _ABSENT: Final = object()
@@ -95,7 +101,7 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        return Undecodable("value", f"is not one JSON object in UTF-8: {error}")
+        return Undecodable("value", f"is not one JSON object in UTF-8: {foreign_format(value) or error}")
     if type(data) is not dict:
         return Undecodable("value", f"is a JSON {_json_type(data)}, not an object")
     # Cheapest first: a level takes two brackets.
@@ -104,10 +110,16 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
     vendor, traceparent = context
     if vendor is None:
         return Undecodable(VENDOR_SETTING, f"this setting is not set, and the record has no header {VENDOR_HEADER}")
-    return _event(data, vendor, traceparent, value)
+    return _event(data, vendor, traceparent, value, headers)
 
 
-def _event(data: dict[str, Any], vendor: str, traceparent: str | None, value: bytes) -> Event | Undecodable:
+Decode = Callable[[bytes | None, Headers, str | None], Event | Undecodable]
+"""Decodes the records of one format: their value, their headers, and the vendor of those that name none."""
+
+
+def _event(
+    data: dict[str, Any], vendor: str, traceparent: str | None, value: bytes, headers: Headers
+) -> Event | Undecodable:
     # A valid event takes few steps. The loop that finds the field at fault runs only for an invalid one.
     get: Callable[..., Any] = data.get
     event_type, customer, key = get("eventType"), get("customerExternalId"), get("idempotencyKey")
@@ -123,13 +135,22 @@ def _event(data: dict[str, Any], vendor: str, traceparent: str | None, value: by
         and 0 < len(customer) <= MAX_ID
         and 0 < len(key) <= MAX_ID
     ):
-        return next(_problems(data))
+        return _cloudevent(data, headers) or next(_problems(data))
     occurred_at_ms = parse_rfc3339(occurred_at)
     if occurred_at_ms is None:
         return _no_time(occurred_at)
     size = len(value) + utf8_length(event_type + customer + key)
     correlation = correlation_id if "correlationId" in data else None
     return Event(vendor, event_type, occurred_at_ms, source, customer, key, correlation, traceparent, value, size)
+
+
+def _cloudevent(data: dict[str, Any], headers: Headers) -> Undecodable | None:
+    """The name of a CloudEvent's mode. A canonical event, whole or not, has a type."""
+    is_structured = CLOUDEVENTS_MEMBER in data
+    if "eventType" in data or not (is_structured or CLOUDEVENTS_HEADER in dict(headers)):
+        return None
+    mode = "structured" if is_structured else "binary"
+    return Undecodable("value", f"is a CloudEvent in {mode} mode (events.format: cloudevents reads it)")
 
 
 def problems(value: bytes) -> list[Undecodable]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.cursor_state import CursorState
-from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.event import Decode, Event, decode
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import Fault
 from pushrail_stream.operations.attempts import read_attempt
@@ -65,13 +65,20 @@ class Accounts:
     """Takes records in the order of its methods, and then tells the status of each delivery."""
 
     def __init__(
-        self, spill: Spill, topic: Topic, directory: Directory, vendor: str | None, *, customer: str | None = None
+        self,
+        spill: Spill,
+        topic: Topic,
+        directory: Directory,
+        vendor: str | None,
+        *,
+        customer: str | None = None,
+        decode: Decode = decode,
     ) -> None:
         """``directory`` has the destinations there are now; ``customer`` limits the check to one."""
         self._spill = spill
         self._topic = topic
         self._directory = directory
-        self._vendor = vendor
+        self._vendor, self._decode = vendor, decode
         self._customer = customer
         self._open: dict[int, tuple[int, frozenset[int]]] = {}
         self._cursors: dict[tuple[int, str], tuple[CursorState, frozenset[int]]] = {}
@@ -98,7 +105,7 @@ class Accounts:
 
     def add_event(self, record: Record) -> None:
         """Add a record of the events topic."""
-        event = decode(record.value, record.headers, self._vendor)
+        event = self._decode(record.value, record.headers, self._vendor)
         vendor, customer = (event.vendor, event.customer_external_id) if isinstance(event, Event) else (None, "")
         if self._customer in {None, customer}:
             at = record.timestamp_ms

@@ -19,6 +19,7 @@ from pushrail_stream.operations.spill import Spill
 from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.policy import decoder_of
 
 
 @final
@@ -60,7 +61,7 @@ def check_deliveries(
     """
     events = Topic(settings.topics.events, topic_id(reached_kafka(settings), settings.topics.events))
     with Spill.open() as spill:
-        accounts = Accounts(spill, events, directory, settings.vendor, customer=customer)
+        accounts = Accounts(spill, events, directory, settings.vendor, customer=customer, decode=decoder_of(settings))
         unreadable_cursors = _read_commits(accounts, settings)
         unreadable_events = _read_records(accounts, settings, *period, progress)
         yield CheckResult(accounts, unreadable_events, unreadable_cursors)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 from pushrail_stream.core.commit import decode_settled
-from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.event import Decode, Event, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.identity import Identity, identify, identity_of
 from pushrail_stream.core.record import Origin, Record
@@ -18,6 +19,7 @@ from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.policy import decoder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class DeadLetterRecord:
         return original_of(self.record, self.origin)
 
 
-def read_dead_letter(record: Record, vendor: str | None) -> DeadLetterRecord:
+def read_dead_letter(record: Record, vendor: str | None, decode: Decode = decode) -> DeadLetterRecord:
     """A record of the DLQ as a dead letter; ``vendor`` is that of records without a header."""
     state = decode_headers(record.headers)
     decoded = decode(record.value, record.headers, vendor)
@@ -122,8 +124,9 @@ class DeadLetterFilter:
 def all_dead_letters(settings: Settings, since_ms: int | None, progress: Progress) -> Iterator[DeadLetterRecord]:
     """The DLQ's records that may have failed since then, oldest first in each partition."""
     # A dead letter is written after it has failed, so none of them lies before that time.
+    read = _reader(settings)
     for record in read_topic(settings, settings.topics.dlq, "dead letters", progress, since_ms=since_ms):
-        yield read_dead_letter(record, settings.vendor)
+        yield read(record)
 
 
 def find_dead_letters(
@@ -135,9 +138,8 @@ def find_dead_letters(
         starts, only = {at.partition: at.offset}, [at.partition]
         records = read_topic(settings, at.topic, "dead letters", progress, starts=starts, only=only)
         # An offset may hold no record. Kafka then returns the next one, which was not asked for.
-        found = (
-            read_dead_letter(record, settings.vendor) for record in islice(records, 1) if record.offset == at.offset
-        )
+        read = _reader(settings)
+        found = (read(record) for record in islice(records, 1) if record.offset == at.offset)
     else:
         letters = all_dead_letters(settings, wanted.since_ms, progress)
         found = (letter for letter in letters if at is None or str(at) == str(letter.origin))
@@ -146,14 +148,19 @@ def find_dead_letters(
 
 def read_waiting(settings: Settings, progress: Progress) -> Iterator[DeadLetterRecord]:
     """The copies on retry topics that the workers' group has not settled. Raises `OperatorError`."""
-    kafka = reached_kafka(settings)
+    kafka, read = reached_kafka(settings), _reader(settings)
     for topic in settings.topics.retry:
         group = committed_by(kafka, retries_consumer(kafka).group_id, topic)
         starts = {number: committed.offset for number, committed in group.items()}
         settled = {number: frozenset(decode_settled(committed)) for number, committed in group.items()}
         for record in read_topic(settings, topic, topic, progress, starts=starts):
             if record.offset not in settled.get(record.partition, ()):
-                yield read_dead_letter(record, settings.vendor)
+                yield read(record)
+
+
+def _reader(settings: Settings) -> Callable[[Record], DeadLetterRecord]:
+    """Reads records in the format of the settings."""
+    return partial(read_dead_letter, vendor=settings.vendor, decode=decoder_of(settings))
 
 
 class Group(NamedTuple):

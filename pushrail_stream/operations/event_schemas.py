@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, final
 import orjson
 from genson import SchemaBuilder
 
-from pushrail_stream.core.event import Undecodable, decode
+from pushrail_stream.core.event import Decode, Undecodable, decode
 from pushrail_stream.core.record import Record
 from pushrail_stream.errors import UsageError
 from pushrail_stream.files import reason_of
@@ -24,6 +24,7 @@ from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.operations.topic_reader import Progress, read_scan
 from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.policy import decoder_of
 
 SchemaType = Literal["OpenApi3", "JSONSchemaDraft4"]
 MAX_CONTENT: Final = 100_000
@@ -71,7 +72,7 @@ class SchemaInference:
         self.left_out = 0
         """Records that are no canonical event, or nested more deeply than the library follows (about 200 levels)."""
 
-    def add(self, record: Record, vendor: str | None) -> None:
+    def add(self, record: Record, vendor: str | None, decode: Decode = decode) -> None:
         """Learn from a record. ``vendor``: that of records without the header."""
         event = decode(record.value, record.headers, vendor)
         if isinstance(event, Undecodable) or _is_too_deep(value := orjson.loads(event.value)):
@@ -106,11 +107,11 @@ def infer_schemas(
 
     Raises `OperatorError`.
     """
-    inference = SchemaInference(source)
+    inference, decode = SchemaInference(source), decoder_of(settings)
     with Scan(reached_kafka(settings), settings.topics.events, since_ms=since_ms, newest=newest) as scan:
         for record in read_scan(scan, "events", progress):
             if since_ms is None or (record.recorded_at_ms or since_ms) >= since_ms:
-                inference.add(record, settings.vendor)
+                inference.add(record, settings.vendor, decode)
     return inference
 
 

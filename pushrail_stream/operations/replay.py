@@ -33,6 +33,7 @@ from pushrail_stream.operations.replay_sender import ReplaySender
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import Progress, read_scan
 from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.policy import decoder_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def replay_events(
     marks = {} if wanted else read_marks(reached_kafka(settings), settings.topics.replays)
     state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
     delivered = _delivered_events(settings, state.wanted, progress)
-    selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered)
+    selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered, decode=decoder_of(settings))
     sender = ReplaySender(journal, settings, limits.per_second, progress)
     with sender.interruptible(replay_id, f"go on with --resume {replay_id}"):
         _send_events(settings, replay_id, state, selection, sender, limits.deliveries, progress)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.event import Decode, Event, decode
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.identity import Identity, identify
 from pushrail_stream.core.record import Headers, Record
@@ -213,6 +213,7 @@ class EventSelection:
     wanted: EventFilter
     directory: Directory
     vendor: str | None
+    decode: Decode = field(default=decode, kw_only=True)
     delivered: DeliveredEvents | None = None
     """The only events that are meant; None for no such limit."""
     chosen: Counter[str] = field(default_factory=Counter)
@@ -233,7 +234,7 @@ class EventSelection:
         """Ids of the destinations it goes to."""
         if self.delivered is not None and not self.delivered.find(record):
             return
-        event = decode(record.value, record.headers, self.vendor)
+        event = self.decode(record.value, record.headers, self.vendor)
         if not isinstance(event, Event):
             if self.wanted.covers(record.timestamp_ms) and self._names(identify(record.value)):
                 self.left_out["cannot be decoded"] += 1

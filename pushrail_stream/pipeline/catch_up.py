@@ -13,7 +13,7 @@ from pushrail_stream.core.cursor import Cursor
 from pushrail_stream.core.cursor_state import owner_mark
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.event import Event, Undecodable
 from pushrail_stream.core.glance import Glance
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.offsets import OffsetTracker
@@ -63,7 +63,8 @@ class CatchUp:
         self._bus = ports.bus
         self._directory = ports.directory
         self._observe = ports.observe
-        self._vendor = policy.vendor
+        self._vendor, self._decode = policy.vendor, policy.decode
+        self._names_customers = policy.names_customers
         self._admission = admission
         self._care = care
         self._trackers = trackers
@@ -193,7 +194,7 @@ class CatchUp:
             self._records += 1
             if glance.excludes(record.value) and not any(one.names(record.offset) for one in travellers.all):
                 continue
-            event = decode(record.value, record.headers, self._vendor)
+            event = self._decode(record.value, record.headers, self._vendor)
             if isinstance(event, Undecodable):
                 self._refuse(record, event, travellers)
             else:
@@ -202,7 +203,8 @@ class CatchUp:
 
     def _glance(self, travellers: _Travellers) -> Glance:
         """Rules other customers out; nothing while a destination is gone, since only its customer's mark is known."""
-        documents = [self._directory.get(name) for name in travellers.moving] if not travellers.gone else []
+        is_blind = bool(travellers.gone) or not self._names_customers
+        documents = [] if is_blind else [self._directory.get(name) for name in travellers.moving]
         return Glance({document.customer_external_id for document in documents if document is not None})
 
     def _halt(self, record: Record, tracker: OffsetTracker, travellers: _Travellers) -> None:

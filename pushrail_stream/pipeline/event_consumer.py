@@ -9,7 +9,7 @@ from typing import final
 from pushrail_stream.core.cursor_state import owner_mark
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.event import Event, Undecodable
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.pending import PendingRecord
 from pushrail_stream.core.record import Record
@@ -32,7 +32,7 @@ class EventConsumer:
         self._directory = ports.directory
         self._clock = ports.clock
         self._consumed = ports.consumed
-        self._vendor = policy.vendor
+        self._vendor, self._decode = policy.vendor, policy.decode
         self._dead_letter_unrouted = policy.dead_letter_unrouted
         self._admission = admission
         self._settlement = settlement
@@ -48,7 +48,7 @@ class EventConsumer:
 
     def _begin(self, record: Record, tracker: OffsetTracker, now: float, groups: _Groups) -> None:
         """Begin the deliveries of one record."""
-        event = decode(record.value, record.headers, self._vendor)
+        event = self._decode(record.value, record.headers, self._vendor)
         if isinstance(event, Undecodable):
             self._admission.refuse(record, event, tracker, "live")
             return

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pushrail_stream.core.batch import LaneLimits
+from pushrail_stream.core.event import Decode, decode
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observer, Publisher
@@ -34,6 +35,10 @@ class Policy:
 
     vendor: str | None = None
     """The vendor of an event whose record names none."""
+    decode: Decode = decode
+    """Decodes records. Each decoder also reads canonical events."""
+    names_customers: bool = True
+    """Whether the value of each record names its customer, as a canonical event does."""
     dead_letter_unrouted: bool = False
     """Whether an event without a destination becomes a dead letter. Otherwise it is skipped."""
     dlq: str

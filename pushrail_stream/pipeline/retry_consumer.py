@@ -11,7 +11,7 @@ from typing import final
 
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.event import Event, Undecodable
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.outcome import Retryable, is_our_delay
@@ -30,7 +30,7 @@ class RetryConsumer:
         self._bus = ports.bus
         self._directory = ports.directory
         self._clock = ports.clock
-        self._vendor = policy.vendor
+        self._vendor, self._decode = policy.vendor, policy.decode
         self._tiers = {tier.topic: (number, tier.delay_secs) for number, tier in enumerate(policy.retry.tiers, 1)}
         self._admission = admission
         self._loop = asyncio.get_running_loop()
@@ -52,7 +52,7 @@ class RetryConsumer:
 
     def begin_ahead(self, record: Record, headers: DeliveryHeaders, tracker: OffsetTracker) -> bool:
         """Begin a record ahead of its turn. Returns whether it began: not when it had begun, or is no event."""
-        read = _read(record, headers, self._vendor)
+        read = self._read(record, headers)
         pending = None if isinstance(read, Undecodable) else self._admission.open_ahead(record, tracker)
         if isinstance(read, Undecodable) or pending is None:
             return False
@@ -61,7 +61,7 @@ class RetryConsumer:
 
     def _begin(self, early: EarlyRecord) -> None:
         record, tracker = early.record, early.tracker
-        read = _read(record, early.headers, self._vendor)
+        read = self._read(record, early.headers)
         if isinstance(read, Undecodable):
             self._admission.refuse(record, read, tracker, "retry")
             return
@@ -85,6 +85,17 @@ class RetryConsumer:
         if headers.replay is not None:
             delivery.replay = Replay(headers.replay, headers.replay_count or 1)
         self._admission.admit([delivery], destination)
+
+    def _read(
+        self, record: Record, headers: DeliveryHeaders | BadHeader
+    ) -> tuple[Event, DeliveryHeaders, str] | Undecodable:
+        """The event, the state of its delivery, and its destination's id."""
+        if isinstance(headers, BadHeader):
+            return Undecodable(headers.header, headers.problem)
+        if headers.destination is None:
+            return Undecodable("pushrail-destination", "is missing")
+        event = self._decode(record.value, record.headers, self._vendor)
+        return event if isinstance(event, Undecodable) else (event, headers, headers.destination)
 
     def _destination(self, destination_id: str, event: Event) -> Destination | None:
         """The delivery's destination; None when it was deleted, or now belongs to another customer."""
@@ -110,15 +121,3 @@ class RetryConsumer:
             return None
         waited_ms = max(0, now_ms - headers.failed_at_ms) if problem is not None and problem.is_our_delay else 0
         return min(first_ms + waited_ms, now_ms)
-
-
-def _read(
-    record: Record, headers: DeliveryHeaders | BadHeader, vendor: str | None
-) -> tuple[Event, DeliveryHeaders, str] | Undecodable:
-    """The event, the state of its delivery, and its destination's id."""
-    if isinstance(headers, BadHeader):
-        return Undecodable(headers.header, headers.problem)
-    if headers.destination is None:
-        return Undecodable("pushrail-destination", "is missing")
-    event = decode(record.value, record.headers, vendor)
-    return event if isinstance(event, Undecodable) else (event, headers, headers.destination)

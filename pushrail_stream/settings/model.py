@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, DEFAULT_MAX_IN_FLIGHT, RetryBounds
+from pushrail_stream.formats.decoding import EventFormat
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR, whole
@@ -140,6 +141,12 @@ class TopicsSettings(_Section):
             if delay == same:
                 raise ValueError(f"{one} and {other} have one delay ({delay:g}): every tier waits longer than the last")
         return dict(ordered)
+
+
+class EventsSettings(_Section):
+    """The format of the records of ``topics.events``."""
+
+    format: EventFormat = "canonical"
 
 
 class RegistrySettings(_Section):
@@ -297,6 +304,7 @@ class Settings(_Section):
     """The vendor of events whose record has no vendor header. Without it every record needs the header."""
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     topics: TopicsSettings = Field(default_factory=TopicsSettings)
+    events: EventsSettings = Field(default_factory=EventsSettings)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)

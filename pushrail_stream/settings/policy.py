@@ -6,14 +6,21 @@ import sys
 from typing import Final
 
 from pushrail_stream.core.batch import LaneLimits
+from pushrail_stream.core.event import Decode
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.retry import RetryPolicy, Tier
+from pushrail_stream.formats.decoding import DECODERS
 from pushrail_stream.pipeline.policy import BufferLimits, Policy
 from pushrail_stream.settings.model import Settings
 
 _RETRY_SHARE: Final = 0.25
 """Share of a worker's buffer for the retry topics, so that a backlog of retries never delays new events."""
+
+
+def decoder_of(settings: Settings) -> Decode:
+    """The decoder of records."""
+    return DECODERS[settings.events.format]
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -24,6 +31,8 @@ def policy_of(settings: Settings) -> Policy:
     min_dead = flood.min_dead_letters if flood.enabled else sys.maxsize
     return Policy(
         vendor=settings.vendor,
+        decode=decoder_of(settings),
+        names_customers=settings.events.format != "cloudevents",  # in binary mode, a header names it
         dead_letter_unrouted=delivery.unrouted == "dlq",
         dlq=settings.topics.dlq,
         lanes=LaneLimits(delivery.max_entries, delivery.max_request_bytes, delivery.hold_secs),

@@ -27,7 +27,7 @@ VALUES: Final[tuple[Any, ...]] = (
     [], {}, {"a.b": "5"}, {"linger.ms": 5}, {"acks": "all"}, {"auto.offset.reset": "latest"}, {"A": None},
     "http://a:1/{region}", "HTTPS://host", "http://user@host", "ftp://x", "env:RING", "env:ring", "{}", "keyring.json",
     "aws-kms:arn:aws:kms:us-east-1:123456789012:key/abc-1", "aws-kms:alias/x", "us-east-1", "earliest", "dlq",
-    "classic", {"retry.10s": 10, "retry.2m": "120"}, {"a topic": 10},
+    "classic", {"retry.10s": 10, "retry.2m": "120"}, {"a topic": 10}, "cloudevents",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pushrail_stream.core.batch import Batch, LaneLimits
 from pushrail_stream.core.commit import Committable, cursors_of, resumed_cursors, settled_map, topic_of, was_recreated
 from pushrail_stream.core.cursor_state import CursorState
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.event import Decode, Event, decode
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.outcome import BusStatus
@@ -80,10 +80,12 @@ class World:
         """The first offsets that Kafka still has, where it has removed some."""
         self.topic_ids: dict[str, TopicIdentity] = {}
         """The topics there are, where the cluster tells."""
+        self.decode: Decode = decode
+        """Decodes records. Any other decoder reads records whose values may not name their customers."""
 
     def owed(self, record: Record) -> set[Settled]:
         """The deliveries that have to be settled before this record may be committed."""
-        event = decode(record.value, record.headers, VENDOR)
+        event = self.decode(record.value, record.headers, VENDOR)
         own = {("", record.origin)}
         if record.topic == EVENTS:
             route = self.directory.route(event.vendor, event.customer_external_id) if isinstance(event, Event) else ()
@@ -169,6 +171,8 @@ class Worker:
             Ports(world.bus, world.directory, world.topics, self.clock, jitter, self._see, consumed=consumed),
             Policy(
                 vendor=VENDOR,
+                decode=world.decode,
+                names_customers=world.decode is decode,
                 dead_letter_unrouted=dead_letter_unrouted,
                 dlq=DLQ,
                 lanes=batches or lane_limits(),
