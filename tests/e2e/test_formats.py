@@ -19,7 +19,7 @@ from tests.support.workers import make_topics, open_bus, read_all, settings_for
 
 pytestmark = pytest.mark.kafka
 
-Sent = tuple[bytes, list[tuple[str, bytes]]]
+Sent = tuple[bytes, list[tuple[str, str | bytes | None]]]
 """Value and headers."""
 FRAME = b"\0\0\0\0\x07"
 AVRO = FRAME + b"\x1eorder.completed"

@@ -146,7 +146,7 @@ def test_a_missing_attribute_is_named(name: str, as_binary: bool) -> None:  # no
     headers = (*binary(**{name: ...}), ("ce_specversion", b"1.0")) if as_binary else STRUCTURED
     if as_binary and name == "specversion":
         headers = (*binary(specversion=...), ("ce_specversion", b"0.3"))
-    problem = refused(DATA if as_binary else structured(**{name: ...}), headers)
+    problem = refused(DATA if as_binary else structured(DATA, **{name: ...}), headers)
 
     texts = {"id": "is not a text of one character or more", "specversion": 'is not "1.0"'} | {
         "source": "is not a text of one character or more"
