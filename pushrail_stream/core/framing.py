@@ -8,8 +8,8 @@ from typing import Final
 CONFLUENT_PREFIX: Final = 5
 """Bytes before the content in Confluent's framing: a zero, and the schema's id as a big-endian number."""
 _GLUE_PREFIX: Final = 18
-"""Bytes before the content in the framing of the Glue Schema Registry: its version (3), the compression, and the UUID of
-the schema's version."""
+"""Bytes before the content in the framing of the Glue Schema Registry: its version (3), the compression, and the UUID
+of the schema's version."""
 _GLUE_COMPRESSIONS: Final = (0, 5)
 """Values of the compression's byte: none, and zlib."""
 _PROTOBUF_STARTS: Final = (0, 2, 4)
