@@ -284,5 +284,5 @@ def _row(destination: Destination) -> tuple[Cell, ...]:
         auth_of(destination).label,
         destination.enabled,
         destination.detail_format,
-        ", ".join(destination.event_types) or "*",
+        (", ".join(destination.event_types) or "*") + ("" if destination.filter is None else ", by pattern"),
     )

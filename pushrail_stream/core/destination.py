@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Final, Literal, final
+from typing import TYPE_CHECKING, Final, Literal, Protocol, final
+
+if TYPE_CHECKING:
+    from pushrail_stream.core.event import Event
 
 DetailFormat = Literal["canonical", "cloudevents"]
 """The form in which a destination gets events: as they were produced, or as CloudEvents."""
@@ -38,6 +41,13 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not serialised")
+
+
+class Filter(Protocol):
+    """Chooses events by their content. Compared by value, as its destination is."""
+
+    def admits(self, event: Event) -> bool:
+        """Whether the event passes. It is asked once for each new delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +103,29 @@ class Destination:
     detail_format: DetailFormat = "canonical"
     retry: RetryBounds = field(default_factory=RetryBounds)
     """The destination's own bounds. Those of the settings hold beside them."""
+    filter: Filter | None = None
+    """Chooses among the events of `event_types`; None takes them all."""
 
     @property
     def owner(self) -> tuple[str, str]:
         """Vendor and customer, whose events may go there. An id may be given to another customer."""
         return self.vendor, self.customer_external_id
 
-    def wants(self, event_type: str) -> bool:
-        """Whether the destination's filter lets this event type through."""
+    @property
+    def wants_all(self) -> bool:
+        """Whether it takes every event of its customer."""
+        return not self.event_types and self.filter is None
+
+    def chooses_as(self, other: Destination) -> bool:
+        """Whether both choose the same events."""
+        return self.event_types == other.event_types and self.filter == other.filter
+
+    def wants(self, event: Event) -> bool:
+        """Whether the destination takes this event of its customer."""
+        return self.wants_type(event.event_type) and (self.filter is None or self.filter.admits(event))
+
+    def wants_type(self, event_type: str) -> bool:
+        """Whether it takes events of this type, as far as the type alone tells."""
         return not self.event_types or any(
             event_type.startswith(pattern[:-1]) if pattern.endswith("*") else event_type == pattern
             for pattern in self.event_types

@@ -11,7 +11,7 @@ from typing import Final, NotRequired, TypedDict, final
 from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.destination import CustomerBus, Destination
 from pushrail_stream.core.event import Event, utf8_length
-from pushrail_stream.eventbridge.cloud_event import cloud_event
+from pushrail_stream.settings.cloud_event import cloud_event
 from pushrail_stream.settings.eventbridge import FLAVOURS, TIME_BYTES
 
 FORMER_MAX_REQUEST_BYTES: Final = 262_144

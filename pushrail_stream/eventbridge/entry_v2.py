@@ -12,7 +12,7 @@ from cbor2 import CBORTag
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
-from pushrail_stream.eventbridge.cloud_event import cloud_event
+from pushrail_stream.settings.cloud_event import cloud_event
 
 _EPOCH: Final = 1
 """CBOR's tag of a time in seconds (RFC 8949, 3.4.2), as Smithy's protocol RPC v2 CBOR writes timestamps."""

@@ -101,7 +101,7 @@ class DeadLetterSelection:
         route = self.directory.route(event.vendor, event.customer_external_id)
         if not route:
             return "its customer has no destination"
-        return [d.id for d in route if d.wants(event.event_type)] or "filtered by its destinations"
+        return [d.id for d in route if d.wants(event)] or "filtered by its destinations"
 
     def _choose(self, letter: DeadLetterRecord, destination_ids: list[str], now_ms: int) -> list[Chosen]:
         chosen = []
@@ -260,7 +260,7 @@ class EventSelection:
         if not destination.enabled:
             self.left_out["its destination is disabled"] += 1
             return False
-        if not destination.wants(event.event_type):
+        if not destination.wants(event):
             self.left_out["filtered by its destination"] += 1
             return False
         return True

@@ -73,7 +73,7 @@ class Admission:
 
     def admit_late(self, delivery: Delivery, destination: Destination, *, is_expired: bool, stays: bool) -> None:
         """Queue a cursor's delivery, unless it is too old for a call, or Kafka may soon remove its record."""
-        if not destination.enabled or not destination.wants(delivery.event.event_type) or (stays and not is_expired):
+        if not destination.enabled or not destination.wants(delivery.event) or (stays and not is_expired):
             self.admit([delivery], destination)
         elif is_expired:
             self._settlement.expire(delivery, destination.bus.arn)
@@ -86,12 +86,12 @@ class Admission:
             self._skip(deliveries, None, "deleted")
         elif not destination.enabled:
             self._skip(deliveries, destination.bus.arn, "disabled")
-        elif not destination.event_types:
+        elif destination.wants_all:
             self._dispatcher.offer(deliveries, destination)
         else:
             wanted, unwanted = list[Delivery](), list[Delivery]()
             for delivery in deliveries:
-                is_wanted = delivery.tier > 0 or destination.wants(delivery.event.event_type)
+                is_wanted = delivery.tier > 0 or destination.wants(delivery.event)
                 (wanted if is_wanted else unwanted).append(delivery)
             self._skip(unwanted, destination.bus.arn, "filtered")
             self._dispatcher.offer(wanted, destination)

@@ -237,7 +237,7 @@ class Dispatcher:
     def _adopt(self, lane: Lane, destination: Destination) -> None:
         if destination.owner != lane.destination.owner:
             self._skip_deleted(lane)
-        elif destination.event_types != lane.destination.event_types:
+        elif not destination.chooses_as(lane.destination):
             self._skip_unwanted(lane, destination)
         lane.adopt(destination)
 
@@ -246,7 +246,7 @@ class Dispatcher:
 
         def is_unwanted(delivery: Delivery) -> bool:
             is_new = delivery.tier == 0 and delivery.attempts == 0
-            return is_new and not destination.wants(delivery.event.event_type)
+            return is_new and not destination.wants(delivery.event)
 
         for delivery in lane.deliveries.drop(is_unwanted):
             self._settlement.skip(delivery, destination.bus.arn, "filtered")

@@ -18,11 +18,13 @@ from pushrail_stream.core.destination import (
     RetryBounds,
     Secret,
 )
+from pushrail_stream.patterns import PatternError
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place, Token
+from pushrail_stream.settings.event_filter import EventFilter
 from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of, flavour_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
 from pushrail_stream.settings.values import Arn, partition_of
@@ -105,6 +107,7 @@ class DocumentModel(_Part):
     limits: _Limits = _Limits()
     detail_format: DetailFormat = "canonical"
     retry: _Retry = _Retry()
+    filter: rules.Filter | None = None
 
 
 class _Known(_Part):
@@ -119,6 +122,9 @@ class _Known(_Part):
     bus_arn: rules.BusArn = _NO_BUS
     event_types: Annotated[list[rules.EventType], Field(max_length=100)] = []
     enabled: bool = True
+    filter: rules.Filter | None = None
+    detail_format: DetailFormat = "canonical"
+    source_namespace: rules.SourceNamespace | None = None
 
 
 def parse_document(
@@ -169,9 +175,10 @@ def stand_in(content: bytes) -> Destination | None:
         customer_external_id=known.customer_external_id,
         name=known.id,
         bus=CustomerBus(_type_of(known), known.bus_arn, Arn.of(known.bus_arn).region, NO_CREDENTIALS),
-        source=f"pushrail.{known.vendor}",
+        source=_source_of(known),
         event_types=tuple(known.event_types),
         enabled=known.enabled,
+        filter=_filter_of(known),
     )
 
 
@@ -214,6 +221,7 @@ def to_document(destination: Destination) -> dict[str, Any]:
             "flushMs": limits.flush_ms,
         },
         "detailFormat": destination.detail_format,
+        "filter": destination.filter.pattern if isinstance(destination.filter, EventFilter) else None,
         "retry": {
             "maxAgeSecs": _finite(destination.retry.max_age_secs),
             "maxAttempts": _finite(destination.retry.max_attempts),
@@ -227,6 +235,17 @@ def _finite(bound: float) -> float | None:
 
 def _type_of(document: DocumentModel | _Known) -> str:
     return flavour_of(document.type, document.bus_arn).type
+
+
+def _source_of(document: DocumentModel | _Known) -> str:
+    return document.source_namespace or f"pushrail.{document.vendor}"
+
+
+def _filter_of(document: DocumentModel | _Known) -> EventFilter | None:
+    if document.filter is None:
+        return None
+    source, form = _source_of(document), document.detail_format
+    return EventFilter(document.filter, bus_arn=document.bus_arn, source=source, detail_format=form)
 
 
 def _path(error: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -244,9 +263,16 @@ def _problem(error: Mapping[str, Any]) -> Problem:
         part = _PARTS.get(str(error["loc"][-2]), DocumentModel) if len(parts) > 1 else DocumentModel
         known = [str(info.alias) for info in part.model_fields.values()]
         return Problem(".".join(path), "unknown field" + did_you_mean(path[-1], known))
+    problem = error.get("ctx", {}).get("error")
+    if isinstance(problem, PatternError):
+        return Problem(".".join(filter(None, [*path, printable(problem.path)])), problem.problem)
     if path == ["eventTypes"] and error["type"] == "too_short":
         return Problem("eventTypes", "must not be empty: leave it out to take every event type")
-    what = "must be a JSON object" if error["type"] in {"model_type", "model_attributes_type"} else sentence(error)
+    what = (
+        "must be a JSON object"
+        if error["type"] in {"model_type", "model_attributes_type", "dict_type"}
+        else sentence(error)
+    )
     return Problem(".".join(path), what)
 
 
@@ -273,7 +299,7 @@ def _build(
         customer_external_id=document.customer_external_id,
         name=document.name or document.id,
         bus=CustomerBus(_type_of(document), document.bus_arn, document.region, auth),
-        source=document.source_namespace or f"pushrail.{document.vendor}",
+        source=_source_of(document),
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
         limits=limits,
@@ -282,6 +308,7 @@ def _build(
             math.inf if document.retry.max_age_secs is None else document.retry.max_age_secs,
             math.inf if document.retry.max_attempts is None else document.retry.max_attempts,
         ),
+        filter=_filter_of(document),
     )
     return Parsed(destination, (*caveats, *_beyond(bounds, document.retry)), locked)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator
 
+from pushrail_stream.settings.event_filter import check_filter
 from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, MAX_SOURCE_BYTES, flavour_of
 from pushrail_stream.settings.values import (
     ACCESS_KEY_ID,
@@ -60,6 +61,11 @@ def _check_reference(value: object) -> object:
     raise ValueError(f"must not stand in the document in clear: {how}")
 
 
+def _check_filter(pattern: dict[str, Any]) -> dict[str, Any]:
+    check_filter(pattern)
+    return pattern
+
+
 def is_sealed(reference: str) -> bool:
     """Whether this has the form of a sealed secret; `Keyring.unseal` says whether it is one."""
     return reference.startswith(SEALED)
@@ -95,6 +101,11 @@ SourceNamespace = Annotated[
             "pattern": r"^(?!aws\.)[^\n\r\t]*$",
         }
     ),
+]
+Filter = Annotated[
+    dict[str, Any],
+    AfterValidator(_check_filter),
+    WithJsonSchema({"type": "object", "minProperties": 1}),
 ]
 RoleArn = Annotated[str, ROLE_ARN]
 ExternalId = Annotated[str, EXTERNAL_ID]

@@ -33,8 +33,8 @@ WITH_KEY = destination(auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret(HIDDEN)))
 )
 def test_the_filter_selects_event_types(patterns: tuple[str, ...], wanted: list[str], unwanted: list[str]) -> None:
     filtered = destination(event_types=patterns)
-    assert all(filtered.wants(event_type) for event_type in wanted)
-    assert not any(filtered.wants(event_type) for event_type in unwanted)
+    assert all(filtered.wants_type(event_type) for event_type in wanted)
+    assert not any(filtered.wants_type(event_type) for event_type in unwanted)
 
 
 def test_a_changed_document_is_another_destination() -> None:

@@ -12,6 +12,7 @@ import pytest
 from pushrail_stream.core.signals import Suspended
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, Match, ResetAfter, Rule, Times
+from pushrail_stream.settings.event_filter import EventFilter
 from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.workers import letters, outside, produce, read_all, running
@@ -72,6 +73,22 @@ async def test_cloud_events_are_equal_each_time(embedded_broker: EmbeddedBroker)
         assert {one.detail.encode() for one in bus.arrivals if one.bus_arn == bus_arn(1)} == {
             event(0, n) for n in range(5)
         }
+
+
+async def test_a_filter_chooses_events_by_content(embedded_broker: EmbeddedBroker) -> None:
+    """Events that a destination's pattern leaves out are recorded as skipped; a retried one is not filtered again."""
+    async with outside(embedded_broker) as (bus, settings):
+        bus.set_plan([Rule(CallError(503), Match(operation="PutEvents"), Times(1))])
+        pattern = {"detail": {"payload": {"number": [{"numeric": [">=", 7]}]}}}
+        picky = with_access_key(0)
+        chosen = EventFilter(pattern, bus_arn=picky.bus.arn, source=picky.source, detail_format="canonical")
+        async with running(settings, [with_access_key(0, filter=chosen)]) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(10)])
+            await worker.settled(10)
+        assert sorted(one.detail.encode() for one in bus.arrivals) == [event(0, n) for n in (7, 8, 9)]
+        said = [json.loads(value or b"") for _, value, _ in read_all(settings, settings.topics.attempts)]
+        skipped = {one["idempotencyKey"] for one in said if one.get("reason") == "filtered"}
+        assert skipped == {f"key-{n}" for n in range(7)}
 
 
 async def test_a_suspension_spends_no_attempts(embedded_broker: EmbeddedBroker) -> None:

@@ -20,8 +20,8 @@ from moto import mock_aws
 from pushrail_stream.eventbridge.verify import TEST_EVENT, verify
 from pushrail_stream.operations.onboarding_files import customer_files, example_event, put_rules, put_targets
 from pushrail_stream.operations.onboarding_templates import Onboarding
+from pushrail_stream.patterns import compile_pattern
 from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.sandbox.bus.patterns import compile_pattern
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.operations.test_onboarding_templates import HOSTILE, PLAIN, complaints

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pushrail_stream.core.event import Event
 from pushrail_stream.core.signals import Skipped
 from tests.support.builders import destination
 from tests.support.pipeline_world import World
-from tests.support.records import P0, raw, record
+from tests.support.records import P0, raw, record, records
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -34,6 +35,24 @@ async def test_a_filter_skips_one_destination() -> None:
         await worker.at(1)
         assert worker.commit() == {P0: 1}
         assert (worker.ledger.skipped, worker.ledger.delivered) == (1, 1)
+
+
+class Even:
+    """A filter that takes every second event."""
+
+    def admits(self, event: Event) -> bool:
+        return int(event.idempotency_key.rpartition("-")[2]) % 2 == 0
+
+
+@in_virtual_time
+async def test_a_destinations_filter_chooses_by_content() -> None:
+    world = World(destination(filter=Even()), destination(name="all"))
+    async with world.worker() as worker:
+        await worker.feed_until(1, *records(range(4)))
+        told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
+        assert told == [(1, "dst_acme", "filtered"), (3, "dst_acme", "filtered")]
+        assert world.bus.arrived["dst_acme"] == ["0", "2"]
+        assert worker.commit() == {P0: 4}
 
 
 @pytest.mark.parametrize(

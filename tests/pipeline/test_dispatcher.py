@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from pushrail_stream.core.destination import Limits, Secret
+from pushrail_stream.core.event import Event
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination, modified, narrow
@@ -183,6 +184,24 @@ async def test_a_changed_filter_counts_for_what_waits_for_its_first_attempt() ->
         told = [(s.origin.offset, s.reason) for s in worker.signals if isinstance(s, Skipped)]
         assert sorted(told) == [(n, "filtered") for n in range(10, 25)]
         assert worker.commit() == {P0: 25}
+
+
+class _Nothing:
+    """A filter that takes no event."""
+
+    def admits(self, _event: Event) -> bool:
+        return False
+
+
+@in_virtual_time
+async def test_a_new_filter_counts_for_what_waits_for_its_first_attempt() -> None:
+    world = World(narrow("acme", 1), latency=1.0)
+    async with world.worker() as worker:
+        await worker.feed_until(0.5, *records(range(25)))
+        world.directory.put(modified(narrow("acme", 1), filter=_Nothing()))
+        await worker.at(3)
+        assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
+        assert worker.ledger.skipped == 15
 
 
 @in_virtual_time

@@ -111,7 +111,7 @@ def test_a_good_document_ends_its_stand_in() -> None:
     wrong, off = catalog.get("dst_w"), catalog.get("dst_o")
     assert wrong is not None
     assert off is not None
-    assert (wrong.wants("a.b"), wrong.wants("b")) == (True, False)
+    assert (wrong.wants_type("a.b"), wrong.wants_type("b")) == (True, False)
     assert not off.enabled
     assert catalog.is_refused("dst_w")
     assert catalog.document_of("dst_w") == "wrong"

@@ -17,6 +17,7 @@ from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, EXAMPLE, SECRET, SHOWN, accepted, document, parse, refused
+from tests.support.samples import decode_example
 
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations" / "acme-8K2zRq.json"
 
@@ -58,6 +59,31 @@ def test_a_document_bounds_its_retries() -> None:
     assert bounded.retry == RetryBounds(3600, 20)
     assert to_document(bounded)["retry"] == {"maxAgeSecs": 3600, "maxAttempts": 20}
     assert accepted(retry={}).retry == accepted().retry == RetryBounds()
+
+
+FILTER = {"source": ["pushrail.acme"], "detail": {"payload": {"amount": [{"numeric": [">", 10]}]}}}
+
+
+def test_a_filter_is_compiled_for_its_destination() -> None:
+    event, small = decode_example(payload={"amount": 11}), decode_example(payload={"amount": 10})
+    chosen = accepted(filter=FILTER)
+    assert to_document(chosen)["filter"] == FILTER
+    assert (chosen.wants(event), chosen.wants(small)) == (True, False)
+    assert chosen == accepted(filter=json.loads(json.dumps(FILTER)))
+    assert not accepted(filter=FILTER, sourceNamespace="acme.events").wants(event)
+    assert not accepted(filter=FILTER, detailFormat="cloudevents").wants(event)
+    as_data = json.loads(json.dumps(FILTER).replace("payload", "data"))
+    assert accepted(filter=as_data, detailFormat="cloudevents").wants(event)
+
+
+def test_a_refused_document_keeps_its_good_filter() -> None:
+    event, small = decode_example(payload={"amount": 11}), decode_example(payload={"amount": 10})
+    known = stand_in(json.dumps(document(region=7, filter=FILTER)).encode())
+    assert known is not None
+    assert (known.wants(event), known.wants(small)) == (True, False)
+    unknown = stand_in(json.dumps(document(filter={"id": ["x"]})).encode())
+    assert unknown is not None
+    assert unknown.wants(small)
 
 
 def test_bounds_beyond_those_of_the_settings_are_warned_of() -> None:

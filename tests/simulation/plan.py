@@ -55,6 +55,8 @@ class PlannedDestination:
     detail_format: DetailFormat = "canonical"
     max_age_secs: float | None = None
     max_attempts: int | None = None
+    above: int | None = None
+    """Its filter takes events with an amount above this number; None: it has no filter."""
 
 
 @dataclass(frozen=True, slots=True)

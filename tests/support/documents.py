@@ -34,6 +34,7 @@ EXAMPLE: dict[str, Any] = {
 SHOWN: dict[str, Any] = EXAMPLE | {
     "detailFormat": "canonical",
     "retry": {"maxAgeSecs": None, "maxAttempts": None},
+    "filter": None,
 }
 """The example with every default."""
 ACCESS_KEY: dict[str, Any] = {

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pushrail_stream.patterns import PatternError, Test, compile_pattern
 from pushrail_stream.sandbox.bus.ledger import Arrival
-from pushrail_stream.sandbox.bus.patterns import Test, compile_pattern
 
 
 class Delivered(NamedTuple):
@@ -37,7 +37,11 @@ class EventRules:
 
     def add(self, bus: str, name: str, pattern: Any) -> None:
         """Add a rule to a bus, in the place of one of that name. Raises ValueError for a wrong pattern."""
-        self._rules.setdefault(bus, {})[name] = compile_pattern(pattern)
+        try:
+            self._rules.setdefault(bus, {})[name] = compile_pattern(pattern)
+        except PatternError as error:
+            place = ".".join(filter(None, ("pattern", error.path)))
+            raise ValueError(f"{place}: {error.problem}") from None
 
     def inbox(self, bus: str, name: str) -> list[str]:
         """The events of one rule, oldest first. KeyError: no such rule."""

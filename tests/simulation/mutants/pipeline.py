@@ -163,7 +163,7 @@ MUTANTS: Final = (
     mutant(
         "deliver what the filter leaves out",
         "pipeline.admission:Admission.admit",
-        "elif not destination.event_types:",
+        "elif destination.wants_all:",
         "elif True:",
         needs=["edit_destination"],
     ),

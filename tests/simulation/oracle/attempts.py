@@ -113,7 +113,7 @@ def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
     wrong = {
         "deleted": True,
         "disabled": all(version.is_enabled for version in versions),
-        "filtered": all(version.wants(event.event_type) for version in versions),
+        "filtered": all(version.wants(event) for version in versions),
     }
     return f"its destination was not {reason}" if wrong.get(str(reason), True) else ""
 

@@ -74,7 +74,7 @@ def _mistake(story: Deliveries, arrival: Arrival, twins: list[EventSeen]) -> str
     versions = [one for one in story.documents.possible(owner, 0.0, arrival.at) if one.bus == arrival.call.target]
     if not versions:
         return f"took an event of {event.customer_external_id}"
-    if not any(version.takes(event.event_type) for version in _in_force(story, arrival, owner)):
+    if not any(version.takes(event) for version in _in_force(story, arrival, owner)):
         return f"took an event of the type {event.event_type}, which no document asks for"
     form = "cloudevents" if arrival.entry.is_cloud_event else "canonical"
     if not any(version.detail_format == form for version in versions):

@@ -6,6 +6,7 @@ use. So each question has a period, and two answers.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple, final
 import orjson
 
 from pushrail_stream.core.destination import DetailFormat, RetryBounds, Secret
+from pushrail_stream.core.event import Event
 from pushrail_stream.registry.documents import Parsed, parse_document
 from tests.simulation.oracle.evidence import DocumentEdit
 
@@ -42,17 +44,19 @@ class Version(NamedTuple):
     detail_format: DetailFormat = "canonical"
     retry: RetryBounds = RetryBounds()
 
-    def wants(self, event_type: str) -> bool:
-        """Whether it asks for events of this type."""
-        if not self.event_types:
-            return True
-        return any(
-            event_type.startswith(one[:-1]) if one.endswith("*") else event_type == one for one in self.event_types
-        )
+    above: int | None = None
+    """Its filter asks for events with an amount above this number; None: it has no filter."""
 
-    def takes(self, event_type: str) -> bool:
+    def wants(self, event: Event) -> bool:
+        """Whether it asks for this event."""
+        types, name = self.event_types, event.event_type
+        if types and not any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in types):
+            return False
+        return self.above is None or json.loads(event.value)["payload"].get("amount", 0) > self.above
+
+    def takes(self, event: Event) -> bool:
         """Whether a delivery to it is made."""
-        return self.is_enabled and self.wants(event_type)
+        return self.is_enabled and self.wants(event)
 
 
 class Reader(NamedTuple):
@@ -263,6 +267,16 @@ class Documents:
         return groups
 
 
+def _least_amount(pattern: Any) -> int | None:
+    match pattern:
+        case {"detail": {"payload": {"amount": [{"numeric": [">", int(above)]}]}}}:
+            return above
+        case {"detail": {"data": {"amount": [{"numeric": [">", int(above)]}]}}}:
+            return above
+        case _:
+            return None
+
+
 def read_version(content: bytes) -> Version | None:
     """The version in a document; None when it names no destination."""
     try:
@@ -292,6 +306,7 @@ def read_version(content: bytes) -> Version | None:
                 limits.get("maxRequestsPerSecond"),
                 value.get("detailFormat", "canonical"),
                 parsed.destination.retry if isinstance(parsed, Parsed) else RetryBounds(),
+                _least_amount(value.get("filter")),
             )
         case _:
             return None

@@ -35,7 +35,7 @@ def find_waits(story: Deliveries) -> Iterator[Violation]:
             continue
         owner = seen.event.vendor, seen.event.customer_external_id
         for destination, versions in story.documents.certain(owner, start, start + most).items():
-            takes = all(version.takes(seen.event.event_type) and version.is_usable for version in versions)
+            takes = all(version.takes(seen.event) and version.is_usable for version in versions)
             fails = any(start - RECOVERY_SECS <= at <= start + most for at in failed_at.get(destination, ()))
             if not takes or fails or len(set(versions)) > 1 or not _waited(story, seen, destination, most):
                 continue
@@ -84,7 +84,7 @@ def _exceeds_its_rate(story: Deliveries, seen: EventSeen, version: Version) -> b
         and one.written.is_readable
         and one.owner == version.owner
         and not isinstance(one.event, Undecodable)
-        and version.takes(one.event.event_type)
+        and version.takes(one.event)
     )
     done_at = float("-inf")
     for at in times:

@@ -150,7 +150,7 @@ def _may_lack_skip(story: Deliveries, seen: EventSeen) -> bool:
 
 def may_skip(seen: EventSeen, versions: list[Version]) -> bool:
     """Whether a version that may have been in force does not take the event."""
-    return not isinstance(seen.event, Undecodable) and not all(one.takes(seen.event.event_type) for one in versions)
+    return not isinstance(seen.event, Undecodable) and not all(one.takes(seen.event) for one in versions)
 
 
 def loss(seen: EventSeen, where: str) -> Violation:

@@ -61,4 +61,4 @@ def _may_be_skipped(story: Deliveries, seen: EventSeen, destination: str, at: fl
     if seen.owner is None or isinstance(seen.event, Undecodable):
         return False
     versions = story.documents.certain(seen.owner, seen.written.at, at).get(destination)
-    return versions is None or not all(version.takes(seen.event.event_type) for version in versions)
+    return versions is None or not all(version.takes(seen.event) for version in versions)

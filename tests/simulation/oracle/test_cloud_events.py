@@ -8,7 +8,7 @@ import pytest
 
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.record import Record
-from pushrail_stream.eventbridge.cloud_event import cloud_event
+from pushrail_stream.settings.cloud_event import cloud_event
 from tests.simulation.oracle.cloud_events import CloudEvents
 from tests.support.builders import event
 

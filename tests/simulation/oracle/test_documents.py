@@ -8,6 +8,7 @@ from tests.simulation.oracle.deliveries import PROMPT_SECS
 from tests.simulation.oracle.documents import STALE_SECS, Documents, read_version
 from tests.simulation.oracle.evidence import Disturbance, DocumentEdit
 from tests.simulation.oracle.told import CUSTOMER, ONE, ROLE, Told
+from tests.support.samples import decode_example
 
 OWNER = ("acme", CUSTOMER)
 
@@ -47,8 +48,21 @@ def test_both_versions_of_an_edit_are_told() -> None:
     told.document(0.0, eventTypes=["order.*"])
     told.document(1_000.5, enabled=False)
     versions = documents(told).certain(OWNER, 1_000.0, 1_001.0)[ONE]
-    assert [version.takes("order.completed") for version in versions] == [True, False]
-    assert [version.wants("invoice.paid") for version in versions] == [False, True]
+    assert [version.takes(decode_example()) for version in versions] == [True, False]
+    assert [version.wants(decode_example(eventType="invoice.paid")) for version in versions] == [False, True]
+
+
+def test_a_filter_asks_for_amounts() -> None:
+    told = Told()
+    told.document(0.0, filter={"detail": {"payload": {"amount": [{"numeric": [">", 5]}]}}})
+    told.document(
+        1_000.5, filter={"detail": {"data": {"amount": [{"numeric": [">", 50]}]}}}, detailFormat="cloudevents"
+    )
+    versions = documents(told).certain(OWNER, 1_000.0, 1_001.0)[ONE]
+    wanted = [[version.wants(decode_example(payload=payload)) for version in versions] for payload in (
+        {"amount": 51}, {"amount": 50}, {"amount": 5}, {},
+    )]  # fmt: skip
+    assert wanted == [[True, True], [True, False], [False, False], [False, False]]
 
 
 def test_an_id_that_goes_to_another_customer_is_certain_for_neither() -> None:

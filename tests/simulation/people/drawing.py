@@ -62,7 +62,7 @@ _V2_SHARE: Final = 0.5
 """Share of the buses that are of eventbridgev2. They have dice of their own, too. The first customer has none of them:
 mutants that concern classic buses alone have one there in every story."""
 _CLOUD_EVENTS_SHARE: Final = 0.25
-"""Share of the destinations that get CloudEvents. For these and their own bounds of retries there are dice, too."""
+"""Share of the destinations that get CloudEvents. For these, filters and bounds of retries there are dice, too."""
 _TIERS: Final[tuple[dict[str, float], ...]] = (
     {"pushrail.retry.2s": 2},
     {"pushrail.retry.5s": 5, "pushrail.retry.30s": 30},
@@ -168,6 +168,7 @@ def _draw_destinations(dice: Random, name: str, customers: int) -> Iterator[Plan
                 is_v2=number > 0 and v2_dice.random() < _V2_SHARE,
                 max_age_secs=own_dice.choice([None, None, None, 40.0]),
                 max_attempts=own_dice.choice([None, None, None, 4]),
+                above=own_dice.choice([None, None, None, None, 3_000]),
                 detail_format="cloudevents" if own_dice.random() < _CLOUD_EVENTS_SHARE else "canonical",
             )
 

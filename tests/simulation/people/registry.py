@@ -66,6 +66,9 @@ def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
         "detailFormat": destination.detail_format,
         "retry": {"maxAgeSecs": destination.max_age_secs, "maxAttempts": destination.max_attempts},
     }
+    if destination.above is not None:
+        payload = "data" if destination.detail_format == "cloudevents" else "payload"
+        fields["filter"] = {"detail": {payload: {"amount": [{"numeric": [">", destination.above]}]}}}
     if destination.event_types:
         fields["eventTypes"] = list(destination.event_types)
     if destination.max_requests_per_second is not None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.event import MAX_LEVELS, Event, decode
-from pushrail_stream.eventbridge import cloud_event as module
 from pushrail_stream.eventbridge import entry_v2
-from pushrail_stream.eventbridge.cloud_event import cloud_event
 from pushrail_stream.eventbridge.entry import entry_size, render
+from pushrail_stream.settings import cloud_event as module
+from pushrail_stream.settings.cloud_event import cloud_event
 from tests.support.builders import VENDOR, destination
 from tests.support.samples import decode_example, fields, json_bytes, json_values, texts
 
