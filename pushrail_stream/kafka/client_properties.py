@@ -13,7 +13,13 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
-from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number, try_clients
+from pushrail_stream.kafka.librdkafka import (
+    CONSUMER_ONLY,
+    OAUTH_CALLBACK,
+    PRODUCER_ONLY,
+    parse_number,
+    try_clients,
+)
 from pushrail_stream.kafka.statistics import INTERVAL_MS
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import KafkaSettings, Settings
@@ -212,8 +218,23 @@ def _client(
         **defaults,
         **{name: value for name, value in kafka.client.reveal().items() if name not in others},
         "bootstrap.servers": kafka.bootstrap_servers,
+        **_login(kafka),
         **owned,
     }
+
+
+def _login(kafka: KafkaSettings) -> Mapping[str, Any]:
+    """The properties of a login that `kafka.auth` names. A thread of librdkafka asks for tokens as they end."""
+    if kafka.auth is None:
+        return {}
+    region = kafka.auth.region
+
+    def token(_config: str) -> tuple[str, float]:
+        from pushrail_stream.msk_iam import msk_token  # noqa: PLC0415 - botocore is imported for this login only
+
+        return msk_token(region)
+
+    return {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", OAUTH_CALLBACK: token}
 
 
 def _ignore(_error: KafkaError) -> None:

@@ -38,9 +38,13 @@ _SILENT: Final = logging.getLogger("pushrail-stream-trial")
 """Receives librdkafka's log lines of a trial client, and writes none."""
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
+_FAR_FUTURE: Final = 32_503_680_000.0
+"""The year 3000 in epoch seconds, the end of a trial client's token."""
 _NOWHERE: Final = "http://127.0.0.1:0/"
 _TOKEN_URL: Final = "sasl.oauthbearer.token.endpoint.url"  # noqa: S105 - a property's name
 _TOKENS_OF: Final = "sasl.oauthbearer.metadata.authentication.type"
+OAUTH_CALLBACK: Final = "oauth_cb"
+"""The property with which confluent-kafka asks for a token. A new client waits for its first one."""
 _PREAMBLE: Final = re.compile(r"^Failed to create (consumer|producer): ")
 _Kind = type[Consumer] | type[Producer]
 
@@ -87,6 +91,8 @@ def _offline(properties: Mapping[str, Any]) -> dict[str, Any]:
         offline["sasl.oauthbearer.method"] = "default"
     elif _TOKEN_URL in offline:
         offline[_TOKEN_URL] = _NOWHERE
+    if OAUTH_CALLBACK in offline:
+        offline[OAUTH_CALLBACK] = lambda _config: ("trial", _FAR_FUTURE)
     return offline
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Final, final
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from pushrail_stream.core.text import safe_message
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.client_properties import CLIENT_ID, checked_kafka
 from pushrail_stream.kafka.errors import ALL_REFUSED
-from pushrail_stream.kafka.librdkafka import masked
+from pushrail_stream.kafka.librdkafka import OAUTH_CALLBACK, masked
 from pushrail_stream.settings.client import is_secret
 from pushrail_stream.settings.model import KafkaSettings, Settings
 
@@ -45,7 +47,9 @@ def reached_kafka(settings: Settings, client_id: str = CLIENT_ID) -> KafkaSettin
 
 def _ask(kafka: KafkaSettings) -> None:
     reasons = _Reasons()
-    client = AdminClient(client_properties.admin(kafka) | reasons.callbacks(kafka))
+    properties = client_properties.admin(kafka) | reasons.callbacks(kafka)
+    _check_token(properties)
+    client = AdminClient(properties)
     for wait_secs in _ASK_SECS:
         try:
             client.list_topics(timeout=wait_secs)
@@ -61,6 +65,17 @@ def _ask(kafka: KafkaSettings) -> None:
     raise OperatorError(
         f"Kafka cannot be reached at {kafka.bootstrap_servers}: {why}; check kafka.bootstrap_servers and kafka.client"
     )
+
+
+def _check_token(properties: Mapping[str, Any]) -> None:
+    """Ask for a token, where clients ask. A client would hide why there is none, and wait for one for 10 s."""
+    if OAUTH_CALLBACK not in properties:
+        return
+    try:
+        properties[OAUTH_CALLBACK]("")
+    except Exception as error:
+        # Credentials come from files, programs and services, and each fails in its own way.
+        raise OperatorError(f"kafka.auth: there is no token for Amazon MSK: {safe_message(str(error))}") from error
 
 
 @final

@@ -129,6 +129,10 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
         """The properties that librdkafka refuses beside ``group.protocol=consumer``."""
         return [name for name in _CLASSIC_ONLY if name in self.root]
 
+    def logins(self) -> list[str]:
+        """The properties that choose how a client logs in."""
+        return [name for name in self.root if name == "security.protocol" or name.startswith("sasl.")]
+
     @model_validator(mode="after")
     def _check_reset(self) -> Self:
         if self.root.get("auto.offset.reset", "earliest") not in _KEEPING:

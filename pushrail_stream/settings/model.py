@@ -80,6 +80,15 @@ class _Section(BaseModel):
     )
 
 
+class KafkaAuthSettings(_Section):
+    """A login that librdkafka does not have by itself. `KafkaSettings.client` configures the others."""
+
+    method: Literal["msk_iam"]
+    """Amazon MSK by IAM, with the credentials of AWS's standard chain."""
+    region: Annotated[str, REGION]
+    """The region of the MSK cluster."""
+
+
 class KafkaSettings(_Section):
     """The Kafka cluster and the consumer group."""
 
@@ -90,7 +99,16 @@ class KafkaSettings(_Section):
     """Static membership. Each of several workers of one command appends its number."""
     start: Literal["earliest", "latest", "refuse"] | None = None
     """The start of a group that has never committed an offset; None: `run` asks on a terminal, else the earliest."""
+    auth: KafkaAuthSettings | None = None
     client: ClientProperties = Field(default_factory=lambda: ClientProperties({}))
+
+    @field_validator("client")
+    @classmethod
+    def _check_login(cls, client: ClientProperties, info: ValidationInfo) -> ClientProperties:
+        logins = client.logins()
+        if info.data.get("auth") is not None and logins:
+            raise ValueError(f"{logins[0]} cannot be set with kafka.auth, which decides the login")
+        return client
 
     @field_validator("client")
     @classmethod

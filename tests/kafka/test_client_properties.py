@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from pushrail_stream import msk_iam
 from pushrail_stream.errors import UsageError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
@@ -146,3 +147,14 @@ def test_the_settings_of_a_command_are_tried_once(monkeypatch: pytest.MonkeyPatc
         assert checked_kafka(once, client_id).client.reveal() == {"client.id": client_id, "client.rack": "a"}
     checked_kafka(settings({}))
     assert tried == [{"client.rack": "a"}, {}]
+
+
+def test_every_client_logs_in_to_msk_by_iam(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = iter(range(100))
+    monkeypatch.setattr(msk_iam, "msk_token", lambda region: (f"{region} {next(tokens)}", 9e9))
+    kafka = checked_kafka(settings({}, auth={"method": "msk_iam", "region": "eu-west-1"}))
+    assert next(tokens) == 0, "a trial of the settings asks for no token"
+    for role, kind, properties in clients_of(kafka):
+        assert properties["oauth_cb"]("")[0].startswith("eu-west-1 "), role
+        values = read_back(kind, properties).values
+        assert (values["security.protocol"], values["sasl.mechanisms"]) == ("sasl_ssl", "OAUTHBEARER"), role

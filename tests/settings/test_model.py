@@ -129,6 +129,15 @@ def test_an_endpoint_is_an_address(url: str) -> None:
          "the engine (the engine alone decides what a signal does to its process)")),
         ("kafka: {group_protocol: consumer, client: {session.timeout.ms: 9}}", ("kafka.client: session.timeout.ms "
          "cannot be set with group_protocol consumer: the brokers decide it")),
+        ("kafka: {auth: {method: kerberos, region: eu-west-1}}", "kafka.auth.method: must be 'msk_iam'"),
+        ("kafka: {auth: {method: msk_iam}}", "kafka.auth.region: is required"),
+        ("kafka: {auth: {method: msk_iam, region: Paris}}",
+         "kafka.auth.region: must be an AWS region such as us-east-1"),
+        ("kafka: {auth: {method: msk_iam, region: eu-west-1}, client: {sasl.mechanisms: PLAIN}}",
+         "kafka.client: sasl.mechanisms cannot be set with kafka.auth, which decides the login"),
+        ("kafka: {auth: {method: msk_iam, region: eu-west-1}, client: {security.protocol: SASL_PLAINTEXT}}",
+         "kafka.client: security.protocol cannot be set with kafka.auth, which decides the login"),
+        ("events: {format: avro}", "events.format: must be 'canonical', 'confluent_json' or 'cloudevents'"),
     ],
 )  # fmt: skip
 def test_a_bad_setting_is_refused_by_name(text: str, line: str) -> None:

@@ -28,6 +28,7 @@ VALUES: Final[tuple[Any, ...]] = (
     "http://a:1/{region}", "HTTPS://host", "http://user@host", "ftp://x", "env:RING", "env:ring", "{}", "keyring.json",
     "aws-kms:arn:aws:kms:us-east-1:123456789012:key/abc-1", "aws-kms:alias/x", "us-east-1", "earliest", "dlq",
     "classic", {"retry.10s": 10, "retry.2m": "120"}, {"a topic": 10}, "cloudevents",
+    {"method": "msk_iam", "region": "eu-west-1"},
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from tests.support.kafka import distribution
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 # Settings for a broker of one node and for quick tests. The container in choose.py shares them.
@@ -80,12 +80,16 @@ class LocalKafka:
     process started here is ever ended, and it ends with this process, however this one ends.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, jvm: Sequence[str] = (), classes: Path | None = None
+    ) -> None:
         """Prepare a broker; ``settings`` are broker properties on top of QUICK_SETTINGS.
 
         ``{client}`` and ``{controller}`` in their values stand for the ports that the broker gets. ``cluster.id`` is
-        the id of the cluster that it joins.
+        the id of the cluster that it joins. ``jvm``: further options of the JVM. ``classes``: a folder of classes that
+        the broker may load beside Kafka's.
         """
+        self._jvm, self._classes = jvm, classes
         self._settings = {**QUICK_SETTINGS, **(settings or {})}
         self.cluster_id: Final = self._settings.pop("cluster.id", _new_id())
         self._folder: Path | None = None
@@ -253,7 +257,8 @@ class LocalKafka:
 
     def _launch(self, folder: Path, *jvm: str) -> None:
         """Start the process, and wait until it answers."""
-        command = [*java_command(distribution.ensure_jars(), *jvm), "kafka.Kafka", str(folder / "server.properties")]
+        java = java_command(distribution.ensure_jars(), *jvm, *self._jvm, classes=self._classes)
+        command = [*java, "kafka.Kafka", str(folder / "server.properties")]
         with (folder / "broker.log").open("ab") as log:
             # A session of its own: an interrupt from the terminal is for the tests, which then end the broker.
             self._process = subprocess.Popen(
@@ -319,9 +324,11 @@ def _class_archive(jars: Path) -> Path:
     return jars.with_name(f"{jars.name}-classes.jsa")
 
 
-def java_command(jars: Path, *jvm: str) -> list[str]:
+def java_command(jars: Path, *jvm: str, classes: Path | None = None) -> list[str]:
     archive = _class_archive(jars)
     flags = [*_JVM, *jvm, *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else [])]
     # In a fixed order, since the archive of classes is valid for one class path only.
-    class_path = os.pathsep.join(sorted(str(jar) for jar in jars.glob("*.jar")))
+    class_path = os.pathsep.join(
+        [*sorted(str(jar) for jar in jars.glob("*.jar")), *([str(classes)] if classes else [])]
+    )
     return [distribution.find_java(), *flags, f"-Dlog4j2.configurationFile={_LOG4J}", "-cp", class_path]
