@@ -65,7 +65,7 @@ _ANSWER_SECS: Final = 10.0
 """Longest time before a request is answered: half of the time for which commands wait. The work goes on after that."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """Seconds after the longest call for the copies that follow from it."""
-_NOTICES_SECS: Final = 1.0
+NOTICES_SECS: Final = 1.0
 """Longest wait, at the end, for notices that Kafka has not acknowledged, in seconds: it delays a stop."""
 _EXPIRY_LEAD_SECS: Final = 86_400
 """Seconds before the end of dead letters at which a notice tells of it: a day, so that people can still replay them."""
@@ -182,7 +182,7 @@ async def _open_clients(
     own_credentials = OwnCredentialsWatch(bus.check_own_credentials, directory.get)
     bus.destinations = own_credentials.destinations
     topics = settings.topics
-    notices = KafkaLog(kafka, topics.notices, headers=HEADERS, flush_secs=_NOTICES_SECS)
+    notices = KafkaLog(kafka, topics.notices, headers=HEADERS, flush_secs=NOTICES_SECS)
     return _Clients(
         bus,
         await stack.enter_async_context(KafkaPublisher(kafka)),

@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "top": "Watch the workers, and the destinations that need attention.",
     "topics": "Create and describe the Kafka topics.",
     "destinations": "List, check, test and change destinations.",
+    "audit": "Show who changed what.",
     "plan": "Calculate partitions, workers, memory, quotas and the price.",
     "access": "Print the rights to give at Kafka and AWS.",
     "events": "Check producers' events, and print their schemas.",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pushrail_stream.settings.model import Settings
 
 _PROGRAMS: Final = (
-    "workers", "ingest", "producers", "commands", "replays", "skips", "requests", "changes", "creation",
+    "workers", "ingest", "producers", "commands", "replays", "skips", "requests", "changes", "creation", "audited",
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ def kafka(options: Options, *, programs: tuple[Program, ...], principal: str | N
     requests   retry now
     changes    destinations put, import, enable, disable, delete, seal, onboard; keys rotate
     creation   topics create
+    audited    every command that changes something, with audit.enabled
 
     Programs from replays on need the rights of commands too. Give each program a user of its own: a client that may
     write to a retry topic or to the topic of documents decides where customers' events go. `doctor` asks the brokers

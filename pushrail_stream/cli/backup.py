@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.documents import carry_out, confirm_deletions
-from pushrail_stream.cli.options import Options, common_options, yes_option
+from pushrail_stream.cli.options import Options, audited, common_options, yes_option
 from pushrail_stream.cli.output import as_json, emit, note, note_refused, say
 from pushrail_stream.errors import OperatorError, UsageError
 
@@ -64,6 +64,7 @@ def export(options: Options, *, vendor: str | None, out: Path | None) -> None:
 @yes_option("delete")
 @click.option("--dry-run", is_flag=True, help="Check the documents, show the changes, and write nothing.")
 @common_options
+@audited
 def import_(
     options: Options, *, file: Path, prune: bool, vendor: str | None, leave_sealed: bool, yes: bool, dry_run: bool
 ) -> None:  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, can_ask, common_options, confirm, yes_option
+from pushrail_stream.cli.options import Options, audited, can_ask, common_options, confirm, yes_option
 from pushrail_stream.cli.output import Column, note
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
@@ -31,6 +31,7 @@ _STDIN: Final = Path("-")
 @yes_option("delete")
 @click.option("--dry-run", is_flag=True, help="Check the documents, show the changes, and write nothing.")
 @common_options
+@audited
 def put(
     options: Options, *, files: tuple[Path, ...], prune: bool, vendor: str | None, yes: bool, dry_run: bool
 ) -> None:  # fmt: skip
@@ -81,6 +82,7 @@ def _read(files: Sequence[Path]) -> list[DocumentChange]:
 @click.argument("destination_ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--dry-run", is_flag=True, help="Check the documents, show the changes, and write nothing.")
 @common_options
+@audited
 def enable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool) -> None:
     """Enable destinations: workers deliver their events within 5 s.
 
@@ -97,6 +99,7 @@ def enable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool)
 @click.argument("destination_ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--dry-run", is_flag=True, help="Check the documents, show the changes, and write nothing.")
 @common_options
+@audited
 def disable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool) -> None:
     """Disable destinations: within 5 s their events are skipped, those that wait for a retry too.
 
@@ -135,6 +138,7 @@ def carry_out(
 @yes_option("delete")
 @click.option("--dry-run", is_flag=True, help="Name the document that would be deleted.")
 @common_options
+@audited
 def delete(options: Options, *, destination_id: str, yes: bool, dry_run: bool) -> None:
     """Delete a destination's document from the registry. Its waiting deliveries settle as skipped (deleted).
 
@@ -155,6 +159,7 @@ def delete(options: Options, *, destination_id: str, yes: bool, dry_run: bool) -
 @click.option("--access-key-id", help="Replace the access key id as well, when it changes with the secret.")
 @click.option("--dry-run", is_flag=True, help="Check everything, and write nothing.")
 @common_options
+@audited
 def seal(
     options: Options, *, destination_id: str, surplus: tuple[str, ...], access_key_id: str | None, dry_run: bool
 ) -> None:  # fmt: skip

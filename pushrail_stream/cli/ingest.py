@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, audited, common_options
 from pushrail_stream.cli.output import Column, note
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 
@@ -55,6 +55,7 @@ def keys() -> None:
 @keys.command(epilog="Example: pushrail-stream ingest keys create --vendor acme")
 @click.option("--vendor", help="Make a key for events of this vendor. [default: the setting vendor]")
 @common_options
+@audited
 def create(options: Options, vendor: str | None) -> None:
     """Make a key. It is the last word of the output and is shown only once: the file does not contain it."""
     from pushrail_stream.operations.api_keys import create_api_key
@@ -87,6 +88,7 @@ def list_(options: Options) -> None:
 @keys.command(epilog="Example: pushrail-stream ingest keys revoke k4ab2cdefg")
 @click.argument("key_id", metavar="ID")
 @common_options
+@audited
 def revoke(options: Options, key_id: str) -> None:
     """Revoke a key permanently. A running ingest refuses it within two seconds."""
     from pushrail_stream.operations.api_keys import revoke_api_key

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, audited, common_options
 from pushrail_stream.cli.output import Column, as_json, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError
 
@@ -32,6 +32,7 @@ def keys() -> None:
 @click.option("--kms", metavar="ARN", help="Use this AWS KMS key, instead of 32 random bytes.")
 @click.option("--dry-run", is_flag=True, help="Show the key that would be added, and write nothing.")
 @common_options
+@audited
 def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: bool) -> None:
     """Add a key to the keyring file (secrets.keyring) and make it the primary key. A missing file is created.
 
@@ -82,6 +83,7 @@ def list_(options: Options) -> None:
 @click.option("--remove-unused", is_flag=True, help="Remove the keys from the keyring that no document needs any more.")
 @click.option("--dry-run", is_flag=True, help="Show the documents that would be sealed again, and write nothing.")
 @common_options
+@audited
 def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
     """Seal every secret again by the primary key, while workers run, and name the old keys that can go.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, audited, common_options
 from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.settings.eventbridge import BUS, ROLE
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the customer's files here.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; the external ID shown is not kept.")
 @common_options
+@audited
 def onboard(
     options: Options, /, *, vendor: str, bus: str, v2_bus: str | None, out: Path | None, dry_run: bool, **facts: Any
 ) -> None:

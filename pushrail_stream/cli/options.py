@@ -228,6 +228,26 @@ def accept_common_options(command: F) -> F:
     return command
 
 
+def audited(command: Callable[Concatenate[Options, P], T]) -> Callable[Concatenate[Options, P], T]:
+    """Let a command that changes something write an audit record, with ``audit.enabled``.
+
+    Stands right below `common_options`. A dry run writes none.
+    """
+
+    @functools.wraps(command)
+    def wrapper(options: Options, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        from pushrail_stream.operations.audit import audit_trail
+
+        path = click.get_current_context().command_path.partition(" ")[2]
+        is_dry_run = kwargs.get("dry_run") is True
+        makes_topic = path == "topics create"
+        with audit_trail(options.settings, path, kwargs, is_dry_run=is_dry_run, makes_topic=makes_topic):
+            return command(options, *args, **kwargs)
+
+    wrapper.__dict__["is_audited"] = True  # for a test that no command is forgotten
+    return wrapper
+
+
 def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P, T]:
     """Give a command the common options, as its first argument.
 

@@ -12,6 +12,7 @@ from pushrail_stream.cli.dlq import dead_letter_options
 from pushrail_stream.cli.options import (
     FROM_THEN_ON,
     Options,
+    audited,
     can_ask,
     common_options,
     confirm,
@@ -49,6 +50,7 @@ def replay() -> None:
 @click.option("--dry-run", is_flag=True, help="Show the deliveries that would be replayed, and send nothing.")
 @yes_option("send")
 @common_options
+@audited
 def dlq_(
     options: Options,
     /,
@@ -109,6 +111,7 @@ def dlq_(
 @click.option("--dry-run", is_flag=True, help="Show the deliveries that would be replayed, and send nothing.")
 @yes_option("send")
 @common_options
+@audited
 def events(
     options: Options,
     /,
@@ -153,6 +156,7 @@ def events(
 @click.option("--partition", type=click.IntRange(0), help="Move the offset of this partition only.")
 @click.option("--dry-run", is_flag=True, help="Show old and new offsets, and change nothing.")
 @common_options
+@audited
 def offsets(options: Options, *, target: str, partition: int | None, dry_run: bool) -> None:
     """Move the committed offsets of the workers' group on the events topic. No worker may run meanwhile.
 

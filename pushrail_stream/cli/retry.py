@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, audited, common_options
 from pushrail_stream.cli.output import Column, note
 from pushrail_stream.errors import OperatorError
 
@@ -53,6 +53,7 @@ def list_(options: Options, *, destination: str | None) -> None:
 @retry.command(epilog="Example: pushrail-stream retry now --destination dst_acme_8K2zRq")
 @click.option("--destination", metavar="ID", required=True, help="Begin the deliveries to this destination.")
 @common_options
+@audited
 def now(options: Options, *, destination: str) -> None:
     """Begin the deliveries that wait for a destination now, because its bus is back.
 

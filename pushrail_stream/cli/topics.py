@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options, parse_position
+from pushrail_stream.cli.options import Options, audited, common_options, parse_position
 from pushrail_stream.cli.output import Cell, Column, format_time, note, to_the_end
 from pushrail_stream.errors import OperatorError
 
@@ -34,6 +35,7 @@ def topics() -> None:
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Ask Kafka whether it would create them, and change nothing.")
 @common_options
+@audited
 def create(options: Options, partitions: int, replication: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click's way
     """Create the topics that are missing, with sensible retention, sizes and min.insync.replicas.
 
@@ -42,10 +44,14 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     """
     from pushrail_stream.kafka.reach import reached_kafka
     from pushrail_stream.kafka.topics import create_topics, describe_topics, plan_topics
+    from pushrail_stream.operations.audit import note_content
 
     settings = options.settings
     kafka, plans = reached_kafka(settings), plan_topics(settings, partitions)
     outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
+    for plan in plans:
+        if outcomes[plan.name] == "created":
+            note_content("topic", plan.name, None, json.dumps(plan.config, sort_keys=True).encode())
     states = describe_topics(kafka, [plan for plan in plans if outcomes[plan.name] == "exists"])
     with to_the_end():
         rows, values = [], []
@@ -134,6 +140,7 @@ def _show(config: Mapping[str, str]) -> str:
 @click.option("--reason", required=True, help="Show this reason in the dead letter.")
 @click.option("--dry-run", is_flag=True, help="Show the offsets that would be skipped, and change nothing.")
 @common_options
+@audited
 def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None:
     """Skip the batch at POSITION that no worker can read: topic/partition/offset, of the events or a retry topic.
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from pushrail_stream.settings.model import Settings
 
 Program = Literal[
-    "workers", "ingest", "producers", "commands", "replays", "skips", "requests", "changes", "creation",
+    "workers", "ingest", "producers", "commands", "replays", "skips", "requests", "changes", "creation", "audited",
 ]  # fmt: skip
 PROGRAMS: Final[Mapping[Program, str]] = {
     "workers": "`run`",
@@ -24,6 +24,7 @@ PROGRAMS: Final[Mapping[Program, str]] = {
     "requests": "`retry now`",
     "changes": "`destinations put`, `import`, `enable`, `disable`, `delete`, `seal` and `onboard`, `keys rotate`",
     "creation": "`topics create`",
+    "audited": "every command that changes something, with `audit.enabled`",
 }
 """Every program, and what it is. Those from replays on need the rights of commands too."""
 Resource = Literal["topic", "group", "transactional id"]
@@ -73,9 +74,16 @@ def _all(settings: Settings) -> Iterator[Grant]:
     for program, resource, setting, operations in _ROWS:
         if resource != "topic":
             yield Grant(program, resource, setting, group, is_prefix=True, operations=operations)
-        elif setting != _DOCUMENTS or settings.registry.topic:
+        elif _is_used(settings, program, setting):
             for name in _topics(settings, setting):
                 yield Grant(program, resource, setting, name, is_prefix=False, operations=operations)
+
+
+def _is_used(settings: Settings, program: Program, setting: str) -> bool:
+    """Whether a program uses a topic with these settings."""
+    if program == "audited":
+        return settings.audit.enabled
+    return setting != _DOCUMENTS or settings.registry.topic
 
 
 def _topics(settings: Settings, setting: str) -> list[str]:
@@ -89,6 +97,7 @@ def _topics(settings: Settings, setting: str) -> list[str]:
 _GROUP: Final = "kafka.group_id"
 _IDS: Final = "transactional id"
 _DOCUMENTS: Final = "topics.destinations"
+_AUDIT: Final = "topics.audit"
 _READ: Final = ("Read",)
 _WRITE: Final = ("Write",)
 _CONFIGS: Final = ("DescribeConfigs",)
@@ -118,6 +127,7 @@ _ROWS: Final[tuple[tuple[Program, Resource, str, tuple[str, ...]], ...]] = (
     ("requests", "topic", "topics.control", _WRITE),
     ("changes", "topic", _DOCUMENTS, _WRITE),
     ("creation", "topic", "topics.*", ("Create",)),
+    ("audited", "topic", _AUDIT, _WRITE),
 )
 """The rights of each program: a kind of resource, the setting that names it, and the operations. deploy/README.md shows
 the table, and a test on a real broker runs each program with these rights alone."""

@@ -40,6 +40,10 @@ NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
 EMBEDDED: Final = "the embedded Kafka keeps no settings of topics"
 """Why the topics of an embedded broker cannot be checked: it has no controller."""
 _MINUTE_MS: Final = 60_000
+_AUDIT_DAYS: Final = 365
+"""Days for which audit records are kept: audits look back for a year."""
+_MAX_AUDIT_BYTES: Final = 16 * 2**20
+"""Largest audit record: a command may change ten thousands of documents."""
 _NOTICES_DAYS: Final = 30
 """Days for which notices are kept: they are few, and a reader may be away for weeks."""
 _ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
@@ -107,6 +111,12 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
             1,
             {"retention.ms": str(_NOTICES_DAYS * DAY_MS)},
             (keeps_all("Of the notices about one destination Kafka keeps the last one only", loses_data=False),),
+        ),
+        TopicPlan(
+            topics.audit,
+            1,
+            {"max.message.bytes": str(_MAX_AUDIT_BYTES), "retention.ms": str(_AUDIT_DAYS * DAY_MS)},
+            (keeps_all("Of the commands with one name Kafka keeps the last one only", loses_data=False),),
         ),
     ]
 

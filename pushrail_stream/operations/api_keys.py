@@ -10,6 +10,7 @@ from pathlib import Path
 from pushrail_stream.errors import UsageError
 from pushrail_stream.files import reason_of
 from pushrail_stream.ingest.api_keys import ApiKey, NewKey, parse_keys, with_key_revoked, with_new_key
+from pushrail_stream.operations.audit import note_content
 from pushrail_stream.registry.store import changing_alone, read_file, replace_file
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.values import VENDOR, check_options
@@ -27,7 +28,9 @@ def create_api_key(settings: Settings, vendor: str | None) -> tuple[NewKey, str]
     except OSError as error:
         raise UsageError(f"{path.parent}: cannot be made: {reason_of(error)}") from None
     with changing_alone(path), _naming(path):
-        new = with_new_key(read_file(path), vendor, _now())
+        before = read_file(path)
+        new = with_new_key(before, vendor, _now())
+        note_content("api keys", str(path), before, new.content)
         replace_file(path, new.content, is_private=True)
     return new, vendor
 
@@ -48,7 +51,9 @@ def revoke_api_key(settings: Settings, key_id: str) -> str | None:
     if not path.exists():
         raise UsageError(f"{path}: there is no such file, so no key {key_id}")
     with changing_alone(path), _naming(path):
-        content = with_key_revoked(read_file(path) or b"", key_id, _now())
+        before = read_file(path) or b""
+        content = with_key_revoked(before, key_id, _now())
+        note_content("api keys", str(path), before, content)
         replace_file(path, content, is_private=True)
     keys = parse_keys(content)
     vendor = next(key.vendor for key in keys if key.id == key_id)

@@ -12,6 +12,7 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import document_parser, open_keyring, open_store
 from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.operations.audit import note_content
 from pushrail_stream.operations.document_plan import (
     PlannedChange,
     Prune,
@@ -159,6 +160,7 @@ def write_document(settings: Settings, name: str, content: bytes | None) -> None
 
     async def write() -> None:
         async with open_store(settings) as store:
+            note_content("document", name, await store.read(name), content)
             await store.write(name, content)
 
     asyncio.run(write())

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.documents import document_parser, open_store, registry_parser
 from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.operations.audit import note_content
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.catalog import Catalog, Read
 from pushrail_stream.registry.documents import Parsed
@@ -133,6 +134,7 @@ def write_plan(settings: Settings, changes: Sequence[PlannedChange]) -> None:
                         f"{change.name}: was changed meanwhile: nothing is written; run the command again"
                     )
             for change in wanted:
+                note_content("document", change.name, change.before, change.after)
                 await store.write(change.name, change.after)
 
     if wanted:

@@ -26,6 +26,7 @@ from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
+from pushrail_stream.operations.audit import note_change
 from pushrail_stream.operations.backlogs import Backlog, sum_up
 from pushrail_stream.operations.times import now_ms, parse_moment
 from pushrail_stream.settings.model import Settings
@@ -72,9 +73,15 @@ def move_offsets(settings: Settings, target: Target, partition: int | None, *, i
     except UnreadableCursorsError as error:  # a reason to move offsets
         moved, unreadable = OffsetsMoved(shifts, [], str(error)), error.partitions
     if not is_dry_run:
+        for shift in shifts:
+            note_change("offset", f"{group}: {topic}/{shift.partition}", _text(shift.old), str(shift.new))
         # If the caller names one partition, a commit at its present offset removes cursors that cannot be read.
         move_group(kafka, group, topic, [s._replace(old=None) if partition in unreadable else s for s in shifts])
     return moved
+
+
+def _text(offset: int | None) -> str | None:
+    return None if offset is None else str(offset)
 
 
 def _given_up(cursors: Mapping[int, OpenCursors], shifts: Sequence[Shift]) -> list[Backlog]:
@@ -111,6 +118,7 @@ def order_skip(settings: Settings, at: Origin, reason: str, *, is_dry_run: bool)
     ordered = _find_or_plan(settings, at, reason)
     if ordered.is_new and not is_dry_run:
         letter = skip_dead_letter(ordered.skip)
+        note_change("skip", str(ordered.skip.partition), str(ordered.skip.first), str(ordered.skip.end))
         journal = ReplayJournal(reached_kafka(settings), settings.topics.replays, role="skip")
         journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered.skip)])
     return ordered

@@ -16,6 +16,7 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.operations.attempts import read_attempts
+from pushrail_stream.operations.audit import note_change
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, all_dead_letters
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.destinations import KnownDestinations
@@ -69,7 +70,7 @@ def replay_dead_letters(
     ``again`` repeats those that were replayed before, at most ``max_count`` times each. Raises `OperatorError`.
     """
     replay_id = _new_id()
-    journal = _open_journal(settings, progress, is_dry_run=limits.is_dry_run)
+    journal = _open_journal(settings, progress, replay_id, is_dry_run=limits.is_dry_run)
     marks = read_marks(reached_kafka(settings), settings.topics.replays)
     selection = DeadLetterSelection(
         wanted, known.directory, marks, replay_id, again, max_count, has_refused=bool(known.refused)
@@ -105,7 +106,7 @@ def replay_events(
     if destination is not None and known.directory.get(destination) is None:
         raise UsageError(f"--destination: there is no destination {destination}; `destinations list` names them")
     replay_id = resume or _new_id()
-    journal = _open_journal(settings, progress, is_dry_run=limits.is_dry_run)
+    journal = _open_journal(settings, progress, replay_id, is_dry_run=limits.is_dry_run)
     marks = {} if wanted else read_marks(reached_kafka(settings), settings.topics.replays)
     state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
     delivered = _delivered_events(settings, state.wanted, progress)
@@ -172,10 +173,11 @@ def _delivered_events(settings: Settings, wanted: EventFilter, progress: Progres
     return delivered
 
 
-def _open_journal(settings: Settings, progress: Progress, *, is_dry_run: bool) -> ReplayJournal | None:
+def _open_journal(settings: Settings, progress: Progress, replay_id: str, *, is_dry_run: bool) -> ReplayJournal | None:
     """None for a dry run, which must not end a replay that is running."""
     if is_dry_run:
         return None
+    note_change("replay", replay_id)
     kafka, topic = reached_kafka(settings), settings.topics.replays
     for caveat in check_topics(kafka, topics_named(settings, topic)):
         progress.note(f"warning: {caveat.problem}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.operations.audit import note_change
 from pushrail_stream.operations.dead_letters import read_waiting
 from pushrail_stream.operations.fleet import ANSWER_SECS, request
 from pushrail_stream.operations.topic_reader import Progress
@@ -69,6 +70,7 @@ def retry_now(settings: Settings, destination: str, *, wait_secs: float = ANSWER
     A living worker that does not answer in time is in the list with a problem.
     """
     check_options(("--destination", DESTINATION_ID, destination))
+    note_change("retry", destination)
     asked = request(settings, "retry_now", {"destination": destination}, wait_secs=wait_secs)
     found = [
         WorkerRetries(

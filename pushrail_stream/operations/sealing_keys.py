@@ -19,6 +19,7 @@ from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import open_store
 from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file
+from pushrail_stream.operations.audit import note_content
 from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, read_json, sealed_in, with_secret
@@ -76,6 +77,7 @@ def generate_key(settings: Settings, key_id: str | None, kms: str | None, *, is_
         before = read_file(path)
         content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
         if not is_dry_run:
+            note_content("keyring", str(path), before, content)
             replace_file(path, content, is_private=True)
     return GeneratedKey(key_id, path, before is None)
 
@@ -102,7 +104,10 @@ def remove_keys(settings: Settings, keyring: Keyring, unused: list[str]) -> list
         still_unused = asyncio.run(survey_documents(settings, keyring)).unused(keyring)
         removed = [key_id for key_id in unused if key_id in still_unused]
         if removed:
-            replace_file(path, without_keys(str(path), read_regular_file(path), frozenset(removed)), is_private=True)
+            before = read_regular_file(path)
+            content = without_keys(str(path), before, frozenset(removed))
+            note_content("keyring", str(path), before, content)
+            replace_file(path, content, is_private=True)
     return removed
 
 
@@ -187,6 +192,7 @@ async def _rotate_one(
             return changed if isinstance(changed, Problem) else key_id
         now = await store.read(name)
         if now == content:
+            note_content("document", name, content, changed)
             await store.write(name, changed)
             return key_id
         if now is None:

@@ -131,6 +131,7 @@ class TopicsSettings(_Section):
     control: Topic = "pushrail.control"
     cursors: Topic = "pushrail.cursors"
     notices: Topic = "pushrail.notices"
+    audit: Topic = "pushrail.audit"
     retry: Annotated[Mapping[Topic, Seconds], Field(min_length=1)] = {
         "pushrail.retry.10s": 10,
         "pushrail.retry.2m": 120,
@@ -138,7 +139,9 @@ class TopicsSettings(_Section):
     }
     """Topic to delay in seconds."""
 
-    @field_validator("dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "notices", "retry")
+    @field_validator(
+        "dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "notices", "audit", "retry"
+    )
     @classmethod
     def _check_distinct(cls, value: str | Mapping[str, float], info: ValidationInfo) -> str | Mapping[str, float]:
         # Kafka names metrics with '_' for '.', and so refuses to create two topics that differ in that alone.
@@ -271,6 +274,15 @@ class HistorySettings(_Section):
     """The file of `attempts index`; None for no index."""
 
 
+class AuditSettings(_Section):
+    """The record of each command that changes something."""
+
+    enabled: bool = False
+    """Whether commands write it. A command that cannot changes nothing."""
+    actor: Text | None = None
+    """The person or program for whom commands run, beside the user of the system."""
+
+
 class HttpSettings(_Section):
     """Address of metrics and health. Several workers use consecutive ports, from this one on."""
 
@@ -331,6 +343,7 @@ class Settings(_Section):
     sts: StsSettings = Field(default_factory=StsSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)

@@ -17,7 +17,7 @@ from pushrail_stream.observe import ops_server as ops
 from pushrail_stream.observe import tracing
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import load_settings
-from pushrail_stream.worker import drain_secs
+from pushrail_stream.worker import NOTICES_SECS, drain_secs
 from tests.deploy.schemas import CUSTOM, check_custom, check_kubernetes
 from tests.deploy.test_images import setting_names
 from tests.support.go_modules import FETCH_SECS
@@ -101,7 +101,8 @@ def test_each_pod_is_scraped_once_and_by_no_published_service() -> None:
 def test_the_grace_period_covers_the_drain() -> None:
     settings = Settings()
     worker, ingest = (pods()[name]["spec"] for name in ("pushrail-worker", "pushrail-ingest"))
-    others = 2 * ops.LAST_SECS + tracing.LAST_SECS + FLUSH_SECS  # its clients, the collector, the attempts log
+    logs = FLUSH_SECS + NOTICES_SECS  # of attempts and of notices
+    others = 2 * ops.LAST_SECS + tracing.LAST_SECS + logs  # its clients, and the collector
     stop_secs = drain_secs(settings) + LAST_COMMIT_SECS + others
     assert worker["terminationGracePeriodSeconds"] >= stop_secs + 5
     said = re.search(

@@ -119,7 +119,12 @@ def rules(local_kafka_factory: LocalKafkaFactory) -> tuple[str, Rules]:
 async def installation(bootstrap: str, bus: FaultBus, home: Path) -> tuple[Settings, Desk]:
     """Topics, documents on their topic, and three events: one is delivered, one is retried, and one is no event."""
     settings = settings_for(
-        bootstrap, bus.url, tiers=(1,), registry={"topic": True}, delivery={"hold_secs": 1, "backoff_cap_secs": 0.3}
+        bootstrap,
+        bus.url,
+        tiers=(1,),
+        registry={"topic": True},
+        audit={"enabled": True},
+        delivery={"hold_secs": 1, "backoff_cap_secs": 0.3},
     )
     make_topics(settings)
     open_bus(bus, range(2))
@@ -176,35 +181,38 @@ async def test_commands_need_only_the_listed_acls(rules: tuple[str, Rules], tmp_
             ("attempts", "--since", "1h"),
             ("check", "--since", "1h"),
             ("destinations", "list"),
-            ("replay", "offsets", "--to", "latest"),
         ):
             await desk.run(*words)
         desk.file("dst_0").write_text(desk.file("dst_0").read_text().replace('"enabled": true', '"enabled": false'))
         await desk.run("destinations", "put", str(desk.file("dst_0")), exit_code=1)
 
         acls.allow_everything()
-        acls.allow_only(settings, grants(settings, ["commands", "replays"]))
+        acls.allow_only(settings, grants(settings, ["commands", "audited"]))
+        await desk.run("replay", "offsets", "--to", "latest")
+
+        acls.allow_everything()
+        acls.allow_only(settings, grants(settings, ["commands", "replays", "audited"]))
         await desk.run("replay", "dlq", "--all")
         await desk.run("replay", "events", "--since", "1h", "--all")
 
         acls.allow_everything()
-        acls.allow_only(settings, grants(settings, ["commands", "requests"]))
+        acls.allow_only(settings, grants(settings, ["commands", "requests", "audited"]))
         answers = ask_workers(checked_kafka(settings), settings.topics.control, b"{}")
         assert await asyncio.to_thread(lambda: next(filter(None, answers))) == [b"{}"]
         await desk.run("retry", "list")
 
         acls.allow_everything()
-        acls.allow_only(settings, grants(settings, ["commands", "skips"]))
+        acls.allow_only(settings, grants(settings, ["commands", "skips", "audited"]))
         order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
         journal = ReplayJournal(checked_kafka(settings), settings.topics.replays, role="skip")
         journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()
-        acls.allow_only(settings, grants(settings, ["commands", "changes"]))
+        acls.allow_only(settings, grants(settings, ["commands", "changes", "audited"]))
         await desk.run("destinations", "put", str(desk.file("dst_0")))
 
         acls.allow_everything()
-        new = settings_for(bootstrap, bus.url)
-        acls.allow_only(new, grants(new, ["commands", "creation"]))
+        new = settings_for(bootstrap, bus.url)  # whose audit trail does not exist yet
+        acls.allow_only(new, grants(new, ["commands", "creation", "audited"]))
         (tmp_path / "new").mkdir()
         await Desk(tmp_path / "new", new).run("topics", "create")

@@ -12,7 +12,7 @@ from pushrail_stream.settings.model import Settings
 
 DOCUMENT: Final = Path(__file__).parents[2] / "deploy/README.md"
 ROW: Final = re.compile(r"\| (\w+) \| (topic|group|transactional id) `([\w.]+\*?)`.* \| ([\w, ]+) \|")
-ON_A_TOPIC: Final = Settings.model_validate({"registry": {"topic": True}})
+ON_A_TOPIC: Final = Settings.model_validate({"registry": {"topic": True}, "audit": {"enabled": True}})
 
 
 def test_the_document_has_the_same_table() -> None:
@@ -37,7 +37,7 @@ def test_names_are_those_of_the_settings() -> None:
     ingest = grants(settings, ["ingest"])
     assert [(one.name, one.operations) for one in ingest] == [("e", ("Write", "DescribeConfigs"))]
     assert [one.name for one in grants(settings, ["replays"])] == ["r1", "r2", settings.topics.replays, "g"]
-    assert grants(settings, ["changes"]) == [], "documents are files"
+    assert grants(settings, ["changes", "audited"]) == [], "documents are files, and nothing is audited"
     assert [one.name for one in grants(ON_A_TOPIC, ["changes"])] == ["pushrail.destinations"]
 
 

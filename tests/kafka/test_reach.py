@@ -28,7 +28,7 @@ from tests.support.sealing_keys import ring
 
 ARGUMENTS: Final = {
     "access aws": "", "access destination": "dst_acme --our-account 210987654321",
-    "attempts": "--since 1h", "attempts index": "--once", "backlog list": "", "check": "--since 1h",
+    "attempts": "--since 1h", "audit": "", "attempts index": "--once", "backlog list": "", "check": "--since 1h",
     "destinations delete": "dst_acme", "destinations disable": "dst_acme", "destinations enable": "dst_acme",
     "destinations export": "", "destinations import": "export.jsonl", "destinations list": "",
     "destinations put": "acme.json",

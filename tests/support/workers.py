@@ -45,7 +45,18 @@ def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,)
     tag = uuid.uuid4().hex[:8]
     names = {
         name: f"{tag}.{name}"
-        for name in ("events", "dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "notices")
+        for name in (
+            "events",
+            "dlq",
+            "attempts",
+            "destinations",
+            "replays",
+            "workers",
+            "control",
+            "cursors",
+            "notices",
+            "audit",
+        )
     }
     return Settings.model_validate(
         {

@@ -12,6 +12,7 @@ DELAY_SECS: Final = 1_800
 
 ROLES: Final = (
     "events", "retry", "dlq", "attempts", "destinations", "replays", "workers", "control", "cursors", "notices",
+    "audit",
 )  # fmt: skip
 
 
