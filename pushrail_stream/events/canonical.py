@@ -85,7 +85,9 @@ def problems(value: bytes | None, headers: Headers = ()) -> list[Problem]:
 def _encode(name: str, member: Any) -> bytes:
     try:
         return json.dumps(member, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError:  # its text, and the depth, are the interpreter's
+        raise InvalidEvent(Problem(name, "cannot be written as JSON: nested too deeply")) from None
+    except (TypeError, ValueError) as error:
         raise InvalidEvent(Problem(name, f"cannot be written as JSON: {error}")) from None
 
 

@@ -58,7 +58,9 @@ def split(body: bytes) -> tuple[list[bytes], bool]:
         return [body], False
     try:
         values = [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError:  # its text is the interpreter's
+        raise broken_rule(Undecodable("value", "is not a JSON array that can be read: nested too deeply")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise broken_rule(Undecodable("value", f"is not a JSON array: {error}")) from None
     if not 1 <= len(values) <= MAX_EVENTS:
         raise broken_rule(Undecodable("value", f"has {len(values)} events, not 1 to {MAX_EVENTS}"))

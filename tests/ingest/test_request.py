@@ -93,6 +93,11 @@ def test_any_body_is_split_or_refused(body: bytes) -> None:
         assert is_array or values == [body]
 
 
+def test_a_body_that_is_nested_too_deeply_is_refused_in_our_words() -> None:
+    with pytest.raises(HttpProblem, match="value: is not a JSON array that can be read: nested too deeply"):
+        split(b"[" * 200_000)
+
+
 SPACE = st.text(alphabet=" \t\n\r", max_size=3).map(str.encode)
 
 
