@@ -201,7 +201,7 @@ MUTANTS: Final = (
     mutant(
         "let each destination of a region that is down probe it",
         "core.outage:Outage.next_call_at",
-        "max(self._probe_at, self._endpoint.probe_at_of(self._turn)) if self._endpoint.is_down else self._probe_at",
+        "max(self._probe_at, endpoint.probe_at_of(self._turn))",
         "self._probe_at",
         needs=[
             "settings?delivery.max_entries=1&delivery.hold_secs=30&delivery.max_in_flight=8",
