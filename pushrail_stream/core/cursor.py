@@ -39,9 +39,9 @@ class Cursor:
     """
 
     __slots__ = (
-        "_entry", "_held", "_highest", "_is_replaced", "_open", "_partition", "destination_id", "held_bytes",
-        "is_near_start", "is_needed", "is_urgent", "live", "next", "opened_ms", "owner", "position", "reached_ms",
-        "reread_to", "since", "taken_ms", "to",
+        "_adopted", "_entry", "_held", "_highest", "_is_replaced", "_open", "_partition", "destination_id",
+        "held_bytes", "is_near_start", "is_needed", "is_urgent", "live", "next", "opened_ms", "owner", "position",
+        "reached_ms", "reread_to", "since", "taken_ms", "to",
     )  # fmt: skip
 
     def __init__(self, state: CursorState, partition: RecordOwner) -> None:
@@ -61,6 +61,8 @@ class Cursor:
         """Latest record time of the records below `next`, or an earlier time; epoch milliseconds."""
         self._open = dict.fromkeys(state.open, state.oldest_ms)
         """Record times of the open offsets, epoch milliseconds."""
+        self._adopted = frozenset(offset for offset in state.open if not self._has_range(offset))
+        """The offsets that an earlier owner adopted. The live reader may meet them again after they have settled."""
         self._held: dict[int, PendingRecord] = {}
         """The open offsets whose deliveries are in memory."""
         self.held_bytes = 0
@@ -156,8 +158,8 @@ class Cursor:
         return offset in self._open
 
     def owns(self, offset: int) -> bool:
-        """Whether the destination's delivery of this offset is the cursor's."""
-        return offset in self._open or self._has_range(offset)
+        """Whether the destination's delivery of this offset is the cursor's, settled or not."""
+        return offset in self._open or self._has_range(offset) or offset in self._adopted
 
     def serves(self, owner: str) -> bool:
         """Whether it has the events of the customer with this mark: a destination's id may go to another customer."""
@@ -212,10 +214,10 @@ class Cursor:
         Records come in order, from `position` on.
         """
         self.position = offset + 1
-        if offset in self._held or not self.owns(offset):
+        if offset in self._held:
             return None
         if offset not in self._open:
-            if offset < self.next:
+            if offset < self.next or not self._has_range(offset):
                 return None
             self._changed()
             self._open[offset] = at_ms
@@ -232,7 +234,7 @@ class Cursor:
 
     def has_read(self, end: int) -> bool:
         """Whether the cursor has read or adopted a record at ``end`` or later."""
-        return self.next > end or max(self._open, default=-1) >= end
+        return self.next > end or max((*self._open, *self._adopted), default=-1) >= end
 
     def below(self, end: int, partition: RecordOwner) -> Cursor:
         """The cursor that replaces this one, because Kafka has lost the records from ``end`` on.
@@ -247,6 +249,7 @@ class Cursor:
         )  # fmt: skip
         new = Cursor(state, partition)
         new._open = still_open
+        new._adopted = frozenset(offset for offset in self._adopted if offset < end)
         new.position, new.reread_to = min(self.position, end), min(self.reread_to, end)
         new._highest = min(self._highest, end - 1)
         for offset in [offset for offset in self._held if offset < end]:

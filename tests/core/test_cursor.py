@@ -49,6 +49,23 @@ def test_a_cursor_that_opens_again_forgets_old_parts_that_it_has_read() -> None:
     assert cursor.owns(64)
 
 
+def test_the_live_reader_does_not_begin_again_a_delivery_that_an_earlier_owner_left_to_the_cursor() -> None:
+    _, cursor = opened(since=110, next=110, to=110, open=(104, 106))
+    for pending in begin(cursor, 104, 106):
+        pending.settle()
+    assert [offset for offset in range(100, 120) if cursor.owns(offset)] == [104, 106]
+    assert begin(cursor, 104, 106) == [], "the catch-up reader does not either"
+    assert cursor.has_read(106)
+
+
+def test_records_that_take_the_offsets_of_lost_ones_are_not_the_cursors() -> None:
+    tracker, cursor = opened(since=110, next=110, to=110, open=(104, 106))
+    for pending in begin(cursor, 104, 106):
+        pending.settle()
+    new = cursor.below(105, tracker)
+    assert [offset for offset in range(100, 120) if new.owns(offset)] == [104]
+
+
 def test_a_cursor_that_has_not_ended_before_the_live_reader_opens_without_a_gap() -> None:
     _, cursor = opened(next=40, to=40)
     cursor.pass_to(55, 0)
