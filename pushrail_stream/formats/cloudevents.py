@@ -107,7 +107,14 @@ def from_binary(data: bytes | None, attributes: Mapping[str, bytes | None]) -> C
         except UnicodeDecodeError:
             return Undecodable(name, "is not UTF-8")
     texts.pop("data", None)
-    return _convert(texts if data is None else {**texts, "data": data})
+    if data is None:
+        return _convert(texts)
+    try:
+        # One value and no more: members of the canonical event could follow it.
+        orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return Undecodable("data", f"is not one JSON object in UTF-8: {error}")
+    return _convert({**texts, "data": data})
 
 
 def _is_structured(value: bytes | None) -> bool:
