@@ -76,6 +76,14 @@ def test_a_filter_is_compiled_for_its_destination() -> None:
     assert accepted(filter=as_data, detailFormat="cloudevents").wants(event)
 
 
+@pytest.mark.parametrize("value", ["10" * 20, '"\\ud800"', "NaN", '{"\\ud800": 5}'])
+def test_a_filter_that_no_event_can_match_is_refused(value: str) -> None:
+    content = json.dumps(document(filter={"detail": {"a": ["VALUE"]}})).replace('"VALUE"', value).encode()
+    problems = parse(content)
+    assert not isinstance(problems, Parsed)
+    assert [problem.field for problem in problems] == ["filter"]
+
+
 def test_a_refused_document_keeps_its_good_filter() -> None:
     event, small = decode_example(payload={"amount": 11}), decode_example(payload={"amount": 10})
     known = stand_in(json.dumps(document(region=7, filter=FILTER)).encode())
