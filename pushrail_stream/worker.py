@@ -304,8 +304,8 @@ class _Running:
         """Begin a destination's waiting retries now."""
         name = arguments.get("destination", "")
         destination = self._directory.get(name)
-        if destination is None or not destination.enabled:
-            raise OperatorError("it is disabled" if destination else "there is no such destination")
+        if destination is None or destination.closed_as is not None:
+            raise OperatorError(f"it is {destination.closed_as}" if destination else "there is no such destination")
         if name not in self._retrying or self._retrying[name][1].done():
             run = RetryRun(name)
             self._retrying[name] = run, self._tasks.create_task(self.engine.begin_retries(run, self._read_retries))

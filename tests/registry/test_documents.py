@@ -54,6 +54,12 @@ def test_optional_fields_have_defaults() -> None:
     assert destination.limits == Limits(max_requests_per_second=None, max_in_flight=5)
 
 
+def test_a_document_may_pause_its_destination() -> None:
+    assert accepted(paused=True).closed_as == "paused"
+    assert accepted(paused=True, enabled=False).closed_as == "disabled"
+    assert accepted(paused=False).closed_as is None
+
+
 def test_a_document_bounds_its_retries() -> None:
     bounded = accepted(retry={"maxAgeSecs": 3600, "maxAttempts": 20})
     assert bounded.retry == RetryBounds(3600, 20)
