@@ -16,11 +16,12 @@ from pushrail_stream.core.skips import Mark, parse_mark
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.destinations import KnownDestinations, known_destinations
 from pushrail_stream.operations.document_changes import plan_switch, unusable
 from pushrail_stream.operations.document_plan import PlannedChange, write_plan
 from pushrail_stream.operations.replay import ReplayLimits, ReplayResult, replay_events
-from pushrail_stream.operations.replay_selection import ANY_TIME, EventFilter, spans_text
+from pushrail_stream.operations.replay_selection import ANY_TIME, EventFilter, progress_key, read_progress, spans_text
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.settings.model import Settings
@@ -57,17 +58,18 @@ def resume_destination(settings: Settings, destination_id: str, limits: ReplayLi
     (change,) = plan_switch(settings, [destination_id], "paused", on=False)
     known = _unpaused(settings, change.destination_id)
     key = f"resume:{change.destination_id}"
-    mark = _read(read_marks(reached_kafka(settings), settings.topics.replays).get(key))
+    marks = read_marks(reached_kafka(settings), settings.topics.replays)
+    mark = _read(marks.get(key))
     if not limits.is_dry_run and change.effect != "unchanged":
         write_plan(settings, [change])
         progress.note("waiting until workers have followed the document")
         time.sleep(FOLLOW_SECS)
     with Scan(reached_kafka(settings), settings.topics.attempts) as scan:
-        topic_id, ends = scan.topic_id, scan.ends
-    if mark is not None and None not in {mark.topic_id, topic_id} and mark.topic_id != topic_id:
+        log_id, ends = scan.topic_id, scan.ends
+    if mark is not None and None not in {mark.topic_id, log_id} and mark.topic_id != log_id:
         mark = None  # the log was created again, so that the offsets mean nothing
     replays = list[ReplayResult]()
-    if mark is not None and not mark.is_done:
+    if mark is not None and not mark.is_done and _can_go_on(settings, marks.get(progress_key(mark.replay))):
         before = mark
         replays.append(replay_events(
             settings, known, None, limits, progress, resume=mark.replay,
@@ -80,9 +82,18 @@ def resume_destination(settings: Settings, destination_id: str, limits: ReplayLi
     )
     replays.append(replay_events(
         settings, known, wanted, limits, progress,
-        note=lambda replay_id, is_end: _write(key, _Mark(replay_id, ends, topic_id, is_end)),
+        note=lambda replay_id, is_end: _write(key, _Mark(replay_id, ends, log_id, is_end)),
     ))  # fmt: skip
     return Resumed(change, replays)
+
+
+def _can_go_on(settings: Settings, stored: bytes | None) -> bool:
+    """Whether an interrupted replay can be finished: its topic of events was not deleted and created again since."""
+    state = None if stored is None else read_progress(stored)
+    if state is None:
+        return False
+    now = topic_id(reached_kafka(settings), settings.topics.events)
+    return None in {state.topic_id, now} or state.topic_id == now
 
 
 def _unpaused(settings: Settings, destination_id: str) -> KnownDestinations:
@@ -104,8 +115,8 @@ def _write(key: str, mark: _Mark) -> Mark:
 def _read(value: bytes | None) -> _Mark | None:
     match parse_mark(value or b""):
         case {
-            "replay": str(replay), "attempts": dict(ends), "topicId": str() | None as topic_id, "done": bool(is_done),
-        }:  # fmt: skip
-            return _Mark(replay, {int(number): int(end) for number, end in ends.items()}, topic_id, is_done)
+            "replay": str(replay), "attempts": dict(ends), "topicId": str() | None as log_id, "done": bool(is_done),
+        } if all(str(number).isdecimal() and type(end) is int for number, end in ends.items()):  # fmt: skip
+            return _Mark(replay, {int(number): int(end) for number, end in ends.items()}, log_id, is_done)
         case _:
             return None

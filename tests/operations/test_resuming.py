@@ -11,7 +11,8 @@ import pytest
 
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal
-from pushrail_stream.operations.resuming import _read
+from pushrail_stream.operations.replay_selection import EventFilter, ReplayProgress, progress_mark
+from pushrail_stream.operations.resuming import _Mark, _read, _write
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event
 from tests.support.replay_world import number_of, read_all_committed, retries_are_done, world
@@ -78,8 +79,33 @@ def copied(settings: Settings) -> int:
     return sum(len(read_all_committed(settings, topic)) for topic in settings.topics.retry)
 
 
-@pytest.mark.parametrize(
-    "value", [None, b"", b"[]", b"{}", b'{"replay": "rp", "attempts": {}, "topicId": 7, "done": true}']
-)
+STRANGE = [
+    b'{"replay": "rp", "attempts": {}, "topicId": 7, "done": true}',
+    b'{"replay": "rp", "attempts": {"x": 1}, "topicId": null, "done": true}',
+    b'{"replay": "rp", "attempts": {"0": "x"}, "topicId": null, "done": true}',
+]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"[]", b"{}", *STRANGE])
 def test_any_other_record_is_no_mark(value: bytes | None) -> None:
     assert _read(value) is None
+
+
+@pytest.mark.kafka
+async def test_events_of_a_deleted_topic_are_not_waited_for(real_kafka: str, tmp_path: Path) -> None:
+    """The replay that was interrupted read another topic of that name: the next one begins after it."""
+    async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working():
+        await desk.ask("destinations", "pause", "dst_0")
+        count = 0
+        while len(skipped(settings)) < 3:
+            await produce(settings, [("acct_0", event(0, count))])
+            count += 1
+            await until(lambda: committed(settings) == ends(settings, settings.topics.events))
+        wanted = EventFilter(since_ms=0, until_ms=1, destination="dst_0", paused="")
+        progress = ReplayProgress(wanted, {}, "another id")
+        journal = ReplayJournal(checked_kafka(settings), settings.topics.replays)
+        unfinished = _write("resume:dst_0", _Mark("rp-old", {}, None, is_done=False))
+        journal.write(next(iter(settings.topics.retry)), [], [progress_mark("rp-old", progress), unfinished])
+        told = await desk.ask("destinations", "resume", "dst_0")
+        assert [one["count"] for one in told["replays"]] == [len(skipped(settings))]
+        await bus.wait_for_arrivals(count)
