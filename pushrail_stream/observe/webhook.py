@@ -84,7 +84,7 @@ class Webhook:
         try:
             async with session.post(url, data=notice, headers=headers, allow_redirects=False) as reply:
                 return reply.status in _GOOD
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, OSError, ValueError):  # ValueError: a host or a proxy's address that is none
             return False
 
     def _headers(self, notice: bytes) -> dict[str, str]:

@@ -95,6 +95,18 @@ async def test_a_notice_that_no_attempt_brings_is_counted_as_lost() -> None:
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    ("url", "proxy"), [("https://a..b/hook", ""), ("http://127.0.0.1:9/hook", "http://127.0.0.1:x")]
+)
+async def test_an_address_that_is_none_ends_nothing(url: str, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    async with kept(posting_to(url)) as hook, asyncio.timeout(PATIENCE_SECS):
+        hook.append(b"dst", notice(1))
+        while not hook.lost:  # noqa: ASYNC110 - no part of the product waits for it
+            await asyncio.sleep(0.01)
+
+
 async def test_notices_without_room_are_dropped_and_counted() -> None:
     hook = posting_to("http://127.0.0.1:1/")
     for number in range(1_005):
