@@ -26,7 +26,8 @@ def expiring_records(kafka: KafkaSettings, topic: str, now_ms: int, lead_ms: int
             return 0  # the embedded Kafka removes nothing
         wanted = ConfigResource(ResourceType.TOPIC, topic)
         [described] = admin.describe_configs([wanted], request_timeout=_TIMEOUT_SECS).values()
-        retention_ms = int(described.result()["retention.ms"].value)
+        told = described.result().get("retention.ms")  # a service that only speaks Kafka's protocol may not have it
+        retention_ms = -1 if told is None or told.value is None else int(told.value)
         if retention_ms < 0:
             return 0
         with Consumer(client_properties.reader(kafka, kafka.group_id, {})) as consumer:

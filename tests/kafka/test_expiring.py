@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic
 
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.expiring import expiring_records
@@ -50,6 +51,13 @@ def test_records_of_the_last_day_of_their_time_are_counted(real_kafka: str) -> N
 
 def test_a_topic_that_keeps_records_without_end_has_none(real_kafka: str) -> None:
     assert expiring(real_kafka, topic_with(real_kafka, -1, 5_000, 1)) == 0
+
+
+def test_a_broker_that_leaves_the_retention_out_has_none(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, answered = topic_with(real_kafka, 14 * DAY_MS, 13.9), Future[dict[str, ConfigEntry]]()
+    answered.set_result({})
+    monkeypatch.setattr(AdminClient, "describe_configs", lambda *_, **__: {ConfigResource("topic", topic): answered})
+    assert expiring(real_kafka, topic) == 0
 
 
 def test_a_broker_that_does_not_tell_is_an_error_and_an_embedded_one_is_none(embedded_broker: EmbeddedBroker) -> None:
