@@ -39,7 +39,7 @@ class _Head(BaseModel):
     version: Literal[1]
     documents: int
     sha256: str | None = None
-    """Of the lines below, with their ends. Whoever edits the file takes it out."""
+    """Hash of all bytes below this line. It is absent from a file that was edited."""
 
 
 @dataclass(frozen=True, slots=True)
