@@ -53,6 +53,7 @@ def document_parser(
         default_max_in_flight=delivery.max_in_flight,
         default_flush_ms=delivery.flush_ms,
         retry_bounds=delivery.retry_bounds,
+        partner_namespace=settings.eventbridge.partner_namespace,
         unseal=unseal,
     )
 

@@ -44,7 +44,7 @@ def kafka(options: Options, *, programs: tuple[Program, ...], principal: str | N
     ingest     ingest
     producers  your own programs that write events
     commands   commands that look, and replay offsets
-    replays    replay dlq, replay events, destinations resume
+    replays    replay dlq, replay events
     skips      topics skip
     requests   retry now
     changes    destinations put, import, enable, disable, delete, seal, onboard; keys rotate
@@ -131,7 +131,8 @@ def destination(options: Options, *, destination_id: str, our_account: str | Non
     They allow what delivering takes and nothing else: to put events on the one bus, and to ask whether it exists.
     `destinations onboard` writes the same policies for a new customer, with templates that apply them.
 
-    With --json: one object with trust (null for an access key) and permissions.
+    With --json: one object with trust (null for an access key) and permissions. Both are null for a partner event
+    source.
     """
     from pushrail_stream.operations.aws_access import customer_policies
     from pushrail_stream.operations.destinations import find_destination
@@ -143,8 +144,10 @@ def destination(options: Options, *, destination_id: str, our_account: str | Non
     found = find_destination(settings, destination_id, note, decrypt=False)
     policies = customer_policies(found, our_account or partial(_ask_sts, settings))
     if options.json:
-        options.answer({"trust": policies.get("trust"), "permissions": policies["permissions"]})
+        options.answer({"trust": policies.get("trust"), "permissions": policies.get("permissions")})
         return
+    if not policies:
+        note("the customer grants nothing: our own credentials sign, and the customer makes a bus for the event source")
     for kind, policy in policies.items():
         say(f"{kind}:")
         document(policy)

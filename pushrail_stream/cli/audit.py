@@ -46,17 +46,14 @@ def _is_wanted(record: dict[str, Any], words: str | None, name: str | None) -> b
 
 
 def _changes(record: dict[str, Any]) -> list[dict[str, Any]]:
-    changes = record.get("changes")
-    return [change for change in changes if isinstance(change, dict)] if isinstance(changes, list) else []
+    return [change for change in record.get("changes") or [] if isinstance(change, dict)]
 
 
 def _row(record: dict[str, Any]) -> tuple[Cell, ...]:
-    # Another program may have written the record.
-    given, count = record.get("who"), record.get("changeCount")
-    who = given if isinstance(given, dict) else {}
-    people = " for ".join(str(one) for one in (who.get("user"), who.get("actor")) if one)
+    who = record.get("who") or {}
+    people = " for ".join(filter(None, (who.get("user"), who.get("actor"))))
     named = [f"{change.get('kind')} {change.get('name')}" for change in _changes(record)[:_NAMED]]
-    more = (count if isinstance(count, int) else len(_changes(record))) - len(named)
+    more = int(record.get("changeCount") or 0) - len(named)
     what = ", ".join([*named, *([f"and {more} more"] if more > 0 else [])])
     return (
         str(record.get("at")), f"{people} at {who.get('host')}", str(record.get("command")),

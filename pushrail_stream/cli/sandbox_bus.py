@@ -54,7 +54,8 @@ answer, and every answer comes half a second late:
 
 \b
 match   an absent field matches everything
-  operation       PutEvents, DescribeEventBus, AssumeRole or
+  operation       PutEvents, DescribeEventBus, PutPartnerEvents,
+                  ListPartnerEventSourceAccounts, AssumeRole or
                   GetCallerIdentity
   bus, eventType, role      exact, or with *
   accessKey       exact

@@ -2,6 +2,6 @@
 
 This is the only room that imports aiobotocore and botocore. Everything that AWS or the network does becomes a value of
 core/outcome here. Nothing is logged here, and only calls to KMS are retried. A call to a destination is only ever
-signed with the destination's own credentials: the process's standard chain only signs AssumeRole, GetCallerIdentity
-and calls to KMS.
+signed with the destination's own credentials. The process's standard chain signs AssumeRole, GetCallerIdentity, calls
+to KMS, and calls to partner event sources, which the operator has to allow.
 """

@@ -16,6 +16,7 @@ from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source, role_request
 from pushrail_stream.eventbridge.endpoint import Endpoint
+from pushrail_stream.eventbridge.endpoint_partner import PartnerEndpoint
 from pushrail_stream.eventbridge.endpoint_v2 import EndpointV2
 from pushrail_stream.eventbridge.entry import RegionLimits, entry_size
 from pushrail_stream.eventbridge.error_codes import (
@@ -23,6 +24,7 @@ from pushrail_stream.eventbridge.error_codes import (
     REFUSED_BEFORE_AWS,
     CallFailed,
     CallReply,
+    blame_us,
     interpret,
     is_our_fault,
     judge_check,
@@ -34,7 +36,7 @@ from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import SESSION_SECS
 from pushrail_stream.ports.pipeline import SignIns
-from pushrail_stream.settings.eventbridge import FLAVOURS, V2, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, PARTNER, V2, AccessKey, AssumeRole, OwnIdentity, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ then."""
 
 
 class Endpoints:
-    """One endpoint for each region, and for each account with buses of eventbridgev2, opened when it is needed."""
+    """One endpoint for each region, one for partners there, and one for each account with buses of eventbridgev2.
+
+    Each is opened when it is needed.
+    """
 
     def __init__(self, settings: EventBridgeSettings, clients: StockClients) -> None:
         self._settings = settings
@@ -60,7 +65,7 @@ class Endpoints:
 
     async def of(self, bus: CustomerBus) -> Endpoint | EndpointV2 | CallFailed:
         """The endpoint that a stock client would call for the bus, or why there is none. No call is made."""
-        key = bus.arn.rpartition(":")[0] if bus.type == V2.type else bus.region
+        key = bus.arn.rpartition(":")[0] if bus.type == V2.type else f"{bus.type} {bus.region}"
         opening = self._openings.setdefault(key, SingleFlight(keep=(Endpoint, EndpointV2)))
         return await opening.run(lambda: self._connect(bus))
 
@@ -72,7 +77,7 @@ class Endpoints:
                 client, refusals = await opening.run(lambda: self._open_v2(region))
                 return await EndpointV2.of(client, self._clients, bus.arn, refusals)
             client = await self._clients.open("events", region, _url(self._settings.endpoint_url, region))
-            return await Endpoint.of(client, self._clients)
+            return await (PartnerEndpoint if bus.type == PARTNER.type else Endpoint).of(client, self._clients)
         except _OF_A_REGION as error:
             return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
         except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
@@ -142,14 +147,15 @@ class EventBridge:
     async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
         """Make one PutEvents call and interpret its reply."""
         destination = batch.destination
-        return interpret(
+        reply = interpret(
             await self.call(batch),
             batch,
-            assumed_role=isinstance(destination.bus.auth, AssumeRole),
+            assumed_role=not isinstance(destination.bus.auth, AccessKey),
             refreshed=refreshed,
             renew=lambda: self.renew_session(destination),
             limits=self._region_limits,
         )
+        return blame_us(reply) if isinstance(destination.bus.auth, OwnIdentity) else reply
 
     async def call(self, batch: Batch) -> CallReply:
         """Make one PutEvents call for the batch, signed with its destination's credentials; sign in first if needed."""
@@ -224,8 +230,10 @@ class EventBridge:
         return judge_check(await endpoint.describe_bus(destination.bus.arn, keys, self._clock.read()[1]))
 
     def quota(self, destination: Destination) -> str:
-        """``arn:aws:events:REGION:ACCOUNT`` of the bus; the bus's own ARN where `check` asks nobody."""
+        """``arn:aws:events:REGION:ACCOUNT`` of the bus, or our own account; the bus's ARN where `check` asks nobody."""
         bus = destination.bus
+        if FLAVOURS[bus.type].signs_as_us:
+            return f"our account in {bus.region}"
         return bus.arn if FLAVOURS[bus.type].tells_missing else bus.arn.rpartition(":")[0]
 
     def forget(self, destination_id: str) -> None:

@@ -1,7 +1,7 @@
 """Credentials of a destination: its own access key, or a session of its role, opened with our base credentials.
 
-A destination without usable credentials makes no call. The process's standard chain of credentials only ever signs
-AssumeRole.
+A destination without usable credentials makes no call. The process's standard chain of credentials signs AssumeRole,
+and the calls of destinations whose type says so, which are partner event sources.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.eventbridge.error_codes import CREDENTIALS_MISSING, SEALING_KEY_MISSING, CallFailed
+from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.sign_in import RoleRequest, SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession, assume_role_request
-from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, OwnIdentity, auth_of
 
 _RENEW_FROM: Final = 0.6
 _RENEW_TO: Final = 0.8
@@ -152,7 +153,29 @@ class RoleKeys:
         return session
 
 
-KeySource = FixedKeys | RoleKeys
+class OurKeys:
+    """Our own credentials, for the types of destinations that we sign with them."""
+
+    __slots__ = ("_own",)
+
+    def __init__(self, own: OwnKeys) -> None:
+        self._own = own
+
+    def at_hand(self, now: float) -> Keys | CallFailed | None:  # noqa: ARG002 - the chain has a clock of its own
+        """The last answer of the chain while it holds."""
+        return self._own.at_hand()
+
+    async def keys(self, now: float, *, patient: bool = False) -> Keys | CallFailed:  # noqa: ARG002 - nobody has a turn
+        """Our keys, or the reason why there are none."""
+        return await self._own.keys()
+
+    def renew(self, refused: Keys, now: float) -> bool:  # noqa: ARG002 - as in at_hand
+        """Have the chain read again; return whether the next call has newer keys."""
+        self._own.refused(refused)
+        return self._own.at_hand() is not refused
+
+
+KeySource = FixedKeys | RoleKeys | OurKeys
 
 
 def key_source(destination: Destination, sts: SignInService) -> KeySource:
@@ -160,6 +183,10 @@ def key_source(destination: Destination, sts: SignInService) -> KeySource:
     auth = auth_of(destination)
     if isinstance(auth, AccessKey):
         return FixedKeys(auth)
+    if isinstance(auth, OwnIdentity):
+        # Only the type lets our own credentials sign, whatever made the destination.
+        is_meant = FLAVOURS[destination.bus.type].signs_as_us
+        return OurKeys(sts.own_keys) if is_meant else FixedKeys(AccessKey("", None))
     return RoleKeys(sts, role_request(destination, auth, has_policy=sts.has_session_policy))
 
 

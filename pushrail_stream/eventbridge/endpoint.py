@@ -11,7 +11,7 @@ Private names: ``botocore.auth._host_from_url``, and those that http.py and prox
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -48,7 +48,7 @@ class Endpoint:
         self.refusals = ProxyRefusals()
 
     @classmethod
-    async def of(cls, client: AioBaseClient, clients: StockClients) -> Endpoint:
+    async def of(cls, client: AioBaseClient, clients: StockClients) -> Self:
         """The endpoint that a stock ``events`` client would call, on the HTTP session it would use."""
         url: str = client.meta.endpoint_url
         if not urlsplit(url).path:
@@ -80,13 +80,16 @@ def target_of(region: str, url: str, user_agent: str) -> Target:
     return Target(region, _host_from_url(url), quote(urlsplit(url).path, safe="/~"), user_agent)
 
 
-def read_results(reply: HttpReply) -> CallReply:
-    """The reply to PutEvents. A 200 without a body is a failure, although botocore reads it as ``{}``."""
+def read_results(reply: HttpReply, max_entries: int = _MAX_ENTRIES) -> CallReply:
+    """The reply to PutEvents, or to an operation like it.
+
+    A 200 without a body is a failure, although botocore reads it as ``{}``.
+    """
     if reply.status != _OK:
         return refusal("PutEvents", reply, json_fields(reply.content))
     results = json_fields(reply.content).get("Entries")
-    if type(results) is not list or len(results) > _MAX_ENTRIES:
-        return reply.unreadable("PutEvents", f"without a list of at most {_MAX_ENTRIES} Entries")
+    if type(results) is not list or len(results) > max_entries:
+        return reply.unreadable("PutEvents", f"without a list of at most {max_entries} Entries")
     return Answered(tuple([_entry_result(result) for result in results]), _OK, reply.request_id)
 
 

@@ -86,6 +86,8 @@ UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
 OUR_POLICY_DENIED: Final = "OurPolicyDenied"
 """A policy of ours denied the call: that of our VPC endpoint, or the one we give a role's session."""
+OWN_IDENTITY_DENIED: Final = "OwnIdentityDenied"
+"""Our own account or identity may not make the call, which our own credentials sign."""
 BUS_KEY_DENIED: Final = "BusKeyDenied"
 """The bus is there and its policies allow the call, but its KMS key cannot be used: the owner of the key must act."""
 REFUSED_BEFORE_AWS: Final = "RefusedBeforeAws"
@@ -114,6 +116,8 @@ _CALL_BLOCKED: Final = frozenset(
 )
 _DENIED: Final = frozenset({"AccessDenied", "NotAuthorized"})
 """These may concern only the session that signed the call."""
+_OF_OUR_ACCOUNT: Final = _DENIED | {"OptInRequired", "RegionDisabled", "OperationDisabled"}
+"""These concern the account and the identity whose credentials sign the call."""
 _CREDENTIALS_REFUSED: Final = frozenset(
     {
         "ExpiredToken",
@@ -144,6 +148,7 @@ _ROLE_OURS: Final = (
         BASE_CREDENTIALS_DENIED,
         AWS_SETTINGS_UNUSABLE,
         SEALING_KEY_MISSING,
+        OWN_IDENTITY_DENIED,
         "MalformedPolicyDocument",
         "PackedPolicyTooLarge",
     }
@@ -165,8 +170,8 @@ def is_our_fault(code: str) -> bool:
 def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
     """The meaning of a reply for each of the call's ``entries`` entries.
 
-    ``assumed_role``: a role's session signed the call. ``refreshed``: the session has just replaced a refused one, so
-    that there is no newer one.
+    ``assumed_role``: a role's session signed the call, or our own credentials did, which change too.
+    ``refreshed``: they have just replaced refused ones, so that there are no newer ones.
     """
     match reply:
         case Answered(results):
@@ -210,6 +215,19 @@ def interpret(
     if isinstance(verdict, TooLarge) and not limits.refused(batch.destination.bus, batch.size):
         verdict = Split(*verdict) if entries > 1 else (Rejected(*verdict),)
     return Reply(verdict, _result_of(reply), reply.http_status, reply.request_id)
+
+
+def blame_us(reply: Reply) -> Reply:
+    """The reply to a call that our own credentials signed: a denial is our own fault, never the customer's."""
+    if isinstance(reply.verdict, Split | TooLarge | Refresh):
+        return reply
+    return reply._replace(verdict=tuple(map(_as_ours, reply.verdict)))
+
+
+def _as_ours(outcome: Outcome) -> Outcome:
+    if isinstance(outcome, Blocked | Retryable) and _name_of(outcome.code) in _OF_OUR_ACCOUNT:
+        return Retryable(OWN_IDENTITY_DENIED, safe_message(f"{outcome.code}: {outcome.message}"), is_our_fault=True)
+    return outcome
 
 
 def _result_of(reply: CallReply) -> CallResult:

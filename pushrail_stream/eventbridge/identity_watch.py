@@ -10,7 +10,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import OwnCredentialsFailed, OwnCredentialsFound, RegistryChanged, Signal
 from pushrail_stream.eventbridge.error_codes import CallFailed
 from pushrail_stream.ports.pipeline import Observer
-from pushrail_stream.settings.eventbridge import AssumeRole
+from pushrail_stream.settings.eventbridge import needs_our_credentials
 
 _CHECK_SECS: Final = 60.0
 """Seconds between two checks of credentials that work. Each costs one call of STS."""
@@ -20,7 +20,7 @@ _FAILED_SECS: Final = 10.0
 
 @final
 class OwnCredentialsWatch:
-    """Checks our own credentials again and again while a destination's role is assumed with them."""
+    """Checks our own credentials again and again while they assume a destination's role, or sign its calls."""
 
     def __init__(
         self, check: Callable[[], Awaitable[CallFailed | None]], find: Callable[[str], Destination | None]
@@ -31,7 +31,7 @@ class OwnCredentialsWatch:
         self._check = check
         self._find = find
         self._in_need: dict[str, None] = {}
-        """Ids of enabled destinations whose role is assumed."""
+        """Ids of enabled destinations that need our credentials."""
         self._needed = asyncio.Event()
 
     def __call__(self, signal: Signal) -> None:
@@ -40,7 +40,7 @@ class OwnCredentialsWatch:
             return
         for name in (*signal.put, *signal.removed):
             found = self._find(name)
-            if found is not None and found.enabled and isinstance(found.bus.auth, AssumeRole):
+            if found is not None and found.enabled and needs_our_credentials(found):
                 self._in_need[name] = None
             else:
                 self._in_need.pop(name, None)
@@ -50,7 +50,7 @@ class OwnCredentialsWatch:
             self._needed.clear()
 
     def destinations(self) -> Iterator[Destination]:
-        """The enabled destinations whose role is assumed."""
+        """The enabled destinations that need our credentials."""
         return (found for name in self._in_need if (found := self._find(name)) is not None)
 
     async def keep(self, observe: Observer) -> None:

@@ -63,6 +63,10 @@ class OwnKeys:
             self._answer = CallFailed("Credentials", BASE_CREDENTIALS_MISSING, message)
         return self._answer
 
+    def at_hand(self) -> Keys | CallFailed | None:
+        """The last answer while it holds; None when `keys` would read the chain."""
+        return None if self._is_due else self._answer
+
     def refused(self, keys: Keys) -> None:
         """AWS has refused these keys: read the chain again, unless that has happened since."""
         self._is_refused = self._is_refused or keys is self._answer

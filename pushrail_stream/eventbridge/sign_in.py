@@ -52,7 +52,8 @@ class SignInService:
         self._settings = settings
         self._clients = clients
         self._deadline_secs = clients.settings.call_secs
-        self._own_keys = OwnKeys(now)
+        self.own_keys = OwnKeys(now)
+        """Our own credentials."""
         self._rate = TokenBucket(settings.max_calls_per_second)
         self._patient = asyncio.Semaphore(max(1, int(settings.max_calls_per_second * _STS_SECS)))
         """Bounds the sign-ins of patient callers that are in progress together. The others wait in order of arrival."""
@@ -83,7 +84,7 @@ class SignInService:
 
     async def _assume_role(self, request: RoleRequest) -> RoleSession | CallFailed:
         until = asyncio.get_running_loop().time() + self._deadline_secs
-        keys = await self._own_keys.keys()
+        keys = await self.own_keys.keys()
         if isinstance(keys, CallFailed):
             return keys
         answer = await self._ask(keys, request, until)
@@ -96,7 +97,7 @@ class SignInService:
 
     async def check(self) -> CallFailed | None:
         """Our own fault for which no role can be assumed, if any: the last known one while STS does not answer."""
-        keys = await self._own_keys.keys()
+        keys = await self.own_keys.keys()
         answer = keys if isinstance(keys, CallFailed) else await self._who_are_we(keys)
         if isinstance(answer, Identity):
             self._fault = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED) if self._is_denied else None
@@ -125,7 +126,7 @@ class SignInService:
         else:
             self._refusals += 1
             if is_our_fault(answer.code):
-                self._own_keys.refused(keys)
+                self.own_keys.refused(keys)
         return answer
 
     async def _doubt(self, keys: Keys, witnesses: list[RoleRequest], until: float) -> CallFailed | None:
@@ -156,7 +157,7 @@ class SignInService:
         except TimeoutError as error:
             return network_failure("GetCallerIdentity", error)
         if isinstance(answer, CallFailed) and is_our_fault(answer.code):
-            self._own_keys.refused(keys)
+            self.own_keys.refused(keys)
         return answer
 
     async def _endpoint(self) -> StsEndpoint | CallFailed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.own_identity import Ourselves, UnknownIdentity, find_ourselves
 from pushrail_stream.eventbridge.signing import Keys, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
-from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, Auth, OwnIdentity, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from pushrail_stream.settings.values import Arn
 
@@ -75,6 +75,7 @@ _TRUST: Final = (
     "the role does not exist, or its trust policy does not allow our account with this external ID, or we may not call "
     "sts:AssumeRole (a new role needs some seconds until every part of AWS knows it)"
 )
+_WHOM: Final[Mapping[type[Auth], str]] = {AssumeRole: "role", AccessKey: "user", OwnIdentity: "identity of ours"}
 _KEY: Final = "the policy of the bus's KMS key must let whoever signs call kms:Decrypt, and the key must be enabled"
 
 
@@ -95,9 +96,7 @@ class _DestinationTest:
 
     async def run(self) -> AsyncIterator[Step]:
         """Sign in, look for the bus and send an event."""
-        auth = auth_of(self._destination)
-        signing = self._sign_in_by_key(auth) if isinstance(auth, AccessKey) else self._sign_in_by_role(auth)
-        async for step in signing:
+        async for step in self._sign_in(auth_of(self._destination)):
             yield step
         if self._keys is None:
             return
@@ -109,6 +108,24 @@ class _DestinationTest:
         yield bus
         if bus.result != "failed":
             yield await self._send(endpoint, self._keys)
+
+    def _sign_in(self, auth: Auth) -> AsyncIterator[Step]:
+        match auth:
+            case AccessKey():
+                return self._sign_in_by_key(auth)
+            case AssumeRole():
+                return self._sign_in_by_role(auth)
+            case OwnIdentity():  # pragma: no branch - mypy proves that there is no fourth case
+                return self._sign_in_as_us()
+
+    async def _sign_in_as_us(self) -> AsyncIterator[Step]:
+        try:
+            us = await find_ourselves(self._sts_settings, self._clients)
+        except UnknownIdentity as error:
+            yield Step("our credentials", "failed", str(error), request_id=error.request_id)
+            return
+        self._keys = us.keys
+        yield Step("our credentials", "ok", f"{safe_message(us.identity.arn)}, which sign the calls")
 
     async def _sign_in_by_key(self, auth: AccessKey) -> AsyncIterator[Step]:
         if not auth.access_key_id or auth.secret is None or not auth.secret.reveal():
@@ -186,11 +203,15 @@ class _DestinationTest:
         match failed.code:
             case "ResourceNotFoundException":
                 fate = "be refused" if self._flavour.tells_missing else "vanish"
-                problem = f"{arn} does not exist: events sent there would {fate} (EventBusNotFound)"
+                why = f" ({failed.message})" if self._flavour.signs_as_us else ""
+                problem = f"{arn} does not exist{why}: events sent there would {fate} (EventBusNotFound)"
                 return Step("bus", "failed", problem, request_id=failed.request_id)
             case "AccessDeniedException":
-                whom = "role" if isinstance(self._destination.bus.auth, AssumeRole) else "user"
-                statement = {"Effect": "Allow", "Action": self._flavour.actions[1], "Resource": arn}
+                whom = _WHOM[type(auth_of(self._destination))]
+                resource = arn
+                if self._flavour.signs_as_us:
+                    resource = self._flavour.permissions(arn)[1]["Resource"]
+                statement = {"Effect": "Allow", "Action": self._flavour.actions[1], "Resource": resource}
                 why = f"; to let us tell, add this statement to the {whom}: {json.dumps(statement)}"
                 return _failed("bus", failed, why, "unknown")
             case _:

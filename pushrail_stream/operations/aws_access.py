@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.settings.eventbridge import ROLE, AssumeRole, auth_of, flavour_of
+from pushrail_stream.settings.eventbridge import PARTNER, ROLE, AssumeRole, OwnIdentity, auth_of, flavour_of
 from pushrail_stream.settings.values import Arn, partition_of
 
 Policy = dict[str, Any]
@@ -65,7 +65,8 @@ def our_policy(
         if statements:
             return OurPolicy(policy_of(*statements))
         return OurPolicy(policy_of(), ("no sealing key is in KMS: commands that seal need no rights at AWS",))
-    partition = partition_of(region)
+    partition, destinations = partition_of(region), list(destinations)
+    statements += _partner_statements(one.bus.arn for one in destinations if one.bus.type == PARTNER.type)
     auths = [auth_of(destination) for destination in destinations]
     roles = {auth.role_arn for auth in auths if isinstance(auth, AssumeRole)}
     ours = {arn for arn in roles if Arn.of(arn).partition == partition}
@@ -95,9 +96,12 @@ def customer_policies(
 ) -> dict[str, Policy]:  # fmt: skip
     """The policies that a customer grants for a destination: ``trust`` of its role, if it has one, and ``permissions``.
 
+    None for a partner event source: the customer makes a bus for it, and that is all.
     ``our_account``: its id, or a function that asks for it, from the bus's partition. It is called for a role alone.
     """
     bus, auth = destination.bus, auth_of(destination)
+    if isinstance(auth, OwnIdentity):
+        return {}
     permissions = policy_of(*flavour_of(bus.type, bus.arn).permissions(bus.arn))
     if not isinstance(auth, AssumeRole):
         return {"permissions": permissions}
@@ -109,6 +113,14 @@ def customer_policies(
 
 def _assume(roles: Iterable[str]) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": sorted(roles)}
+
+
+def _partner_statements(arns: Iterable[str]) -> list[dict[str, Any]]:
+    statements = [PARTNER.permissions(arn) for arn in arns]
+    if not statements:
+        return []
+    put, checks = statements[0][0], [check for _, check in statements]
+    return [put, {**checks[0], "Resource": sorted({check["Resource"] for check in checks})}]
 
 
 def _kms_statements(program: Ours, keys: Sequence[str]) -> list[dict[str, Any]]:

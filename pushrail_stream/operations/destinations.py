@@ -105,7 +105,7 @@ class DestinationFilter:
             (self.customer, destination.customer_external_id),
             (self.vendor, destination.vendor),
             (self.type, destination.bus.type),
-            (self.mode, auth_of(destination).document()["mode"]),
+            (self.mode, (auth_of(destination).document() or {}).get("mode")),
             (self.enabled, destination.enabled),
         )
         return all(wanted is None or wanted == found for wanted, found in known)

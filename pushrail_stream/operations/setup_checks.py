@@ -22,7 +22,7 @@ from pushrail_stream.operations.destinations import load_documents
 from pushrail_stream.operations.findings import Finding, Installation, NotKnownError, State
 from pushrail_stream.operations.sealing_keys import is_keyring_exposed
 from pushrail_stream.operations.topic_reader import Progress
-from pushrail_stream.settings.eventbridge import AssumeRole
+from pushrail_stream.settings.eventbridge import needs_our_credentials
 
 _MAX_DOCUMENTS: Final = 10
 """Documents whose problems are shown one by one: more would fill the page."""
@@ -60,7 +60,7 @@ def _needs_credentials(installation: Installation) -> bool:
     if (installation.settings.secrets.keyring or "").startswith("aws-kms:"):
         return True
     try:
-        return any(isinstance(one.bus.auth, AssumeRole) for one in installation.documents().catalog)
+        return any(map(needs_our_credentials, installation.documents().catalog))
     except NotKnownError:
         return True
 

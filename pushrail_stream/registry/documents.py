@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pushrail_stream.core.destination import (
@@ -23,9 +23,19 @@ from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
+from pushrail_stream.registry.partner import AUTH_BY_TYPE, check_auth, partner_problem
 from pushrail_stream.registry.sealing import Place, Token
 from pushrail_stream.settings.event_filter import EventFilter
-from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of, flavour_of
+from pushrail_stream.settings.eventbridge import (
+    CLASSIC,
+    PARTNER,
+    AccessKey,
+    AssumeRole,
+    Auth,
+    OwnIdentity,
+    auth_of,
+    flavour_of,
+)
 from pushrail_stream.settings.problems import did_you_mean, sentence
 from pushrail_stream.settings.values import Arn, partition_of
 
@@ -93,6 +103,8 @@ _PARTS: Final[Mapping[str, type[_Part]]] = {
 class DocumentModel(_Part):
     """A destination document: its fields, each with its rule."""
 
+    model_config = ConfigDict(json_schema_extra=AUTH_BY_TYPE)
+
     id: rules.Id
     vendor: rules.Vendor
     customer_external_id: rules.CustomerExternalId
@@ -101,10 +113,11 @@ class DocumentModel(_Part):
     bus_arn: rules.BusArn
     region: rules.Region
     source_namespace: rules.SourceNamespace | None = None
-    auth: Annotated[_AssumeRole | _AccessKey, Field(discriminator="mode")]
+    auth: Annotated[
+        Annotated[_AssumeRole | _AccessKey, Field(discriminator="mode")] | None, AfterValidator(check_auth)
+    ] = Field(default=None, validate_default=True)
     event_types: Annotated[list[rules.EventType], Field(min_length=1, max_length=100)] | None = None
     enabled: bool = True
-    paused: bool = False
     limits: _Limits = _Limits()
     detail_format: DetailFormat = "canonical"
     retry: _Retry = _Retry()
@@ -123,7 +136,6 @@ class _Known(_Part):
     bus_arn: rules.BusArn = _NO_BUS
     event_types: Annotated[list[rules.EventType], Field(max_length=100)] = []
     enabled: bool = True
-    paused: bool = False
     filter: rules.Filter | None = None
     detail_format: DetailFormat = "canonical"
     source_namespace: rules.SourceNamespace | None = None
@@ -136,12 +148,13 @@ def parse_document(
     default_max_in_flight: int,
     default_flush_ms: int = DEFAULT_FLUSH_MS,
     retry_bounds: RetryBounds = _UNBOUNDED,
+    partner_namespace: str | None = None,
     unseal: Unseal = unseal_without_keyring,
 ) -> Parsed | tuple[Problem, ...]:
     """The destination of a document, or all its problems. Raises nothing.
 
     A secret named by ``env:NAME`` comes from ``environ``, and a sealed one is decrypted. If that fails, the destination
-    has no secret. ``retry_bounds``: the settings' own.
+    has no secret. ``retry_bounds``, ``partner_namespace``: the settings' own.
     """
     value = read_json(content)
     if isinstance(value, Problem):
@@ -150,7 +163,7 @@ def parse_document(
         document = DocumentModel.model_validate(value)
     except ValidationError as error:
         return tuple(_problem(details) for details in error.errors())
-    if problem := _disagreement(document):
+    if problem := _disagreement(document, partner_namespace):
         return (problem,)
     limits = Limits(
         max_requests_per_second=document.limits.max_requests_per_second,
@@ -180,7 +193,6 @@ def stand_in(content: bytes) -> Destination | None:
         source=_source_of(known),
         event_types=tuple(known.event_types),
         enabled=known.enabled,
-        paused=known.paused,
         filter=_filter_of(known),
     )
 
@@ -214,11 +226,10 @@ def to_document(destination: Destination) -> dict[str, Any]:
         "name": destination.name,
         "busArn": destination.bus.arn,
         "region": destination.bus.region,
-        "sourceNamespace": destination.source,
+        "sourceNamespace": None if destination.bus.type == PARTNER.type else destination.source,
         "auth": auth_of(destination).document(),
         "eventTypes": list(destination.event_types) or ["*"],
         "enabled": destination.enabled,
-        "paused": destination.paused,
         "limits": {
             "maxRequestsPerSecond": limits.max_requests_per_second,
             "maxInFlight": limits.max_in_flight,
@@ -242,6 +253,8 @@ def _type_of(document: DocumentModel | _Known) -> str:
 
 
 def _source_of(document: DocumentModel | _Known) -> str:
+    if document.type == PARTNER.type:
+        return Arn.of(document.bus_arn).name
     return document.source_namespace or f"pushrail.{document.vendor}"
 
 
@@ -280,7 +293,7 @@ def _problem(error: Mapping[str, Any]) -> Problem:
     return Problem(".".join(path), what)
 
 
-def _disagreement(document: DocumentModel) -> Problem | None:
+def _disagreement(document: DocumentModel, partner_namespace: str | None) -> Problem | None:
     """Fields that are valid alone and contradict each other."""
     partition, _, region, *_ = Arn.of(document.bus_arn)
     if document.region != region:
@@ -289,7 +302,8 @@ def _disagreement(document: DocumentModel) -> Problem | None:
         return Problem("busArn", f"is of the partition {partition}, but {region} belongs to {partition_of(region)}")
     if isinstance(document.auth, _AssumeRole) and Arn.of(document.auth.role_arn).partition != partition:
         return Problem("auth.roleArn", f"is of another partition than the bus ({partition})")
-    return None
+    is_partner = document.type == PARTNER.type
+    return partner_problem(document.bus_arn, document.source_namespace, partner_namespace) if is_partner else None
 
 
 def _build(
@@ -306,7 +320,6 @@ def _build(
         source=_source_of(document),
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
-        paused=document.paused,
         limits=limits,
         detail_format=document.detail_format,
         retry=RetryBounds(
@@ -329,10 +342,12 @@ def _beyond(bounds: RetryBounds, part: _Retry) -> Iterator[Problem]:
 
 
 def _sign_in(
-    part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, str], unseal: Unseal
+    part: _AssumeRole | _AccessKey | None, place: Place, environ: Mapping[str, str], unseal: Unseal
 ) -> tuple[Auth, tuple[Problem, ...], Problem | None]:
     """The way to sign in, its caveats, and why its sealed secret does not open."""
     match part:
+        case None:
+            return OwnIdentity(), (), None
         case _AssumeRole():
             return AssumeRole(part.role_arn, part.external_id), (), None
         case _AccessKey(access_key_id=key_id, secret_access_key=reference) if rules.is_sealed(reference):

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.destination import CustomerBus, Destination, Secret
-from pushrail_stream.settings.values import BUS_ARN, BUS_V2_ARN, MASK, Arn, Rule
+from pushrail_stream.settings.values import BUS_ARN, BUS_V2_ARN, MASK, PARTNER_BUS_ARN, Arn, Rule
 
 TIME_BYTES: Final = 14
 """Bytes that AWS counts for an entry's ``Time``, whatever its value."""
@@ -42,6 +42,8 @@ class Flavour:
     key_context: str | None = None
     """The name of the bus in KMS's encryption context, where callers need ``kms:Decrypt`` for a bus with a key of its
     customer's; None where they need no key."""
+    signs_as_us: bool = False
+    """Whether our own credentials sign the calls. Documents of this type have no ``auth``."""
     refusals: tuple[tuple[str, str], ...] = ()
     """Parts of ARNs that a customer may mistake for such a bus, each with the reason why it is none."""
 
@@ -52,6 +54,15 @@ class Flavour:
 
     def permissions(self, arn: str) -> list[dict[str, Any]]:
         """The statements of an IAM policy that allow what delivering takes, and nothing else."""
+        if self.signs_as_us:
+            put, check = self.actions
+            name = Arn.of(arn)
+            source = f"arn:{name.partition}:events:{name.region}::event-source/{name.name}"
+            # PutPartnerEvents has no resources (Service Authorization Reference, "Amazon EventBridge").
+            return [
+                {"Effect": "Allow", "Action": put, "Resource": "*"},
+                {"Effect": "Allow", "Action": check, "Resource": source},
+            ]
         statements: list[dict[str, Any]] = [{"Effect": "Allow", "Action": list(self.actions), "Resource": arn}]
         if self.key_context is not None:
             condition = {"StringEquals": {f"kms:EncryptionContext:{self.key_context}": arn}}
@@ -87,7 +98,17 @@ V2: Final = Flavour(
     key_context="aws:events:event-busv2:arn",
 )
 """The Custom Event Bus of 2026. Its customers may also write the type of `CLASSIC`: the ARN tells the two apart."""
-FLAVOURS: Final = {flavour.type: flavour for flavour in (CLASSIC, V2)}
+PARTNER: Final = Flavour(
+    "EVENTBRIDGE_PARTNER",
+    # 20: botocore service model. Bytes: as for PutEvents, whose calculation AWS's page of the operation refers to.
+    CallLimits(20, 1_048_576),
+    PARTNER_BUS_ARN,
+    operation="PutPartnerEvents",
+    check="ListPartnerEventSourceAccounts",
+    signs_as_us=True,
+)
+"""The bus that a customer has made for an event source of ours, as a partner of AWS has them."""
+FLAVOURS: Final = {flavour.type: flavour for flavour in (CLASSIC, V2, PARTNER)}
 """Every destination type."""
 MAX_ENTRIES: Final = max(flavour.limits.max_entries for flavour in FLAVOURS.values())
 """Entries in one call, whatever its destination's type."""
@@ -113,7 +134,15 @@ class Claim(NamedTuple):
 
 
 def claims_of(bus: CustomerBus) -> tuple[Claim, ...]:
-    """The claims of the bus itself. Two customers must not share one that keeps an idempotency key once."""
+    """The claims of the bus itself.
+
+    Two customers must not share one that keeps an idempotency key once. Nor may they share an event source of ours:
+    no role keeps the events of one customer from the other's bus.
+    """
+    if bus.type == PARTNER.type:
+        arn = Arn.of(bus.arn)
+        problem = "names the event source of another customer ({}): each has an event source of their own"
+        return (Claim("busArn", (arn.partition, arn.region, arn.name), problem),)
     problem = "is in use for another customer ({}): of two events with one idempotencyKey the bus would keep one"
     return (Claim("busArn", (bus.arn,), problem),) if bus.type == V2.type else ()
 
@@ -178,11 +207,33 @@ class AccessKey:
         return ()
 
 
-Auth = AssumeRole | AccessKey
+@dataclass(frozen=True, slots=True)
+class OwnIdentity:
+    """Sign with our own credentials. Only types with `Flavour.signs_as_us` do so."""
+
+    @property
+    def label(self) -> str:
+        """In a word, for tables."""
+        return "ours"
+
+    def document(self) -> None:
+        """None: its document has no ``auth``."""
+
+    def claims(self) -> tuple[Claim, ...]:
+        """None: all such destinations share our identity."""
+        return ()
+
+
+Auth = AssumeRole | AccessKey | OwnIdentity
 
 
 def auth_of(destination: Destination) -> Auth:
     """The way to sign in at the destination's bus."""
-    if isinstance(destination.bus.auth, AssumeRole | AccessKey):
+    if isinstance(destination.bus.auth, AssumeRole | AccessKey | OwnIdentity):
         return destination.bus.auth
     raise TypeError(f"{destination.id} is no destination on EventBridge")
+
+
+def needs_our_credentials(destination: Destination) -> bool:
+    """Whether our own credentials sign its calls, or assume its role."""
+    return not isinstance(destination.bus.auth, AccessKey)

@@ -15,7 +15,7 @@ from pushrail_stream.core.destination import DEFAULT_FLUSH_MS, DEFAULT_MAX_IN_FL
 from pushrail_stream.formats.decoding import EventFormat
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
-from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR, whole
+from pushrail_stream.settings.values import KMS_KEY_ARN, PARTNER_NAMESPACE, REGION, TOPIC, VARIABLE, VENDOR, whole
 
 _KMS: Final = "aws-kms:"
 
@@ -239,6 +239,9 @@ class EventBridgeSettings(_Section):
     """``{region}`` in it stands for the destination's region."""
     v2_endpoint_url: Endpoint | None = None
     """The endpoint of buses of eventbridgev2, in the same form. None: `endpoint_url`."""
+    partner_namespace: Annotated[str, PARTNER_NAMESPACE] | None = None
+    """The beginning of the names of our event sources as a partner of AWS. None: no document may name a partner's bus,
+    for whose calls we sign with our own credentials."""
     connect_timeout_secs: Seconds = 3.0
     read_timeout_secs: Seconds = 5.0
 
@@ -272,22 +275,6 @@ class HistorySettings(_Section):
 
     index: FilePath | None = None
     """The file of `attempts index`; None for no index."""
-
-
-class NoticesSettings(_Section):
-    """The notices of workers, besides their topic."""
-
-    webhook_url: Endpoint | None = None
-    """An address to which workers also post each notice."""
-    webhook_secret: Annotated[str, VARIABLE] | None = None
-    """``env:NAME``, a variable with the secret that signs them (Standard Webhooks: ``whsec_`` and base64)."""
-
-    @field_validator("webhook_secret")
-    @classmethod
-    def _check_secret(cls, secret: str | None, info: ValidationInfo) -> str | None:
-        if secret is None and info.data.get("webhook_url") is not None:
-            raise ValueError("must name the variable with the secret that signs notices: env:NAME")
-        return secret
 
 
 class AuditSettings(_Section):
@@ -359,7 +346,6 @@ class Settings(_Section):
     sts: StsSettings = Field(default_factory=StsSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
-    notices: NoticesSettings = Field(default_factory=NoticesSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)

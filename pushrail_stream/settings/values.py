@@ -149,6 +149,17 @@ BUS_V2_ARN: Final = _rule(
     "the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-busv2/NAME/ID, with the 25 characters of its id",
 )
 """``EventBusArn`` of botocore's model of eventbridgev2."""
+_PARTNER_PART: Final = "/[._A-Za-z0-9-]+"
+PARTNER_NAMESPACE: Final = _rule(
+    rf"(?=.{{1,200}}$)aws\.partner(?:{_PARTNER_PART})+",
+    "the beginning of event sources, such as aws.partner/example.com",
+)
+PARTNER_BUS_ARN: Final = _rule(
+    rf"arn:{PARTITION}:events:{_REGION}:{_ACCOUNT}:event-bus/(?=.{{1,256}}$)aws\.partner(?:{_PARTNER_PART}){{2,}}",
+    "the full ARN of a partner's bus: arn:aws:events:REGION:ACCOUNT:event-bus/aws.partner/NAME/NAMESPACE/EVENT",
+)
+"""The bus that a customer has made for an event source of ours, named as it is (``EventSourceName`` of botocore's
+model)."""
 ROLE_NAME: Final = _rule(f"{_ROLE_CHARACTER}{{1,64}}", "1 to 64 letters, digits and any of _+=,.@-")
 ROLE_ARN: Final = _rule(
     rf"arn:{PARTITION}:iam::{_ACCOUNT}:role/(?:{_ROLE_CHARACTER}|/){{1,576}}",

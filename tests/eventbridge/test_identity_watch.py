@@ -10,7 +10,7 @@ from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.signals import Flooded, OwnCredentialsFailed, OwnCredentialsFound, RegistryChanged, Signal
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, CallFailed
 from pushrail_stream.eventbridge.identity_watch import OwnCredentialsWatch
-from tests.support.builders import destination, with_access_key
+from tests.support.builders import destination, partner_destination, with_access_key
 from tests.support.virtual_time import in_virtual_time
 
 FAILED = CallFailed("Credentials", BASE_CREDENTIALS_MISSING, "no provider has any")
@@ -45,6 +45,13 @@ class World:
             await asyncio.sleep(secs)
             keeping.cancel()
         return self.watch.problem
+
+
+@in_virtual_time
+async def test_credentials_that_sign_for_a_partner_are_checked() -> None:
+    world = World()
+    world.put(partner_destination())
+    assert BASE_CREDENTIALS_MISSING in await world.after(1)
 
 
 @in_virtual_time

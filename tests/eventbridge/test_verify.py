@@ -15,7 +15,7 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS
-from tests.support.builders import destination, v2_bus_arn
+from tests.support.builders import destination, partner_destination, v2_bus_arn
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
 from tests.support.recording_server import Recorder, http
 
@@ -61,6 +61,54 @@ async def world(base: tuple[str, str] | None, *, external_id: str | None = ASSUM
 def customers_calls(server: FaultBus, base: tuple[str, str] | None) -> None:
     """Check that no call to the bus has our own signature."""
     assert base is None or base[0] not in {call.access_key for call in server.calls}
+
+
+# Our own identity.
+
+
+async def test_a_partners_event_source_is_tested_with_our_own_credentials(base_credentials: tuple[str, str]) -> None:
+    target = partner_destination()
+    async with world(base_credentials) as w:
+        w.server.add_bus(target.bus.arn)
+        steps = await w.steps(target)
+        assert [(step.name, step.result) for step in steps] == [
+            ("our credentials", "ok"),
+            ("bus", "ok"),
+            ("test event", "ok"),
+        ]
+        (arrived,) = w.server.arrivals
+        assert (arrived.bus_arn, arrived.source) == (target.bus.arn, target.source)
+        assert (arrived.access_key, w.server.assumed) == (base_credentials[0], [])
+
+
+async def test_a_source_without_a_bus_fails_and_says_its_state(base_credentials: tuple[str, str]) -> None:
+    target = partner_destination()
+    async with world(base_credentials) as w:
+        w.server.offer_source(target.bus.arn)
+        steps = await w.steps(target)
+        assert [(step.name, step.result) for step in steps] == [("our credentials", "ok"), ("bus", "failed")]
+        assert "does not exist (the event source is PENDING): events sent there would vanish" in steps[-1].message
+        assert w.server.calls == []
+
+
+async def test_our_identity_that_may_not_ask_is_told_the_statement(base_credentials: tuple[str, str]) -> None:
+    target = partner_destination()
+    async with world(base_credentials) as w:
+        w.server.add_bus(target.bus.arn)
+        w.server.add_key(*base_credentials, buses=[])
+        _, bus, event = await w.steps(target)
+        assert (bus.result, event.result) == ("unknown", "failed")
+        assert "add this statement to the identity of ours" in bus.message
+        source = f"arn:aws:events:us-east-1::event-source/{target.source}"
+        assert f'"Action": "events:ListPartnerEventSourceAccounts", "Resource": "{source}"' in bus.message
+
+
+async def test_a_partner_without_credentials_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    async with world(None) as w:
+        assert await w.results(partner_destination()) == {"our credentials": "failed"}
 
 
 # A role.

@@ -9,6 +9,7 @@ import pytest
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.operations.aws_access import Ours, customer_policies, our_policy
+from tests.support.builders import partner_destination
 from tests.support.documents import ACCESS_KEY, accepted
 
 KEY = "arn:aws:kms:us-east-1:210987654321:key/a"
@@ -102,3 +103,16 @@ def test_a_bus_that_may_have_a_key_needs_the_right_to_decrypt(bus: str, actions:
     found = accepted(busArn=f"arn:aws:events:us-east-1:123456789012:{bus}")
     statements = customer_policies(found, "210987654321")["permissions"]["Statement"]
     assert ["kms:Decrypt" in str(one) for one in statements] == [False, True][:actions]
+
+
+def test_workers_may_write_to_the_partner_event_sources_of_the_documents() -> None:
+    statements, _ = ours(accepted(), partner_destination(1), partner_destination(2))
+    source = "arn:aws:events:us-east-1::event-source/aws.partner/acme.example/{}/events"
+    assert statements[1:] == [
+        ("events:PutPartnerEvents", "*"),
+        ("events:ListPartnerEventSourceAccounts", [source.format(1), source.format(2)]),
+    ]
+
+
+def test_a_customer_grants_nothing_for_a_partner_event_source() -> None:
+    assert customer_policies(partner_destination(), "210987654321") == {}

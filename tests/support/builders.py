@@ -7,7 +7,7 @@ import json
 from typing import Any, Final
 
 from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
-from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, OwnIdentity
 
 VENDOR: Final = "acme"
 SOURCE: Final = "pushrail.acme"
@@ -33,6 +33,18 @@ def bus_arn(customer: str | int) -> str:
 def v2_bus_arn(customer: str | int) -> str:
     """The customer's bus of eventbridgev2."""
     return f"{bus_arn(customer).replace(':event-bus/', ':event-busv2/')}/{'0' * 24}1"
+
+
+def partner_bus_arn(customer: str | int) -> str:
+    """The customer's bus for an event source of ours."""
+    return f"{bus_arn(customer).rpartition('/')[0]}/aws.partner/acme.example/{customer}/events"
+
+
+def partner_destination(customer: str | int = "acme", **changes: Any) -> Destination:
+    """A customer's event source of ours, which our own credentials write to."""
+    arn = partner_bus_arn(customer)
+    plain = destination(customer, bus=arn, type="EVENTBRIDGE_PARTNER", auth=OwnIdentity(), **changes)
+    return dataclasses.replace(plain, source=arn.partition(":event-bus/")[2])
 
 
 def destination(customer: str | int = "acme", *, name: str = "", **changes: Any) -> Destination:

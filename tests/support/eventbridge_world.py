@@ -69,7 +69,7 @@ async def world(
         now = (lambda: datetime.now(UTC)) if clock is None else clock.now
         async with EventBridge.open(options, sts, now=now) as us:
             if base is not None:  # there are credentials, which a slow machine only finds later
-                us._sign_in._own_keys._first_wait_secs = PATIENCE_SECS
+                us._sign_in.own_keys._first_wait_secs = PATIENCE_SECS
             yield us, server
 
 

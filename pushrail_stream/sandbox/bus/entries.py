@@ -6,6 +6,7 @@ Checks of the whole call come first (shape, number, names, total size), then eac
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
@@ -56,8 +57,13 @@ def invalid(value: str, where: str, constraint: str) -> Refusal:
     return Refusal("ValidationException", f"{found} failed to satisfy constraint: Member must {constraint}")
 
 
-def read_entries(body: bytes) -> list[dict[str, Any]] | Refusal:
-    """Decode a PutEvents body, or refuse the call."""
+def read_entries(
+    body: bytes, limits: Callable[[list[Any], int], Refusal | None] | None = None
+) -> list[dict[str, Any]] | Refusal:
+    """Decode the body of PutEvents or an operation like it, or refuse the call.
+
+    ``limits`` checks entries and size of the body; None: as PutEvents does.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -69,7 +75,7 @@ def read_entries(body: bytes) -> list[dict[str, Any]] | Refusal:
         return invalid("null", "entries", "not be null")
     if not isinstance(entries, list):
         return Refusal("SerializationException", "Expected list or null")
-    return _shape_refusal(entries) or _limit_refusal(entries, len(body)) or entries
+    return _shape_refusal(entries) or (limits or _limit_refusal)(entries, len(body)) or entries
 
 
 def _shape_refusal(entries: list[Any]) -> Refusal | None:
@@ -97,22 +103,41 @@ def _kind(value: object) -> str:
             return "START_OF_STRUCTURE"
 
 
+def number_refusal(entries: list[dict[str, Any]], most: int, shape: str) -> Refusal | None:
+    """The refusal of a call with no entries or more than ``most``."""
+    if 1 <= len(entries) <= most:
+        return None
+    bound = "greater than or equal to 1" if not entries else f"less than or equal to {most}"
+    shown = "'[]'" if not entries else f"'[{len(entries)} {shape}]'"
+    return invalid(shown, "entries", f"have length {bound}")
+
+
 def _limit_refusal(entries: list[dict[str, Any]], body_bytes: int) -> Refusal | None:
-    if not 1 <= len(entries) <= MAX_ENTRIES:
-        bound = "greater than or equal to 1" if not entries else f"less than or equal to {MAX_ENTRIES}"
-        shown = "'[]'" if not entries else f"'[{len(entries)} PutEventsRequestEntry]'"
-        return invalid(shown, "entries", f"have length {bound}")
+    if refusal := number_refusal(entries, MAX_ENTRIES, "PutEventsRequestEntry"):
+        return refusal
     for number, entry in enumerate(entries, start=1):
         name = entry.get("EventBusName")
         if name is not None and not is_bus_name(name):
             where = f"entries.{number}.member.eventBusName"
             return invalid(f"'{name[:200]}'", where, f"satisfy regular expression pattern: {BUS_PATTERN}")
-        for resource in entry.get("Resources") or ():
-            if len(resource) > MAX_RESOURCE:
-                where = f"entries.{number}.member.resources"
-                return invalid("'[...]'", where, f"have length less than or equal to {MAX_RESOURCE}")
+        if refusal := resource_refusal(entry, number):
+            return refusal
+    return size_refusal(entries, body_bytes)
+
+
+def resource_refusal(entry: dict[str, Any], number: int) -> Refusal | None:
+    """The refusal of a call whose entry of this number has a resource that is too long."""
+    for resource in entry.get("Resources") or ():
+        if len(resource) > MAX_RESOURCE:
+            where = f"entries.{number}.member.resources"
+            return invalid("'[...]'", where, f"have length less than or equal to {MAX_RESOURCE}")
+    return None
+
+
+def size_refusal(entries: list[dict[str, Any]], body_bytes: int) -> Refusal | None:
+    """The refusal of a call whose entries are too large together."""
     # Apart from Time, a body is at least as long as its entries count: most calls need no sum.
-    if body_bytes + MAX_ENTRIES * TIME_BYTES <= MAX_TOTAL_BYTES or sum(map(entry_bytes, entries)) <= MAX_TOTAL_BYTES:
+    if body_bytes + len(entries) * TIME_BYTES <= MAX_TOTAL_BYTES or sum(map(entry_bytes, entries)) <= MAX_TOTAL_BYTES:
         return None
     return Refusal("ValidationException", "Total size of the entries in the request is over the limit.")
 
@@ -135,14 +160,14 @@ def is_suspicious(body: bytes) -> bool:
     )
 
 
-def check_entry(entry: dict[str, Any], *, suspicious: bool) -> Refusal | None:
-    """Return the error of an entry; None for one that AWS takes."""
+def check_entry(entry: dict[str, Any], *, suspicious: bool, is_partner: bool = False) -> Refusal | None:
+    """Return the error of an entry; None for one that AWS takes. ``is_partner``: it is one of PutPartnerEvents."""
     source, detail = entry.get("Source"), entry.get("Detail")
     if not (source and detail and entry.get("DetailType")):
         name = next(name for name in _REQUIRED if not entry.get(name))
         reason = f"Parameter {name} is not valid. Reason: {name} is a required argument."
         return Refusal("InvalidArgument", reason)
-    if source.startswith("aws."):
+    if source.startswith("aws.") and not is_partner:
         return Refusal("NotAuthorizedForSourceException", "Not authorized for the source.")
     try:
         decoded = orjson.loads(detail)

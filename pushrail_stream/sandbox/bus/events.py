@@ -1,4 +1,7 @@
-"""EventBridge: PutEvents and DescribeEventBus, answered as AWS answers them or as the plan of faults says."""
+"""EventBridge, answered as AWS answers or as the plan of faults says.
+
+The operations are PutEvents and DescribeEventBus, and a partner's PutPartnerEvents and ListPartnerEventSourceAccounts.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from pushrail_stream.sandbox.bus.faults import Garbage
 from pushrail_stream.sandbox.bus.identity import BUS_PATTERN, bus_arn, is_bus_name
 from pushrail_stream.sandbox.bus.injector import CallView, EntryView
 from pushrail_stream.sandbox.bus.ledger import Arrival, Call
-from pushrail_stream.sandbox.bus.policies import DESCRIBE_BUS, PUT_EVENTS
+from pushrail_stream.sandbox.bus.partner import answer_accounts, partner_limit_refusal, read_source, source_arn
+from pushrail_stream.sandbox.bus.policies import DESCRIBE_BUS, LIST_ACCOUNTS, PUT_EVENTS, PUT_PARTNER_EVENTS
 from pushrail_stream.sandbox.bus.replies import ErrorStyle, json_error
 from pushrail_stream.sandbox.bus.signature import Caller, Unauthenticated
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
@@ -48,6 +52,8 @@ class _Put(NamedTuple):
     """The bus ARN of each entry."""
     view: CallView
     injected: Injected
+    is_partner: bool
+    """Whether it is a call of PutPartnerEvents."""
 
 
 class EventsService:
@@ -59,32 +65,39 @@ class EventsService:
 
     def handle(self, request: Request, target: bytes) -> Reply:
         """Answer one request."""
-        if target == b"AWSEvents.PutEvents":
-            return self._put_events(request)
+        if target in {b"AWSEvents.PutEvents", b"AWSEvents.PutPartnerEvents"}:
+            return self._put_events(request, is_partner=target == b"AWSEvents.PutPartnerEvents")
         request_id = self._backend.ids.next()
         if target == b"AWSEvents.DescribeEventBus":
             return self._describe(request, request_id)
+        if target == b"AWSEvents.ListPartnerEventSourceAccounts":
+            return self._list_accounts(request, request_id)
         return json_error(400, "UnknownOperationException", "", request_id)
 
-    def _put_events(self, request: Request) -> Reply:
+    def _put_events(self, request: Request, *, is_partner: bool) -> Reply:
         begun = self._backend.begin(request, _STYLE)
         if isinstance(begun, Reply):
             return begun
         call, caller = begun
-        entries = read_entries(request.body)
+        entries = read_entries(request.body, partner_limit_refusal if is_partner else None)
         if isinstance(entries, Refusal):
             return self._backend.end(call, json_error(400, *entries, call.request_id))
-        return self._answer(self._prepare(call, caller, entries), request.body)
+        return self._answer(self._prepare(call, caller, entries, is_partner=is_partner), request.body)
 
-    def _prepare(self, call: Call, caller: Caller, entries: list[dict[str, Any]]) -> _Put:
+    def _prepare(self, call: Call, caller: Caller, entries: list[dict[str, Any]], *, is_partner: bool) -> _Put:
         credential, region = caller
         account = credential.account
-        buses = [bus_arn(one.get("EventBusName") or "default", region=region, account=account) for one in entries]
+        if is_partner:
+            buses = [self._backend.directory.partner_bus(one.get("Source") or "", region) for one in entries]
+        else:
+            buses = [bus_arn(one.get("EventBusName") or "default", region=region, account=account) for one in entries]
         # Without a plan no rule looks at the entries.
         views = tuple(map(_view, buses, entries)) if self._backend.injector.rules else ()
-        view = CallView("PutEvents", credential.access_key, credential.role_arn, views)
+        operation = "PutPartnerEvents" if is_partner else "PutEvents"
+        view = CallView(operation, credential.access_key, credential.role_arn, views)
         call = call._replace(bus_arns=tuple(dict.fromkeys(buses)), entries=len(entries))
-        return _Put(call, caller, entries, buses, view, self._backend.inject(view, call.request_id, _STYLE))
+        injected = self._backend.inject(view, call.request_id, _STYLE)
+        return _Put(call, caller, entries, buses, view, injected, is_partner)
 
     def _answer(self, put: _Put, body: bytes) -> Reply:
         call = put.call._replace(fault=put.injected.fault.label)
@@ -99,6 +112,10 @@ class EventsService:
 
     def _denial(self, put: _Put) -> Reply | None:
         allow = put.caller.credential.permissions.allow
+        if put.is_partner:
+            sources = (source_arn(bus) for bus in put.call.bus_arns)
+            denied = next((source for source in sources if not allow(PUT_PARTNER_EVENTS, source)), None)
+            return None if denied is None else _denied(put.caller, PUT_PARTNER_EVENTS, denied, put.call.request_id)
         denied = next((bus for bus in put.call.bus_arns if not allow(PUT_EVENTS, bus)), None)
         return None if denied is None else _denied(put.caller, PUT_EVENTS, denied, put.call.request_id)
 
@@ -117,7 +134,7 @@ class EventsService:
 
     def _take_entry(self, put: _Put, index: int, labels: list[str], *, suspicious: bool) -> str | Refusal:
         entry, bus = put.entries[index], put.buses[index]
-        refusal = check_entry(entry, suspicious=suspicious)
+        refusal = check_entry(entry, suspicious=suspicious, is_partner=put.is_partner)
         if refusal is not None:
             return refusal
         if put.view.entries:
@@ -147,6 +164,26 @@ class EventsService:
         if injected.fault.label is not None:
             self._ledger.counter["faults"] += 1
         return injected.finish(injected.reply or self._description(caller, name, arn, request_id))
+
+    def _list_accounts(self, request: Request, request_id: str) -> Reply:
+        self._ledger.counter["describeEventBus"] += 1
+        caller = self._backend.verifier.verify(request, "events")
+        if isinstance(caller, Unauthenticated):
+            return _STYLE.refuse(caller, request_id)
+        source = read_source(request.body)
+        if isinstance(source, Refusal):
+            return json_error(400, *source, request_id)
+        credential, region = caller
+        bus = self._backend.directory.partner_bus(source, region)
+        entries = (EntryView(bus, "", ""),)
+        view = CallView("ListPartnerEventSourceAccounts", credential.access_key, credential.role_arn, entries)
+        injected = self._backend.inject(view, request_id, _STYLE)
+        self._ledger.counter["faults"] += injected.fault.label is not None
+        if injected.reply is not None:
+            return injected.finish(injected.reply)
+        if not credential.permissions.allow(LIST_ACCOUNTS, source_arn(bus)):
+            return injected.finish(_denied(caller, LIST_ACCOUNTS, source_arn(bus), request_id))
+        return injected.finish(answer_accounts(self._backend.directory, bus, request_id))
 
     def _description(self, caller: Caller, name: str, arn: str, request_id: str) -> Reply:
         if not caller.credential.permissions.allow(DESCRIBE_BUS, arn):

@@ -17,7 +17,14 @@ from pydantic.dataclasses import dataclass
 
 _CONFIG = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid", strict=True)
 
-Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "GetCallerIdentity"]
+Operation = Literal[
+    "PutEvents",
+    "DescribeEventBus",
+    "PutPartnerEvents",
+    "ListPartnerEventSourceAccounts",
+    "AssumeRole",
+    "GetCallerIdentity",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)

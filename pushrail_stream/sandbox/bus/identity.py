@@ -79,6 +79,8 @@ class Directory:
     def __init__(self, *, is_open: bool) -> None:
         self.is_open = is_open
         self.buses: set[str] = set()
+        self.offers: set[str] = set()
+        """Buses that partners have offered event sources for. They exist when they are declared besides."""
         self._keys: dict[str, Credential] = {}
         self._roles: dict[str, Role] = {}
 
@@ -112,6 +114,12 @@ class Directory:
         if found is None and self.is_open and role_parts(arn) is not None:
             return Role(arn, trust_with(None), ALLOW_ALL, _LONGEST_SESSION_SECS)
         return found
+
+    def partner_bus(self, source: str, region: str) -> str:
+        """The bus of a partner's event source: the declared or offered one, else one of the default account."""
+        head, tail = f":events:{region}:", f":event-bus/{source}"
+        known = (arn for arn in (*self.buses, *self.offers) if arn.endswith(tail) and head in arn)
+        return next(known, bus_arn(source, region=region, account=DEFAULT_ACCOUNT))
 
     def bus_exists(self, arn: str) -> bool:
         """Whether events put on this bus arrive; every account has its default bus."""

@@ -18,6 +18,8 @@ from pushrail_stream.sandbox.bus.faults import FieldError
 
 PUT_EVENTS: Final = "events:PutEvents"
 DESCRIBE_BUS: Final = "events:DescribeEventBus"
+PUT_PARTNER_EVENTS: Final = "events:PutPartnerEvents"
+LIST_ACCOUNTS: Final = "events:ListPartnerEventSourceAccounts"
 ASSUME_ROLE: Final = "sts:AssumeRole"
 _CACHED_ANSWERS: Final = 4096
 """Answers kept by one set of permissions: more than the actions and buses of any test."""

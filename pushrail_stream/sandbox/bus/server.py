@@ -118,6 +118,10 @@ class FaultBus:
         """Declare a bus. As on AWS, a classic one that is not declared discards events, and one of V2 refuses them."""
         self.directory.add_bus(arn)
 
+    def offer_source(self, bus: str) -> None:
+        """Offer a partner's event source to the account of this bus, which exists when it is declared besides."""
+        self.directory.offers.add(bus)
+
     def add_key(
         self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Sequence[str] | None = None
     ) -> None:

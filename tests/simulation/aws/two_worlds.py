@@ -19,7 +19,6 @@ from pushrail_stream.sandbox.bus.faults import (
     Hang,
     Latency,
     Match,
-    Operation,
     ResetAfter,
     ResetBefore,
     Rule,
@@ -39,6 +38,8 @@ _READ_TIMEOUT_SECS: Final = 0.3
 """Read time-out of both worlds in seconds: one of them waits for it in real time."""
 _LATE_SECS: Final = 2.0
 """Delay of a late answer in seconds, beyond every time-out of a call here."""
+Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "GetCallerIdentity"]
+"""The operations that both worlds fail on demand."""
 FaultName = Literal["hang", "reset_before", "reset_after", "late", "empty", "html", "object"]
 _BUS_EFFECTS: Final[dict[FaultName, Any]] = {
     "hang": Hang(),
@@ -258,7 +259,7 @@ def on_the_bus(story: Story) -> Result:
                 endpoint_url=server.url, connect_timeout_secs=PATIENCE_SECS, read_timeout_secs=_READ_TIMEOUT_SECS
             )
             async with EventBridge.open(settings, StsSettings(endpoint_url=server.url)) as us:
-                us._sign_in._own_keys._first_wait_secs = PATIENCE_SECS
+                us._sign_in.own_keys._first_wait_secs = PATIENCE_SECS
                 script = Script(us, FaultInjectingBus(server, clock))
                 await story(script)
                 return script.seen, script.aws.arrivals(), script.aws.calls()

@@ -31,7 +31,6 @@ class Version(NamedTuple):
     destination: str
     owner: Owner
     is_enabled: bool
-    """Whether it is neither disabled nor paused."""
     event_types: tuple[str, ...]
     bus: str
     role: str = ""
@@ -45,8 +44,6 @@ class Version(NamedTuple):
     detail_format: DetailFormat = "canonical"
     retry: RetryBounds = RetryBounds()
 
-    skips_as: str = ""
-    """``disabled`` or ``paused``: the reason for which its deliveries are skipped; empty when they are made."""
     above: int | None = None
     """Its filter asks for events with an amount above this number; None: it has no filter."""
 
@@ -296,13 +293,10 @@ def read_version(content: bytes) -> Version | None:
                 content, environ=_AnyVariable(), default_max_in_flight=1, unseal=lambda _token, _place: Secret("opened")
             )
             limits = value.get("limits") or {}
-            skips_as = (
-                "disabled" if value.get("enabled", True) is not True else "paused" * (value.get("paused") is True)
-            )
             return Version(
                 name,
                 (vendor, customer),
-                not skips_as,
+                value.get("enabled", True) is True,
                 tuple(types),
                 bus,
                 role,
@@ -312,7 +306,6 @@ def read_version(content: bytes) -> Version | None:
                 limits.get("maxRequestsPerSecond"),
                 value.get("detailFormat", "canonical"),
                 parsed.destination.retry if isinstance(parsed, Parsed) else RetryBounds(),
-                skips_as,
                 _least_amount(value.get("filter")),
             )
         case _:
