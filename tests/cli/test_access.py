@@ -10,6 +10,7 @@ import pytest
 
 from pushrail_stream.cli.access import _PROGRAMS
 from pushrail_stream.kafka.access import PROGRAMS, Program
+from tests.support.builders import partner_bus_arn
 from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, customer, write
 
@@ -76,3 +77,23 @@ def test_a_customers_policies_are_printed(shell: Shell) -> None:
     assert (told["trust"], len(told["permissions"]["Statement"])) == (None, 1)
     assert shell("access", "destination", "dst_none", "--our-account", "210987654321")[0] == 1
     assert shell(*words[:-1], "42")[0] == 2
+
+
+def test_a_partner_event_source_is_refused_until_it_is_enabled(shell: Shell) -> None:
+    arn = partner_bus_arn("partner")
+    one = customer("partner", type="EVENTBRIDGE_PARTNER", busArn=arn, auth=..., sourceNamespace=...)
+    write(Path("config/destinations"), partner=one)
+    code, out, err = shell("destinations", "validate")
+    assert code == 2
+    assert "type: EVENTBRIDGE_PARTNER is not enabled" in out + err
+    Path("config/pushrail.yaml").write_text("eventbridge: {partner_namespace: aws.partner/acme.example}")
+    assert shell("destinations", "validate")[0] == 0
+    code, out, err = shell("access", "destination", "dst_partner")
+    assert (code, out) == (0, "")
+    assert "the customer grants nothing" in err
+    told = json.loads(shell("access", "destination", "dst_partner", "--json")[1])
+    assert told == {"trust": None, "permissions": None}
+    ids = {mode: shell("destinations", "list", "--mode", mode, "--json")[1] for mode in ("ASSUME_ROLE", "ACCESS_KEY")}
+    assert "dst_acme_8K2zRq" in ids["ASSUME_ROLE"]
+    assert "dst_partner" not in "".join(ids.values())
+    assert "dst_partner" in shell("destinations", "list", "--type", "EVENTBRIDGE_PARTNER", "--json")[1]
