@@ -16,7 +16,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CopyFailed, CursorTrimmed, PartitionRestarted, PartitionsAssigned
 from tests.simulation.oracle.cursor_duties import duties_of
 from tests.simulation.oracle.deliveries import Deliveries, EventSeen
-from tests.simulation.oracle.evidence import Violation, Written
+from tests.simulation.oracle.evidence import Violation, WorkerEnd, Written
 from tests.simulation.oracle.nothing_lost import loss
 
 _TRIED_SECS: Final = 45.0
@@ -30,7 +30,7 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
     for at, host, signal in story.evidence.signals:
         if not isinstance(signal, PartitionRestarted) or signal.position is None or host in disturbed:
             continue
-        if host not in ends or ends[host].how != "stopped":
+        if host not in ends or ends[host].how != "stopped" or _was_cut_off(story, ends[host]):
             continue
         begun = _begun_at(story, host, signal.partition, at)
         read = _read_first(story, signal.partition, begun[0], at)
@@ -44,6 +44,15 @@ def find_abandoned(story: Deliveries) -> Iterator[Violation]:
                 is_refused = destination in refused[seen.event.value] or _is_told(story, host, one, destination, at)
                 if not is_refused and not _went_on(story, seen, destination, one.at):
                     yield loss(seen, destination)
+
+
+def _was_cut_off(story: Deliveries, end: WorkerEnd) -> bool:
+    """Whether Kafka was out of the worker's reach shortly before its end, so that a copy may still have waited."""
+    since = end.at - _TRIED_SECS
+    return any(
+        one.kind == "kafka" and one.host in {"", end.host} and one.at <= end.at and one.until >= since
+        for one in story.evidence.disturbances
+    )
 
 
 def _left(story: Deliveries, one: Written, destinations: Iterable[str]) -> list[str]:

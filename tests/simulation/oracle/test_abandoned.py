@@ -43,6 +43,14 @@ def test_a_worker_brings_to_an_end_what_it_had_read() -> None:
     assert abandoned(told) == []
 
 
+def test_a_copy_may_be_lost_with_a_worker_that_kafka_was_out_of_reach_for() -> None:
+    told = restarted()
+    told.evidence.disturbances.append(Disturbance(1_900.0, 1_940.0, "kafka"))
+    assert len(abandoned(told)) == 1, "it had a minute afterwards"
+    told.evidence.disturbances.append(Disturbance(1_900.0, 1_980.0, "kafka"))
+    assert abandoned(told) == []
+
+
 def test_the_events_of_a_cursor_may_go_with_their_log() -> None:
     told = restarted()
     here = Partition(EVENTS, 0)

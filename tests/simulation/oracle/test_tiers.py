@@ -11,7 +11,7 @@ from pushrail_stream.core.signals import PartitionRestarted
 from pushrail_stream.core.text import format_rfc3339
 from tests.simulation.oracle.evidence import Disturbance, SignalSeen, Written
 from tests.simulation.oracle.tiers import find_early_retries, find_wrong_steps
-from tests.simulation.oracle.told import EPOCH_MS, ONE, TIER, WORKER, Told
+from tests.simulation.oracle.told import EPOCH_MS, EVENTS, ONE, TIER, WORKER, Told
 
 SECOND, LAST = "pushrail.retry.2m", "pushrail.retry.30m"
 FIRST_MS = EPOCH_MS + 1_001_000
@@ -63,6 +63,14 @@ def test_a_copy_that_stays_on_the_first_topic_is_found() -> None:
     copy(told, 1_010.0, event, 1)
     copy(told, 1_030.0, event, 2)
     assert wrong(told) == [f"it is on {TIER} again"]
+
+
+def test_a_delivery_of_a_cursor_may_be_old_when_another_worker_moves_it() -> None:
+    told, event = world(delivery={"max_age_secs": 60})
+    copied = copy(told, 1_070.0, event, 0, LAST, "held")
+    assert wrong(told) == ["its delivery began more than 60 s before"]
+    told.assign(1_065.0, copied.host, EVENTS)
+    assert wrong(told) == []
 
 
 def test_two_deliveries_of_an_event_may_begin_in_the_same_millisecond() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import PartitionRestarted
+from pushrail_stream.core.signals import PartitionRestarted, PartitionsAssigned
 from pushrail_stream.core.text import parse_rfc3339
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, is_our_fault
 from tests.simulation.oracle.deliveries import CopySeen, Deliveries, EventSeen, Said
@@ -157,7 +157,8 @@ def _mistake(
         return ""
     most_secs = story.evidence.settings.delivery.max_age_secs
     own_secs = story.documents.retry_bounds(copy.headers.destination, most_secs).max_age_secs
-    if _has_expired(copy, own_secs) or _is_too_old(story, seen, copy):
+    has_expired = _has_expired(copy, own_secs) and not _was_taken_over(story, seen, copy, own_secs)
+    if has_expired or _is_too_old(story, seen, copy):
         return f"its delivery began more than {own_secs:.0f} s before"
     if headers.reason != "retryable":
         return ""
@@ -203,6 +204,23 @@ def _has_expired(copy: CopySeen, max_age_secs: float) -> bool:
         return False
     age_ms = headers.failed_at_ms - headers.first_attempt_at_ms
     return age_ms >= 1000 * max_age_secs
+
+
+def _was_taken_over(story: Deliveries, seen: EventSeen, copy: CopySeen, max_age_secs: float) -> bool:
+    """Whether a worker that moved a cursor's delivery to a retry topic had the cursor for less than the greatest age.
+
+    The time in which no worker had the cursor does not make a dead letter.
+    """
+    if copy.headers.reason != "held":
+        return False
+    partition = Partition(seen.written.record.topic, seen.written.record.partition)
+    return any(
+        host == copy.written.host
+        and isinstance(signal, PartitionsAssigned)
+        and any(given == partition for given, _ in signal.partitions)
+        and copy.written.at - max_age_secs <= at <= copy.written.at
+        for at, host, signal in story.evidence.signals
+    )
 
 
 def _is_too_old(story: Deliveries, seen: EventSeen, copy: CopySeen) -> bool:
