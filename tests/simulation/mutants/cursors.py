@@ -36,11 +36,15 @@ _METADATA: Final = "lower_metadata_limit?at=1&limit=165"
 """Commits have no room for any cursor."""
 _SNAPSHOTS: Final = (*_KILLS, _METADATA)
 _ELECTIONS: Final = (
-    "settings?delivery.max_in_flight=1&delivery.max_entries=5&delivery.hold_secs=5",
-    "fall_behind?at=12&destination=dst_0_0&how=far&count=400&burst_secs=4&secs=60&meanwhile=",
-    *(f"elect_unclean?at={at}&topic=pushrail.events&lost=1" for at in range(20, 45, 2)),
+    "settings?delivery.max_in_flight=1&limits.max_buffered_events=40&flood_guard.enabled=false",
+    "fall_behind?at=5&destination=dst_0_0&how=call:ServiceUnavailable&count=1500&burst_secs=10&secs=30&meanwhile=",
+    "withdraw_right?at=20&topic=pushrail.dlq&operation=Write&secs=60",
+    "produce_poison?at=20&count=240",
+    "produce_events?at=33&count=600&secs=40&transactions=false",
+    *(f"elect_unclean?at={at}&topic=pushrail.events&lost=1" for at in range(36, 52)),
 )
-"""A log loses its end again and again while a destination is behind."""
+"""A destination catches up, while dead letters that cannot be written hold the live reader back. Meanwhile, the log
+loses its end again and again, above the place of the live reader."""
 _TOOLS: Final = (*_BEHIND, "mirror_offsets?at=20", "mirror_offsets?at=45")
 
 MUTANTS: Final = (
