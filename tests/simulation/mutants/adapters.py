@@ -81,10 +81,12 @@ KAFKA: Final = (
         "kafka.met_topics:MetTopics.note_unread",
         "not self._failed.issuperset(partitions)",
         "False",
+        # The fleet begins again just before the last broker hears of the new topic. Elections have raised all epochs.
         needs=[
-            "elect_leader?at=15&topic=pushrail.events&partition=0&leader=2",
-            "elect_leader?at=16&topic=pushrail.events&partition=0&leader=3",
-            "lag_metadata?at=40&secs=14",
+            "settings?kafka.group_protocol=classic&kafka.group_instance_id=null",
+            *(f"elect_leader?at=15&topic=pushrail.events&partition={number}&leader=2" for number in range(8)),
+            *(f"elect_leader?at=16&topic=pushrail.events&partition={number}&leader=3" for number in range(8)),
+            "lag_metadata?at=40&secs=7.5",
             "recreate_topic?at=45&topic=pushrail.events&secs=0.1",
             "reset_offsets?at=46&target=earliest",
             "produce_events?at=80&count=100&secs=20&transactions=false",
