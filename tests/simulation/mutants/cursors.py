@@ -35,16 +35,25 @@ _NOBODY: Final = (
 _METADATA: Final = "lower_metadata_limit?at=1&limit=165"
 """Commits have no room for any cursor."""
 _SNAPSHOTS: Final = (*_KILLS, _METADATA)
-_ELECTIONS: Final = (
+_HELD: Final = (
     "settings?delivery.max_in_flight=1&limits.max_buffered_events=40&flood_guard.enabled=false",
     "fall_behind?at=5&destination=dst_0_0&how=call:ServiceUnavailable&count=1500&burst_secs=10&secs=30&meanwhile=",
     "withdraw_right?at=20&topic=pushrail.dlq&operation=Write&secs=60",
     "produce_poison?at=20&count=240",
+)
+"""A destination catches up, while dead letters that cannot be written hold the live reader back."""
+_ELECTIONS: Final = (
+    *_HELD,
     "produce_events?at=33&count=600&secs=40&transactions=false",
     *(f"elect_unclean?at={at}&topic=pushrail.events&lost=1" for at in range(36, 52)),
 )
-"""A destination catches up, while dead letters that cannot be written hold the live reader back. Meanwhile, the log
-loses its end again and again, above the place of the live reader."""
+"""The log loses its end again and again, above the place of the live reader."""
+_CUTS: Final = (
+    *_HELD,
+    *(f"elect_unclean?at={at}&topic=pushrail.events&lost=300" for at in (36, 37)),
+    "produce_events?at=38&count=600&secs=40&transactions=false",
+)
+"""The log is cut off below the place of the live reader, which does not notice it for long."""
 _TOOLS: Final = (*_BEHIND, "mirror_offsets?at=20", "mirror_offsets?at=45")
 
 MUTANTS: Final = (
@@ -228,6 +237,13 @@ MUTANTS: Final = (
         "record.offset > self.end",
         "False",
         needs=_ELECTIONS,
+    ),
+    mutant(
+        "a cursor takes the records of a new leader for those that the live reader has read",
+        "core.offsets:OffsetTracker.is_of_another_log",
+        "record.offset < self.untouched_from",
+        "False",
+        needs=_CUTS,
     ),
     mutant(
         "the next owner counts time in which nobody had a cursor's partition",
