@@ -86,6 +86,8 @@ class CatchUpReader:
             while not self._thread.stopping.is_set() and not self._was_recreated(topic):
                 topic = topic or self._identities.known.get(self._topic)
                 plan = self._thread.ask(self._catch_up.accept, readings)
+                if readings and all(plan.get(reading.partition) == reading.start for reading in readings):
+                    self._wait(_IDLE_SECS)  # nothing was taken: the live reader has to learn of another log first
                 readings = ()
                 if plan:
                     readings = stretches.read(plan, self._identities.known, self._catch_up.logs)

@@ -103,6 +103,30 @@ async def test_each_record_comes_once_and_in_order(embedded_broker: EmbeddedBrok
     assert catch_up.offsets[-100:] == list(range(300, 400))
 
 
+async def test_records_that_cannot_be_taken_yet_are_not_read_again_all_the_time(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    world = World(embedded_broker)
+    catch_up = world.wanting()
+    take, offered = catch_up.accept, list[int]()
+
+    def refuse(readings: Sequence[Reading]) -> Mapping[Partition, int]:
+        offered.extend(len(reading.records) for reading in readings)
+        return catch_up.plan()
+
+    catch_up.accept = refuse  # type: ignore[method-assign]
+    async with asyncio.TaskGroup() as tasks:
+        reader = world.reader(catch_up)
+        tasks.create_task(reader.run())
+        await until(lambda: sum(offered) > 0)
+        await asyncio.sleep(1.2)
+        assert len(offered) <= 4, "it waits half a second each time"
+        catch_up.accept = take  # type: ignore[method-assign]
+        await until(lambda: catch_up.place == 400)
+        reader.stop()
+    assert catch_up.offsets == list(range(400))
+
+
 async def test_an_idle_client_is_closed_and_another_one_reads_on(
     embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
