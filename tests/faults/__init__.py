@@ -26,6 +26,8 @@ Destinations
   refusals of the breaker burn the retry budget: test_a_suspension_spends_no_attempts
   events vanish while their destination is disabled: test_events_of_a_disabled_one_are_skipped
   a deleted destination in the retry queue fails for ever: test_a_deleted_destination_ends_its_retries
+  a repeated call has other bytes: test_cloud_events_are_equal_each_time
+  events that a filter leaves out vanish, or a retried one is filtered again: test_a_filter_chooses_events_by_content
 
 Kafka
   a late acknowledgement after a revocation moves the commit: pipeline/test_assignment (the moment has to be chosen)

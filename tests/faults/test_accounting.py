@@ -43,6 +43,8 @@ NOT_ENFORCED_YET = {
     "eventbridge.v2_endpoint_url",
     # Commands that look back read these; workers do not.
     "history.index",
+    # Commands that change something read these.
+    "audit.enabled", "audit.actor",
     # The command reads it before a worker starts.
     "kafka.start",
 }  # fmt: skip
