@@ -108,7 +108,7 @@ class RetryConsumer:
             return None
         code, message = headers.error_code, headers.error_message or ""
         is_ours = is_our_delay(Retryable(code, message, self._bus.is_our_fault(code)))
-        # The headers do not tell how many of the attempts failed so: none counts.
+        # The headers do not tell how many of the attempts failed so: all of them, or none.
         return Problem(code, message, headers.request_id, is_ours, headers.attempts if is_ours else 0)
 
     def _first_attempt_ms(self, headers: DeliveryHeaders, problem: Problem | None) -> int | None:
