@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,6 +51,7 @@ from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import Display
 from pushrail_stream.observe.tracing import open_tracing
+from pushrail_stream.observe.webhook import Webhook
 from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import Ports
@@ -122,7 +124,7 @@ async def run_worker(
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
         display = Display(identity, link, stats, readiness, metrics, RecentIncidents(stats.clock.now_ms))
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
-        notices = Notices(clients.notices.append, kafka.group_id, identity.id, stats.clock.now_ms, directory.get)
+        notices = Notices(clients.append_notice, kafka.group_id, identity.id, stats.clock.now_ms, directory.get)
         own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), notices, *display.observers]
         everyone = FanOut([*own, clients.own_credentials, *observers, *tracing], log)
         observe = OpenFiles(everyone, max_open_files(), settings.delivery.max_in_flight)
@@ -145,7 +147,7 @@ async def run_worker(
             find_expiring = partial(_find_expiring, kafka, settings.topics.dlq, stats.clock)
             keeper = NoticeKeeper(notices, stats, settings.topics.events, find_expiring, observe)
             started(Worker(identity.id, running.engine.ledger, clients.attempts, running.stop, http_port))
-            await running.run(updater, [member.keep(), keeper.keep()])
+            await running.run(updater, [member.keep(), keeper.keep(), clients.webhook.keep()])
         return running.engine.ledger
 
 
@@ -170,14 +172,26 @@ class _Clients(NamedTuple):
     publisher: KafkaPublisher
     attempts: KafkaLog
     notices: KafkaLog
+    webhook: Webhook
     watermarks: Watermarks
     topic_ids: TopicIdentities
     own_credentials: OwnCredentialsWatch
+
+    @property
+    def notices_lost(self) -> int:
+        """Notices that the topic or the webhook did not take."""
+        return self.notices.lost + self.webhook.lost
+
+    def append_notice(self, key: bytes, *values: bytes) -> None:
+        """Write notices to the topic, and post them."""
+        self.notices.append(key, *values)
+        self.webhook.append(key, *values)
 
 
 async def _open_clients(
     settings: Settings, kafka: KafkaSettings, log: Logger, directory: Directory, stack: AsyncExitStack
 ) -> _Clients:
+    webhook = Webhook.of(settings.notices, os.environ, SteadyClock().now_ms)
     bus = await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts))
     own_credentials = OwnCredentialsWatch(bus.check_own_credentials, directory.get)
     bus.destinations = own_credentials.destinations
@@ -188,6 +202,7 @@ async def _open_clients(
         await stack.enter_async_context(KafkaPublisher(kafka)),
         await stack.enter_async_context(_open_log(KafkaLog(kafka, topics.attempts), log, "attempts_lost")),
         await stack.enter_async_context(_open_log(notices, log, "notices_lost")),
+        webhook,
         Watermarks(kafka),
         TopicIdentities(kafka),
         own_credentials,
@@ -289,8 +304,8 @@ class _Running:
         """Begin a destination's waiting retries now."""
         name = arguments.get("destination", "")
         destination = self._directory.get(name)
-        if destination is None or not destination.enabled:
-            raise OperatorError("it is disabled" if destination else "there is no such destination")
+        if destination is None or destination.closed_as is not None:
+            raise OperatorError(f"it is {destination.closed_as}" if destination else "there is no such destination")
         if name not in self._retrying or self._retrying[name][1].done():
             run = RetryRun(name)
             self._retrying[name] = run, self._tasks.create_task(self.engine.begin_retries(run, self._read_retries))
@@ -328,7 +343,7 @@ class _Statistics:
         """The statistics of this moment, with at most this number of destinations."""
         clients, running, now_ms = self._clients, self.running, self.clock.now_ms()
         if running is None:
-            return WorkerStats(now_ms=now_ms, attempts_lost=clients.attempts.lost, notices_lost=clients.notices.lost)
+            return WorkerStats(now_ms=now_ms, attempts_lost=clients.attempts.lost, notices_lost=clients.notices_lost)
         stats, consumers, lag = running.engine.stats(max_destinations), running.consumers, clients.watermarks.lag
         return dataclasses.replace(
             stats,
@@ -348,7 +363,7 @@ class _Statistics:
             own_problem=clients.own_credentials.problem,
             attempts_lost=clients.attempts.lost,
             attempts_backlog=clients.attempts.waiting,
-            notices_lost=clients.notices.lost,
+            notices_lost=clients.notices_lost,
         )
 
 

@@ -44,7 +44,7 @@ def kafka(options: Options, *, programs: tuple[Program, ...], principal: str | N
     ingest     ingest
     producers  your own programs that write events
     commands   commands that look, and replay offsets
-    replays    replay dlq, replay events
+    replays    replay dlq, replay events, destinations resume
     skips      topics skip
     requests   retry now
     changes    destinations put, import, enable, disable, delete, seal, onboard; keys rotate

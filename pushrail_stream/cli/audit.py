@@ -46,14 +46,17 @@ def _is_wanted(record: dict[str, Any], words: str | None, name: str | None) -> b
 
 
 def _changes(record: dict[str, Any]) -> list[dict[str, Any]]:
-    return [change for change in record.get("changes") or [] if isinstance(change, dict)]
+    changes = record.get("changes")
+    return [change for change in changes if isinstance(change, dict)] if isinstance(changes, list) else []
 
 
 def _row(record: dict[str, Any]) -> tuple[Cell, ...]:
-    who = record.get("who") or {}
-    people = " for ".join(filter(None, (who.get("user"), who.get("actor"))))
+    # Another program may have written the record.
+    given, count = record.get("who"), record.get("changeCount")
+    who = given if isinstance(given, dict) else {}
+    people = " for ".join(str(one) for one in (who.get("user"), who.get("actor")) if one)
     named = [f"{change.get('kind')} {change.get('name')}" for change in _changes(record)[:_NAMED]]
-    more = int(record.get("changeCount") or 0) - len(named)
+    more = (count if isinstance(count, int) else len(_changes(record))) - len(named)
     what = ", ".join([*named, *([f"and {more} more"] if more > 0 else [])])
     return (
         str(record.get("at")), f"{people} at {who.get('host')}", str(record.get("command")),

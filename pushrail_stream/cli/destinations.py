@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pushrail_stream.cli import backup, documents
+from pushrail_stream.cli import backup, documents, resuming
 from pushrail_stream.cli.backlog import backlog_as_json, explain_backlog
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
@@ -26,7 +26,7 @@ from pushrail_stream.cli.output import (
 )
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.destination_state import DISABLED, STATES
+from pushrail_stream.core.destination_state import DISABLED, PAUSED, STATES
 from pushrail_stream.settings.eventbridge import FLAVOURS
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def destinations() -> None:
 )  # fmt: skip
 @click.option("--enabled/--disabled", default=None, help="Only enabled destinations, or only disabled ones.")
 @click.option(
-    "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*STATES, DISABLED, _ANY_STATE)),
+    "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*STATES, DISABLED, PAUSED, _ANY_STATE)),
     help="Show also each destination's state, by workers and the delivery log; with a value, only destinations in this "
     "state.",
 )  # fmt: skip
@@ -75,8 +75,9 @@ def list_(options: Options, /, *, state: str | None, **wanted: Any) -> None:
 
     A destination's state is the worst that a worker sees: gone (its bus does not exist), suspended, blocked, slowed
     (it throttles), retrying, or ok. Where no worker has to do with it, its attempts since its last delivery tell; the
-    state is empty without any, and disabled by the document. For a bus that does not exist, the list also shows when it
-    was last seen, how many deliveries were reported as delivered since then, and the command that sends them again.
+    state is empty without any, and disabled or paused by the document. For a bus that does not exist, the list also
+    shows when it was last seen, how many deliveries were reported as delivered since then, and the command that sends
+    them again.
 
     In any state, a destination may be behind: it takes events more slowly than they come. The list shows the most
     events that it has still to get, since when it is behind, and the time to catch up (`backlog list`).
@@ -210,7 +211,7 @@ def _step_as_json(step: Step) -> dict[str, object]:
 
 for _command in (
     onboard, documents.put, documents.enable, documents.disable, documents.delete, documents.seal, backup.export,
-    backup.import_,
+    backup.import_, resuming.pause, resuming.resume,
 ):  # fmt: skip
     destinations.add_command(_command)
 
@@ -282,7 +283,7 @@ def _row(destination: Destination) -> tuple[Cell, ...]:
         Arn.of(destination.bus.arn).name,
         destination.bus.region,
         auth_of(destination).label,
-        destination.enabled,
+        PAUSED if destination.closed_as == PAUSED else destination.enabled,
         destination.detail_format,
         (", ".join(destination.event_types) or "*") + ("" if destination.filter is None else ", by pattern"),
     )

@@ -89,9 +89,9 @@ def enable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool)
     Only the value of "enabled" changes in a document, and no keyring is needed. When one of the documents would be
     refused, none is written (exit code 2). With --json: one object with id, result and document for each ID.
     """
-    from pushrail_stream.operations.document_changes import plan_enabled
+    from pushrail_stream.operations.document_changes import plan_switch
 
-    changes = plan_enabled(options.settings, destination_ids, enabled=True)
+    changes = plan_switch(options.settings, destination_ids, "enabled", on=True)
     carry_out(options, changes, is_dry_run=dry_run, changed="enabled")
 
 
@@ -106,9 +106,9 @@ def disable(options: Options, *, destination_ids: tuple[str, ...], dry_run: bool
     Only the value of "enabled" changes in a document, and no keyring is needed. When one of the documents would be
     refused, none is written (exit code 2). With --json: one object with id, result and document for each ID.
     """
-    from pushrail_stream.operations.document_changes import plan_enabled
+    from pushrail_stream.operations.document_changes import plan_switch
 
-    changes = plan_enabled(options.settings, destination_ids, enabled=False)
+    changes = plan_switch(options.settings, destination_ids, "enabled", on=False)
     carry_out(options, changes, is_dry_run=dry_run, changed="disabled")
 
 

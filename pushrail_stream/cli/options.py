@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,17 @@ def parse_position(text: str) -> Origin:
     if origin is None:
         raise UsageError("POSITION: must be topic/partition/offset")
     return origin
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers. To click, nan is in every range, and infinity in one without an end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Raises `click.BadParameter`."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        return number
 
 
 class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone

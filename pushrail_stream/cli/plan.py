@@ -7,27 +7,30 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import FiniteRange, Options, common_options
 from pushrail_stream.cli.output import Column, emit, note
 
-_MORE: Final = click.FloatRange(min=0, min_open=True)
-_PRICE: Final = click.FloatRange(min=0)
+_MOST: Final = 10**9
+"""Largest value of an option, far above any installation: the products of larger ones are no finite numbers."""
+_MORE: Final = FiniteRange(0, _MOST, min_open=True)
+_COUNT: Final = click.IntRange(1, _MOST)
+_PRICE: Final = FiniteRange(0, _MOST)
 
 
 @click.command(epilog="Example: pushrail-stream plan --events 2000 --customers 5000 --size 1500 --fan-out 1.2")
 @click.option("--events", type=_MORE, required=True, help="Events a second, on average.")
-@click.option("--customers", type=click.IntRange(1), required=True, help="Customers with a destination.")
-@click.option("--size", type=click.IntRange(1), default=1_000, show_default=True, help="Bytes of an average event.")
+@click.option("--customers", type=_COUNT, required=True, help="Customers with a destination.")
+@click.option("--size", type=_COUNT, default=1_000, show_default=True, help="Bytes of an average event.")
 @click.option(
     "--fan-out", type=_MORE, default=1.0, show_default=True,
     help="Destinations that get an event, on average; less than 1 where filters leave events out.",
 )  # fmt: skip
 @click.option(
-    "--peak", type=click.FloatRange(min=1), default=3.0, show_default=True,
+    "--peak", type=FiniteRange(1, _MOST), default=3.0, show_default=True,
     help="The highest rate of events, as a multiple of the average.",
 )  # fmt: skip
 @click.option(
-    "--largest", type=click.FloatRange(0, 100, min_open=True), default=10.0, show_default=True,
+    "--largest", type=FiniteRange(0, 100, min_open=True), default=10.0, show_default=True,
     help="Share of the largest customer in the events, in percent.",
 )  # fmt: skip
 @click.option(

@@ -11,6 +11,7 @@ import click
 from pushrail_stream.cli.dlq import dead_letter_options
 from pushrail_stream.cli.options import (
     FROM_THEN_ON,
+    FiniteRange,
     Options,
     audited,
     can_ask,
@@ -41,7 +42,7 @@ def replay() -> None:
 @dead_letter_options
 @click.option("--all", "everything", is_flag=True, help="Replay the dead letters of all customers.")
 @click.option("--limit", type=click.IntRange(1), help="Replay at most this many dead letters.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Replay at most this many a second.")
+@click.option("--rate", type=FiniteRange(0, min_open=True), help="Replay at most this many a second.")
 @click.option("--again", is_flag=True, help="Replay also dead letters that have been replayed before.")
 @click.option(
     "--max-count", type=click.IntRange(1), default=MAX_REPLAYS, show_default=True,
@@ -106,7 +107,7 @@ def dlq_(
 @moment_option("delivered-until", "Replay only events shown as delivered before this time. [default: now]")
 @click.option("--all", "everything", is_flag=True, help="Replay events of all customers, to all their destinations.")
 @click.option("--limit", type=click.IntRange(1), help="End after this many deliveries, with one event's all sent.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Replay at most this many a second.")
+@click.option("--rate", type=FiniteRange(0, min_open=True), help="Replay at most this many a second.")
 @click.option("--resume", metavar="REPLAY", help="Go on with this replay of events, with its filter.")
 @click.option("--dry-run", is_flag=True, help="Show the deliveries that would be replayed, and send nothing.")
 @yes_option("send")

@@ -99,6 +99,8 @@ class Destination:
     event_types: tuple[str, ...] = ()
     """Exact event types or ``prefix.*``; empty wants everything."""
     enabled: bool = True
+    paused: bool = False
+    """Whether its events are skipped until an operator resumes it, and then sent."""
     limits: Limits = field(default_factory=Limits)
     detail_format: DetailFormat = "canonical"
     retry: RetryBounds = field(default_factory=RetryBounds)
@@ -110,6 +112,13 @@ class Destination:
     def owner(self) -> tuple[str, str]:
         """Vendor and customer, whose events may go there. An id may be given to another customer."""
         return self.vendor, self.customer_external_id
+
+    @property
+    def closed_as(self) -> Literal["disabled", "paused"] | None:
+        """Why its deliveries are skipped; None when they are made."""
+        if self.enabled:
+            return "paused" if self.paused else None
+        return "disabled"
 
     @property
     def wants_all(self) -> bool:

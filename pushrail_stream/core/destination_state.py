@@ -11,6 +11,8 @@ DestinationState = Literal["ok", "retrying", "slowed", "blocked", "suspended", "
 STATES: Final[tuple[DestinationState, ...]] = get_args(DestinationState)
 DISABLED: Final = "disabled"
 """Stands in place of a state: the destination's document disables it, and it gets nothing."""
+PAUSED: Final = "paused"
+"""The same of a destination whose events are skipped until it is resumed."""
 _SEVERITY: Final = {state: number for number, state in enumerate(STATES)}
 
 

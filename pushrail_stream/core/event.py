@@ -101,12 +101,14 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError as error:
+        if _is_too_deep(value):  # the parser has a limit of its own, a little above ours
+            return _TOO_DEEP
         return Undecodable("value", f"is not one JSON object in UTF-8: {foreign_format(value) or error}")
     if type(data) is not dict:
         return Undecodable("value", f"is a JSON {_json_type(data)}, not an object")
     # Cheapest first: a level takes two brackets.
-    if len(value) > 2 * MAX_LEVELS and value.count(b"{") + value.count(b"[") > MAX_LEVELS < _levels(value):
-        return Undecodable("value", f"is nested more than {MAX_LEVELS} levels deep")
+    if len(value) > 2 * MAX_LEVELS and _is_too_deep(value):
+        return _TOO_DEEP
     vendor, traceparent = context
     if vendor is None:
         return Undecodable(VENDOR_SETTING, f"this setting is not set, and the record has no header {VENDOR_HEADER}")
@@ -217,8 +219,15 @@ def _context(headers: Headers, default_vendor: str | None) -> tuple[str | None, 
     return vendor, valid_traceparent(last.get(TRACEPARENT_HEADER))
 
 
+_TOO_DEEP: Final = Undecodable("value", f"is nested more than {MAX_LEVELS} levels deep")
+
+
+def _is_too_deep(value: bytes) -> bool:
+    return value.count(b"{") + value.count(b"[") > MAX_LEVELS < _levels(value)
+
+
 def _levels(value: bytes) -> int:
-    """Deepest nesting of a valid JSON text."""
+    """Deepest nesting of a JSON text."""
     level = deepest = 0
     for match in _BRACKETS.finditer(value):
         if match[1]:

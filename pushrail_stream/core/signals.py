@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pushrail_stream.core.retry import Decision
 
 
-SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
+SkipReason = Literal["no_destination", "disabled", "paused", "filtered", "deleted"]
 ResumeReason = Literal["delivered", "document", "idle"]
 """A probe was delivered; the document is gone or disabled; or no event came for a while, so that the next one is sent
 as if there had been no suspension."""

@@ -30,7 +30,7 @@ MEDIA_TYPE: Final = "application/cloudevents"
 _STRUCTURED: Final = f"{MEDIA_TYPE}+json"
 _PREFIX: Final = "ce_"
 """Beginning of the names of attributes in Kafka's headers (CloudEvents, "Kafka Protocol Binding")."""
-_VERSION: Final = "1.0"
+_VERSION: Final = b'"1.0"'
 _FIELDS: Final = {
     "eventType": "type",
     "occurredAt": "time",
@@ -41,6 +41,8 @@ _FIELDS: Final = {
     "payload": "data",
 }
 """Fields of the canonical event, in its order, and the attributes that they come from."""
+_MEMBERS: Final = tuple((name, b'"%b":' % field.encode()) for field, name in _FIELDS.items())
+"""Each attribute, and the beginning of its member of the canonical event."""
 _OPTIONAL: Final = frozenset({"correlationid"})
 _BINARY_DATA: Final = "data_base64"
 _NO_METADATA: Final = frozenset({
@@ -107,7 +109,14 @@ def from_binary(data: bytes | None, attributes: Mapping[str, bytes | None]) -> C
         except UnicodeDecodeError:
             return Undecodable(name, "is not UTF-8")
     texts.pop("data", None)
-    return _convert(texts if data is None else {**texts, "data": data})
+    if data is None:
+        return _convert(texts)
+    try:
+        # One value and no more: members of the canonical event could follow it.
+        orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return Undecodable("data", f"is not one JSON object in UTF-8: {error}")
+    return _convert({**texts, "data": data})
 
 
 def _is_structured(value: bytes | None) -> bool:
@@ -132,25 +141,26 @@ def _convert(attributes: _Attributes) -> Converted | Undecodable:
 
 
 def _converted(attributes: _Attributes) -> Converted | Undecodable:
-    version = attributes.get(CLOUDEVENTS_MEMBER)
-    if version is None or orjson.loads(version) != _VERSION:
-        return Undecodable(CLOUDEVENTS_MEMBER, f'is not "{_VERSION}"')
+    if attributes.get(CLOUDEVENTS_MEMBER) != _VERSION:
+        return Undecodable(CLOUDEVENTS_MEMBER, "is not 1.0")
     if _BINARY_DATA in attributes:
         return Undecodable(_BINARY_DATA, "is here: data of a canonical event are a JSON object")
     key = _idempotency_key(attributes)
     if isinstance(key, Undecodable):
         return key
-    given = {**attributes, "idempotencykey": key}
-    missing = next((name for name in _FIELDS.values() if name not in given and name not in _OPTIONAL), None)
-    if missing is not None:
-        return Undecodable(missing, "is missing")
-    fields = [(field, given[name]) for field, name in _FIELDS.items() if name in given]
-    more = [(name, raw) for name, raw in given.items() if name not in _NO_METADATA]
+    members = list[bytes]()
+    for name, beginning in _MEMBERS:
+        raw = key if name == "idempotencykey" else attributes.get(name)
+        if raw is not None:
+            members.append(beginning + raw)
+        elif name not in _OPTIONAL:
+            return Undecodable(name, "is missing")
+    more = [orjson.dumps(name) + b":" + raw for name, raw in attributes.items() if name not in _NO_METADATA]
     if more:
-        fields.append(("metadata", _object(more)))
-    parent = orjson.loads(attributes.get(TRACEPARENT_HEADER, b"null"))
+        members.append(b'"metadata":{' + b",".join(more) + b"}")
+    parent = orjson.loads(attributes[TRACEPARENT_HEADER]) if TRACEPARENT_HEADER in attributes else None
     traceparent = valid_traceparent(parent.encode()) if isinstance(parent, str) else None
-    return Converted(_object(fields), traceparent)
+    return Converted(b"{" + b",".join(members) + b"}", traceparent)
 
 
 def _idempotency_key(attributes: _Attributes) -> bytes | Undecodable:
@@ -166,7 +176,3 @@ def _idempotency_key(attributes: _Attributes) -> bytes | Undecodable:
             return Undecodable(name, "is not a text of one character or more")
     key = f"{source} {number}"
     return orjson.dumps(key if len(key) <= MAX_ID else hashlib.sha256(key.encode()).hexdigest())
-
-
-def _object(members: list[tuple[str, bytes]]) -> bytes:
-    return b"{" + b",".join(orjson.dumps(name) + b":" + raw for name, raw in members) + b"}"

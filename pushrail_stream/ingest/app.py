@@ -1,8 +1,9 @@
 """Ingest: ``POST /v1/events``, in front of Kafka for producers that have no Kafka client.
 
-An event goes to Kafka byte for byte as it was posted; only a missing ``idempotencyKey`` is filled in, from the
-``Idempotency-Key`` header. The workers' decoder checks it, so every accepted event can be delivered. 202 means that all
-in-sync replicas have it. After any other answer the producer has to post again, with the same idempotency key.
+A canonical event goes to Kafka byte for byte as it was posted; only a missing ``idempotencyKey`` is filled in, from the
+``Idempotency-Key`` header. A CloudEvent becomes a canonical event first. The workers' decoder checks each event, so
+every accepted one can be delivered. 202 means that all in-sync replicas have it. After any other answer the producer
+has to post again, with the same idempotency key.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from pushrail_stream.core.event import TRACEPARENT_HEADER, VENDOR_HEADER, Event, Undecodable, decode, problems
+from pushrail_stream.core.event import TRACEPARENT_HEADER, VENDOR_HEADER, Event, Undecodable
+from pushrail_stream.core.record import Headers
 from pushrail_stream.core.signals import RequestAnswered
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.ingest import request as posted
 from pushrail_stream.ingest.api_keys import ApiKey, ApiKeys
 from pushrail_stream.ingest.errors import HttpProblem, field_error
+from pushrail_stream.ingest.forms import PostedForm
 from pushrail_stream.ingest.limits import IngestLimits, RateLimiter, RequestBuffer
 from pushrail_stream.ingest.openapi import describe, docs_page
 from pushrail_stream.observe.pages import POLICY
@@ -105,21 +108,28 @@ class IngestApp:
     async def _answer(self, request: Request, seen: _Seen) -> Response:
         key = self._authorize(request)
         seen.vendor, seen.key_id = key.vendor, key.id
-        posted.check_media_type(request)
+        form = PostedForm(request, key.vendor)
         posted.check_announced(request, self._limits.max_body_bytes)
         with self._room.reserve(key.id) as take:
             body = await self._body(request, take)
             seen.size = len(body)
             # Before the events are counted, so that unreadable bodies count too.
             self._rates.spend(key.id, 1, time.monotonic())
-            values, is_array = posted.split(body)
+            values, is_array = form.split(body)
             if len(values) > 1:
                 self._rates.spend(key.id, len(values) - 1, time.monotonic())
-            events = self._check(values, key.vendor, posted.idempotency_key(request), is_array=is_array, seen=seen)
+            events = self._check(values, form, is_array=is_array, seen=seen)
             traceparent = posted.traceparent(request)
             seen.trace_id = traceparent.split(b"-")[1].decode()
             headers = ((VENDOR_HEADER, key.vendor.encode()), (TRACEPARENT_HEADER, traceparent))
-            records = [ProducerRecord(event.customer_external_id.encode(), event.value, headers) for event in events]
+            records = [
+                ProducerRecord(
+                    event.customer_external_id.encode(),
+                    event.value,
+                    headers if event.traceparent is None else _with_own_trace(headers, event.traceparent),
+                )
+                for event in events
+            ]
             results = await self._producer.publish_all(records)
         return _answer(events, results, seen, traceparent, is_array=is_array)
 
@@ -152,32 +162,28 @@ class IngestApp:
             raise HttpProblem(408, detail, headers={"Connection": "close"}) from None
         return b"".join(parts)
 
-    def _check(
-        self, values: Sequence[bytes], vendor: str, idempotency_key: str | None, *, is_array: bool, seen: _Seen
-    ) -> list[Event]:
+    def _check(self, values: Sequence[bytes], form: PostedForm, *, is_array: bool, seen: _Seen) -> list[Event]:
         """Decode all events. Raises `HttpProblem` with every broken rule when one of them is bad."""
         events, found = list[Event](), list[dict[str, Any]]()
         for index, value in enumerate(values):
-            if idempotency_key is not None:
-                value = posted.filled(value, f"{idempotency_key}-{index}" if is_array else idempotency_key)  # noqa: PLW2901 - the event from here on
-            event = decode(value, (), vendor)
+            event = form.read(value, index if is_array else None)
             if isinstance(event, Event):
                 event = self._fitting(event)
             if isinstance(event, Event):
                 events.append(event)
                 continue
             seen.rejected += 1
-            for problem in problems(value) or [event]:
+            for problem in event:
                 found.append(field_error(problem, index if is_array else None))
         if found:
             raise HttpProblem(422, _summary(found, seen.rejected, len(values)), errors=found[:_MAX_PROBLEMS])
         return events
 
-    def _fitting(self, event: Event) -> Event | Undecodable:
+    def _fitting(self, event: Event) -> Event | list[Undecodable]:
         size, limit = event.size + _ENTRY_BYTES, self._limits.max_entry_bytes
         if size <= limit:
             return event
-        return Undecodable("value", f"may make an EventBridge entry of {size} bytes; {limit} fit")
+        return [Undecodable("value", f"may make an EventBridge entry of {size} bytes; {limit} fit")]
 
 
 @dataclass
@@ -195,6 +201,11 @@ class _Seen:
 
     def answered(self, status: int, secs: float) -> RequestAnswered:
         return RequestAnswered(status, secs, **vars(self))
+
+
+def _with_own_trace(headers: Headers, traceparent: str) -> Headers:
+    """The request's headers. The trace of an event, which a CloudEvent may have, replaces the last one."""
+    return (*headers[:-1], (TRACEPARENT_HEADER, traceparent.encode()))
 
 
 def _summary(found: Sequence[Mapping[str, Any]], rejected: int, total: int) -> str:

@@ -21,7 +21,7 @@ PROBLEMS: Final = {
     408: ("too-slow", "The request did not come in time"),
     411: ("length-required", "The body's length is not told"),
     413: ("too-large", "The body, or an event, is too large"),
-    415: ("media-type", "The body is not application/json"),
+    415: ("media-type", "The body is of another media type"),
     422: ("invalid-events", "An event breaks a rule; none was taken"),
     429: ("too-many-events", "The key's rate is used up"),
     431: ("head-too-large", "The request's head is too large"),

@@ -23,18 +23,24 @@ curl -sS -X POST https://YOUR-HOST/v1/events \\
 def describe() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     document: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("openapi.yaml").read_bytes())
-    event = document["components"]["schemas"]["Event"] = event_schema()
+    schemas = document["components"]["schemas"]
+    event = schemas["Event"] = event_schema()
     del event["$schema"]  # OpenAPI 3.1 has the same dialect
+    schemas["CloudEvent"]["properties"]["time"]["pattern"] = event["properties"]["occurredAt"]["pattern"]
     return document
 
 
 def docs_page(document: dict[str, Any]) -> str:
     """The document as a page for people."""
     operation, event = document["paths"]["/v1/events"]["post"], document["components"]["schemas"]["Event"]
-    content, answers = operation["requestBody"]["content"]["application/json"], operation["responses"]
+    content, answers = operation["requestBody"]["content"].values(), operation["responses"]
     fields = [(name, _kind(p, name in event["required"]), p["description"]) for name, p in event["properties"].items()]
     headers = [(p["name"], _kind(p["schema"], p["required"]), p["description"]) for p in operation["parameters"]]
-    examples = [f"<h3>{escape(one['summary'])}</h3>{_code(one['value'])}" for one in content["examples"].values()]
+    examples = [
+        f"<h3>{escape(one['summary'])}</h3>{_code(one['value'])}"
+        for media in content
+        for one in media.get("examples", {}).values()
+    ]
     accepted, invalid = answers["202"]["content"], answers["422"]["content"]
     return page(
         document["info"]["title"],

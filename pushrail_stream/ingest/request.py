@@ -17,26 +17,12 @@ MAX_EVENTS: Final = 500
 """Most events of one request."""
 MAX_IDEMPOTENCY_KEY: Final = MAX_ID - len(f"-{MAX_EVENTS - 1}")
 """Most characters of the header, so that its value with an event's index appended is a valid idempotencyKey."""
-_JSON: Final = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
 _IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY}}}")
 _JSON_SPACE: Final = b" \t\n\r"
 _ARRAY: Final = re.compile(rb"[ \t\n\r]*\[")
 _TRACEPARENT_CHARS: Final = 55
 """Length of the four fields of version 00. Later versions may append fields of any length."""
 _ENOUGH_DIGITS: Final = 20
-
-
-def check_media_type(request: Request) -> None:
-    """Raise `HttpProblem` unless the body is plain JSON."""
-    content_type = request.headers.get("content-type", "")
-    if not _JSON.fullmatch(content_type.strip()):
-        raise HttpProblem(
-            415, "Content-Type: must be application/json, in UTF-8", headers={"Accept": "application/json"}
-        )
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise HttpProblem(
-            415, "Content-Encoding: the body must not be compressed", headers={"Accept-Encoding": "identity"}
-        )
 
 
 def check_announced(request: Request, limit: int) -> None:

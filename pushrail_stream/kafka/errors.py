@@ -51,8 +51,15 @@ _CONSUMER_HOPELESS: Final[_Codes] = frozenset(
 )
 
 
+_NOT_RENEWED: Final = "Failed to acquire SASL OAUTHBEARER token"
+"""Beginning of the text of an error that no broker has told: there is no new token. librdkafka asks for one every 10 s,
+and the present one lives for another fifth of its life. Its code is that of a refused login."""
+
+
 def is_hopeless(error: KafkaError) -> bool:
     """Whether Kafka refuses a consumer for good."""
+    if error.str().startswith(_NOT_RENEWED):
+        return False
     return error.fatal() or error.code() in _CONSUMER_HOPELESS
 
 

@@ -124,6 +124,11 @@ class Scan:
         return self._positions
 
     @property
+    def ends(self) -> Mapping[int, int]:
+        """By partition the offset below which the scan ends."""
+        return self._ends
+
+    @property
     def problem(self) -> str:
         """Kafka's last error, while nothing has come since; else empty."""
         return "" if self._problem is None else self._problem.str()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import pwd
 import socket
@@ -16,8 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
-
-import orjson
 
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.errors import OperatorError
@@ -79,13 +78,21 @@ def audit_trail(
     finally:
         _trail.reset(token)
         if changes:
-            record = {
-                "auditId": str(uuid.uuid4()), "at": format_rfc3339(began_ms), "command": command,
-                "arguments": _plain(arguments), "who": _who(settings), "group": settings.kafka.group_id,
-                "outcome": "failed" if problem else "done", "problem": problem, "changeCount": len(changes),
-                "changes": [change._asdict() for change in changes[:_MAX_CHANGES]],
-            }  # fmt: skip
-            _write(kafka, settings.topics.audit, command, orjson.dumps(record))
+            record = _record(settings, command, arguments, began_ms, problem, changes)
+            _write(kafka, settings.topics.audit, command, record)
+
+
+def _record(
+    settings: Settings, command: str, arguments: Mapping[str, Any], began_ms: int, problem: str, changes: list[Change]
+) -> bytes:
+    """The audit record, as JSON in UTF-8: bytes of names and arguments that are no UTF-8 stand as ``?``."""
+    record = {
+        "auditId": str(uuid.uuid4()), "at": format_rfc3339(began_ms), "command": command,
+        "arguments": _plain(arguments), "who": _who(settings), "group": settings.kafka.group_id,
+        "outcome": "failed" if problem else "done", "problem": problem, "changeCount": len(changes),
+        "changes": [change._asdict() for change in changes[:_MAX_CHANGES]],
+    }  # fmt: skip
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def _open(settings: Settings, *, is_there: bool) -> KafkaSettings:
@@ -135,7 +142,11 @@ def _who(settings: Settings) -> dict[str, str | None]:
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that were given, as JSON."""
-    return {name: _value(value) for name, value in arguments.items() if value not in (None, False, ())}
+    return {
+        name: _value(value)
+        for name, value in arguments.items()
+        if value is not None and value is not False and value != ()
+    }
 
 
 def _value(value: object) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.destination_state import DISABLED, DestinationState, severity
+from pushrail_stream.core.destination_state import DestinationState, severity
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempts import Attempt, read_attempts
@@ -79,9 +79,9 @@ def read_states(settings: Settings, destinations: Iterable[Destination], progres
     """
     health = read_health(settings, progress)
     backlogs = _backlogs(settings, progress)
-    known = ((one, health.get(one.id) if one.enabled else None) for one in destinations)
+    known = ((one, health.get(one.id) if one.closed_as is None else None) for one in destinations)
     return [
-        SeenState(one, (found.state if found else None) if one.enabled else DISABLED, found, backlogs.get(one.id))
+        SeenState(one, one.closed_as or (found.state if found else None), found, backlogs.get(one.id))
         for one, found in known
     ]
 

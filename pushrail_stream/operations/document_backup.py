@@ -118,9 +118,14 @@ def _text(line: bytes, stored: bytes | None) -> bytes:
     value = read_json(line)
     if isinstance(value, Problem):
         return line  # it is refused with this problem
-    if stored is not None and read_json(stored) == value:
+    if stored is not None and _sorted(read_json(stored)) == _sorted(value):
         return stored
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
+
+
+def _sorted(value: Any) -> str:
+    """A JSON value as text that does not depend on the order of fields. Python itself takes true for 1."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _line(value: Any) -> bytes:

@@ -23,7 +23,7 @@ from pushrail_stream.operations.document_plan import (
 )  # fmt: skip
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.documents import Parsed, raw_text
-from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, with_enabled, with_secret
+from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, Switch, with_secret, with_switch
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.model import Settings
@@ -70,19 +70,19 @@ def delete_document(settings: Settings, wanted: str, agree: Callable[[str], None
     return name
 
 
-def plan_enabled(settings: Settings, wanted: Iterable[str], *, enabled: bool) -> list[PlannedChange]:
-    """The changes that enable or disable the documents of these names or destination ids; `write_plan` makes them.
+def plan_switch(settings: Settings, wanted: Iterable[str], name: Switch, *, on: bool) -> list[PlannedChange]:
+    """The changes that set a switch of the documents of these names or destination ids; `write_plan` makes them.
 
-    Nothing but the value of ``enabled`` changes in a document, and no keyring is needed. Raises `OperatorError`.
+    Nothing else changes in a document, and no keyring is needed. Raises `OperatorError`.
     """
     stored = stored_documents(settings)
     parse = document_parser(settings, os.environ, decrypt=False)
     given = []
-    for name, content, problem in (find_document(settings, one, stored) for one in dict.fromkeys(wanted)):
+    for document, content, problem in (find_document(settings, one, stored) for one in dict.fromkeys(wanted)):
         parsed = parse(content) if content is not None else (Problem("", problem),)
         if not isinstance(parsed, Parsed):
-            raise UsageError(*(str(DocumentRefused(name, *found)) for found in parsed))
-        given.append(DocumentChange(name, with_enabled(content or b"", enabled=enabled)))
+            raise UsageError(*(str(DocumentRefused(document, *found)) for found in parsed))
+        given.append(DocumentChange(document, with_switch(content or b"", name, on=on)))
     return _plan_stored(settings, given, stored, decrypt=False)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pushrail_stream.core.retry import MAX_REPLAYS
+from pushrail_stream.core.skips import Mark
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
-from pushrail_stream.operations.attempts import read_attempts
+from pushrail_stream.operations.attempts import read_attempt, read_attempts
 from pushrail_stream.operations.audit import note_change
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, all_dead_letters
-from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.destinations import KnownDestinations
+from pushrail_stream.operations.named_events import DeliveredEvents, NamedEvents
 from pushrail_stream.operations.replay_selection import (
     DeadLetterSelection,
     EventFilter,
@@ -29,10 +30,11 @@ from pushrail_stream.operations.replay_selection import (
     progress_key,
     progress_mark,
     read_progress,
+    read_spans,
 )
 from pushrail_stream.operations.replay_sender import ReplaySender
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import Progress, read_scan
+from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.policy import decoder_of
 
@@ -97,10 +99,12 @@ def replay_events(
     progress: Progress,
     *,
     resume: str | None = None,
+    note: Callable[[str, bool], Mark] | None = None,
 ) -> ReplayResult:
     """Deliver past events again, by the destinations there are now. Raises `OperatorError`.
 
-    ``resume`` is the id of an interrupted replay, which has its own filter; then ``wanted`` is None.
+    ``resume`` is the id of an interrupted replay, which has its own filter; then ``wanted`` is None. ``note`` makes a
+    mark of the replay's id, and of whether it has ended, which is written when it begins and when it ends.
     """
     destination = wanted.destination if wanted else None
     if destination is not None and known.directory.get(destination) is None:
@@ -109,11 +113,11 @@ def replay_events(
     journal = _open_journal(settings, progress, replay_id, is_dry_run=limits.is_dry_run)
     marks = {} if wanted else read_marks(reached_kafka(settings), settings.topics.replays)
     state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
-    delivered = _delivered_events(settings, state.wanted, progress)
-    selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered, decode=decoder_of(settings))
+    named = _named_events(settings, state.wanted, progress)
+    selection = EventSelection(state.wanted, known.directory, settings.vendor, named, decode=decoder_of(settings))
     sender = ReplaySender(journal, settings, limits.per_second, progress)
     with sender.interruptible(replay_id, f"go on with --resume {replay_id}"):
-        _send_events(settings, replay_id, state, selection, sender, limits.deliveries, progress)
+        _send_events(settings, replay_id, state, selection, sender, limits.deliveries, progress, note)
     return ReplayResult(replay_id, selection.chosen, selection.left_out)
 
 
@@ -125,22 +129,24 @@ def _send_events(
     sender: ReplaySender,
     limit: int | None,
     progress: Progress,
+    note: Callable[[str, bool], Mark] | None,
 ) -> None:
     topic, wanted = settings.topics.events, state.wanted
     since_ms: int | None = wanted.since_ms
     starts, only = state.offsets, None
-    if selection.delivered is not None:
-        since_ms, starts = None, selection.delivered.starts(state.offsets)
+    if selection.named is not None:
+        since_ms, starts = None, selection.named.starts(state.offsets)
         only = starts.keys()
     # The times of a topic's records are in no order, so the topic is read to its end.
     with Scan(reached_kafka(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
         _check_topic(topic, scan.topic_id, state)
         offsets = {**scan.positions, **state.offsets}
 
-        def flush() -> None:
-            sender.flush(progress_mark(replay_id, ReplayProgress(wanted, offsets, scan.topic_id)))
+        def flush(*, is_end: bool | None = None) -> None:
+            marks = [] if note is None or is_end is None else [note(replay_id, is_end)]
+            sender.flush(progress_mark(replay_id, ReplayProgress(wanted, offsets, scan.topic_id)), *marks)
 
-        flush()
+        flush(is_end=False)
         if not sender.is_dry_run:
             progress.note(f"{replay_id}: if this is cut off, --resume {replay_id} goes on with it")
         for record in read_scan(scan, "events", progress):
@@ -153,7 +159,7 @@ def _send_events(
                 break
         else:
             selection.finish()
-        flush()
+        flush(is_end=True)
 
 
 def _check_topic(topic: str, topic_id: str | None, state: ReplayProgress) -> None:
@@ -162,8 +168,10 @@ def _check_topic(topic: str, topic_id: str | None, state: ReplayProgress) -> Non
         raise OperatorError(f"--resume: {topic} was created again since then; begin a new replay")
 
 
-def _delivered_events(settings: Settings, wanted: EventFilter, progress: Progress) -> DeliveredEvents | None:
-    """The events that the delivery log shows as delivered; None when the filter does not ask for them."""
+def _named_events(settings: Settings, wanted: EventFilter, progress: Progress) -> NamedEvents | None:
+    """The events that the delivery log names; None when the filter does not ask for it."""
+    if wanted.destination is not None and wanted.paused is not None:
+        return _paused_events(settings, wanted.destination, wanted.paused, progress)
     since_ms, until_ms = wanted.delivered_since_ms, wanted.delivered_until_ms
     if wanted.destination is None or since_ms is None or until_ms is None:
         return None
@@ -171,6 +179,17 @@ def _delivered_events(settings: Settings, wanted: EventFilter, progress: Progres
     for attempt in read_attempts(settings, progress, since_ms=since_ms):
         delivered.take(attempt)
     return delivered
+
+
+def _paused_events(settings: Settings, destination: str, offsets: str, progress: Progress) -> NamedEvents:
+    """The events that these offsets of the delivery log show as skipped while the destination was paused."""
+    named, spans = NamedEvents(settings.topics.events, destination), read_spans(offsets)
+    starts = {number: first for number, (first, _) in spans.items()}
+    for record in read_topic(settings, settings.topics.attempts, "attempts", progress, starts=starts, only=spans):
+        attempt = read_attempt(record.value)
+        if attempt is not None and record.offset < spans[record.partition][1]:
+            named.take(attempt)
+    return named
 
 
 def _open_journal(settings: Settings, progress: Progress, replay_id: str, *, is_dry_run: bool) -> ReplayJournal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.core.retry import MAX_REPLAYS, Fault
 from pushrail_stream.core.skips import Mark, parse_mark
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord
-from pushrail_stream.operations.delivered_events import DeliveredEvents
+from pushrail_stream.operations.named_events import NamedEvents
 from pushrail_stream.ports.pipeline import Directory
 
 HOPELESS: Final = frozenset({"rejected", "oversize"})
@@ -135,7 +136,7 @@ class DeadLetterSelection:
             return f"replayed {self.max_count} times or more (--max-count)"
         if destination is None:
             return _UNKNOWN if self.has_refused else "its destination was deleted"
-        return None if destination.enabled else "its destination is disabled"
+        return f"its destination is {destination.closed_as}" if destination.closed_as else None
 
 
 _UNKNOWN: Final = "its destination was deleted, or its document is refused (`destinations validate`)"
@@ -191,6 +192,8 @@ class EventFilter:
     """Only events that the delivery log shows as delivered to the destination by an attempt made then or later."""
     delivered_until_ms: int | None = None
     """Only by an attempt made before then. None exactly where ``delivered_since_ms`` is."""
+    paused: str | None = None
+    """Only events that these offsets of the delivery log show as skipped while the destination was paused, as text."""
 
     def matches(self, event: Event, at_ms: int) -> bool:
         """Whether this event is one of them; the destination is a matter of its route."""
@@ -214,7 +217,7 @@ class EventSelection:
     directory: Directory
     vendor: str | None
     decode: Decode = field(default=decode, kw_only=True)
-    delivered: DeliveredEvents | None = None
+    named: NamedEvents | None = None
     """The only events that are meant; None for no such limit."""
     chosen: Counter[str] = field(default_factory=Counter)
     """By destination id."""
@@ -223,16 +226,16 @@ class EventSelection:
     @property
     def is_complete(self) -> bool:
         """Whether no other event can be meant."""
-        return self.delivered is not None and not self.delivered
+        return self.named is not None and not self.named
 
     def finish(self) -> None:
         """The topic was read to its end: events that were not found are no longer there."""
-        if self.delivered:
-            self.left_out["no longer in the topic"] += len(self.delivered)
+        if self.named:
+            self.left_out["no longer in the topic"] += len(self.named)
 
     def take(self, record: Record) -> Iterator[str]:
         """Ids of the destinations it goes to."""
-        if self.delivered is not None and not self.delivered.find(record):
+        if self.named is not None and not self.named.find(record):
             return
         event = self.decode(record.value, record.headers, self.vendor)
         if not isinstance(event, Event):
@@ -257,13 +260,28 @@ class EventSelection:
         return customers <= {identity.customer_external_id} and wanted.event_type in {None, identity.event_type}
 
     def _wants(self, destination: Destination, event: Event) -> bool:
-        if not destination.enabled:
-            self.left_out["its destination is disabled"] += 1
+        if destination.closed_as is not None:
+            self.left_out[f"its destination is {destination.closed_as}"] += 1
             return False
         if not destination.wants(event):
             self.left_out["filtered by its destination"] += 1
             return False
         return True
+
+
+Spans = Mapping[int, tuple[int, int]]
+"""By partition an offset, and the offset below which it ends."""
+
+
+def spans_text(spans: Spans) -> str:
+    """Spans as the text of `EventFilter.paused`."""
+    return ",".join(f"{number}={first}-{end}" for number, (first, end) in sorted(spans.items()))
+
+
+def read_spans(text: str) -> Spans:
+    """The spans in a text of `spans_text`; none in any other text."""
+    found = re.findall(r"(\d+)=(\d+)-(\d+)(?:,|\Z)", text, re.ASCII)
+    return {int(number): (int(first), int(end)) for number, first, end in found}
 
 
 class ReplayProgress(NamedTuple):

@@ -73,7 +73,7 @@ class Admission:
 
     def admit_late(self, delivery: Delivery, destination: Destination, *, is_expired: bool, stays: bool) -> None:
         """Queue a cursor's delivery, unless it is too old for a call, or Kafka may soon remove its record."""
-        if not destination.enabled or not destination.wants(delivery.event) or (stays and not is_expired):
+        if destination.closed_as or not destination.wants(delivery.event) or (stays and not is_expired):
             self.admit([delivery], destination)
         elif is_expired:
             self._settlement.expire(delivery, destination.bus.arn)
@@ -84,8 +84,8 @@ class Admission:
         """Queue deliveries on their destination's lane, or settle them unsent. No ``destination``: it was deleted."""
         if destination is None:
             self._skip(deliveries, None, "deleted")
-        elif not destination.enabled:
-            self._skip(deliveries, destination.bus.arn, "disabled")
+        elif (reason := destination.closed_as) is not None:
+            self._skip(deliveries, destination.bus.arn, reason)
         elif destination.wants_all:
             self._dispatcher.offer(deliveries, destination)
         else:

@@ -88,7 +88,7 @@ class BusMonitor:
         if watched is None:
             return
         destination = self._directory.get(destination_id)
-        if destination is None or not destination.enabled or not _is_same_bus(destination, watched.destination):
+        if destination is None or destination.closed_as or not _is_same_bus(destination, watched.destination):
             self._forget(watched)
         elif watched.status.missing is not None:
             self.watch(destination)

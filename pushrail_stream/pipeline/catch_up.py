@@ -241,7 +241,7 @@ class CatchUp:
             if not cursor.serves(owner_mark(event.vendor, event.customer_external_id)):
                 continue
             is_expired = self._care.is_expired(record, cursor, destination) and destination.wants(event)
-            leaves = (is_expired or cursor.is_near_start) and destination.enabled
+            leaves = (is_expired or cursor.is_near_start) and destination.closed_as is None
             if not self._room.takes(cursor) if leaves else self._room.is_full(cursor):
                 cursor.pass_to(record.offset, record.timestamp_ms)
                 cursor.is_urgent = is_expired

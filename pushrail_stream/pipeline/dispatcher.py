@@ -205,9 +205,9 @@ class Dispatcher:
             self._settlement.retry_later(lane, delivery, now)
 
     def _follow_document(self, lane: Lane, now: float) -> None:
-        """Follow the current document. Without an enabled one, nothing is sent."""
+        """Follow the current document. Without an enabled one, or with a paused one, nothing is sent."""
         destination = self._directory.get(lane.destination.id)
-        if destination is not None and destination.enabled:
+        if destination is not None and destination.closed_as is None:
             if destination is not lane.destination:
                 self._adopt(lane, destination)
             self._follow_bus(lane, now)
@@ -216,7 +216,7 @@ class Dispatcher:
             self._skip_deleted(lane)
         else:
             for delivery in lane.deliveries.drop():
-                self._settlement.skip(delivery, destination.bus.arn, "disabled")
+                self._settlement.skip(delivery, destination.bus.arn, destination.closed_as or "disabled")
         lane.follow_bus("open", now)
         self._clear(lane, now, "document")
 

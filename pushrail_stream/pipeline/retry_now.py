@@ -110,8 +110,8 @@ class RetryNow:
     def _has_room(self, run: RetryRun, started: float) -> bool:
         """Whether a copy may begin now: one alone, until a delivery has shown that the destination is back."""
         destination, bus_state = self._directory.get(run.destination_id), self._bus_monitor.doubt(run.destination_id)
-        if destination is None or not destination.enabled:
-            raise OperatorError(f"its document was disabled or deleted; {_REST}")
+        if destination is None or destination.closed_as is not None:
+            raise OperatorError(f"its document was disabled, paused or deleted; {_REST}")
         if bus_state == "missing":
             raise OperatorError(f"its bus does not exist; {_REST}")
         lane, now = self._dispatcher.lanes.get(run.destination_id), self._loop.time()

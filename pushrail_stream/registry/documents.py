@@ -118,6 +118,7 @@ class DocumentModel(_Part):
     ] = Field(default=None, validate_default=True)
     event_types: Annotated[list[rules.EventType], Field(min_length=1, max_length=100)] | None = None
     enabled: bool = True
+    paused: bool = False
     limits: _Limits = _Limits()
     detail_format: DetailFormat = "canonical"
     retry: _Retry = _Retry()
@@ -136,6 +137,7 @@ class _Known(_Part):
     bus_arn: rules.BusArn = _NO_BUS
     event_types: Annotated[list[rules.EventType], Field(max_length=100)] = []
     enabled: bool = True
+    paused: bool = False
     filter: rules.Filter | None = None
     detail_format: DetailFormat = "canonical"
     source_namespace: rules.SourceNamespace | None = None
@@ -193,6 +195,7 @@ def stand_in(content: bytes) -> Destination | None:
         source=_source_of(known),
         event_types=tuple(known.event_types),
         enabled=known.enabled,
+        paused=known.paused,
         filter=_filter_of(known),
     )
 
@@ -230,6 +233,7 @@ def to_document(destination: Destination) -> dict[str, Any]:
         "auth": auth_of(destination).document(),
         "eventTypes": list(destination.event_types) or ["*"],
         "enabled": destination.enabled,
+        "paused": destination.paused,
         "limits": {
             "maxRequestsPerSecond": limits.max_requests_per_second,
             "maxInFlight": limits.max_in_flight,
@@ -320,6 +324,7 @@ def _build(
         source=_source_of(document),
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
+        paused=document.paused,
         limits=limits,
         detail_format=document.detail_format,
         retry=RetryBounds(

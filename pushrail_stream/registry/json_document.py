@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.sealing import Place
@@ -22,6 +22,10 @@ class Problem(NamedTuple):
     problem: str
 
 
+Switch = Literal["enabled", "paused"]
+"""A field of a document that is true or false."""
+_SWITCHES: Final[Mapping[Switch, bool]] = {"enabled": True, "paused": False}
+"""Their values where they are absent."""
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = " \t\r\n"
 _LEVELS: Final = 2
@@ -100,19 +104,19 @@ def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str
     return (json.dumps({**value, "auth": changed}, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
 
 
-def with_enabled(content: bytes, *, enabled: bool) -> bytes:
-    """A valid document, enabled or disabled; nothing else of its text changes."""
+def with_switch(content: bytes, name: Switch, *, on: bool) -> bytes:
+    """A valid document with one of its switches set; nothing else of its text changes."""
     text = content.decode()
-    if json.loads(text).get("enabled", True) is enabled:
+    if json.loads(text).get(name, _SWITCHES[name]) is on:
         return content
-    spans, value = _spans(text), json.dumps(enabled)
-    if ("enabled",) in spans:
-        begin, end = spans["enabled",]
+    spans, value = _spans(text), json.dumps(on)
+    if (name,) in spans:
+        begin, end = spans[name,]
         return f"{text[:begin]}{value}{text[end:]}".encode()
     # The new field is the last one, with the space before it that the first one has.
     end = max(end for path, (_, end) in spans.items() if path)
     space = text[text.index("{") + 1 : text.index('"')] or " "
-    return f'{text[:end]},{space}"enabled": {value}{text[end:]}'.encode()
+    return f'{text[:end]},{space}"{name}": {value}{text[end:]}'.encode()
 
 
 def masked(text: str, paths: Iterable[Sequence[object]]) -> str:

@@ -29,14 +29,14 @@ _CLOSING: Final = frozenset({b"]", b"}"})
 
 
 class _Parts(msgspec.Struct, frozen=True, rename="camel"):
-    occurred_at: str
+    occurred_at: msgspec.Raw
     payload: msgspec.Raw
     metadata: msgspec.Raw = msgspec.Raw()
     """Empty where there is none."""
 
 
 class _DeepParts(NamedTuple):
-    occurred_at: str
+    occurred_at: bytes
     payload: bytes
     metadata: bytes
 
@@ -55,7 +55,7 @@ def cloud_event(event: Event) -> bytes:
         "id": event.idempotency_key,
         "source": _uri_reference(event.source),
         "type": event.event_type,
-        "time": parts.occurred_at,
+        "time": orjson.loads(bytes(parts.occurred_at)),
         "datacontenttype": "application/json",
         "customerexternalid": event.customer_external_id,
     }
@@ -87,4 +87,4 @@ def _deep_parts(value: bytes) -> _DeepParts:
             fields[name] = value[begin : token.start()].strip()
         depth += (text in _OPENING) - (text in _CLOSING)
         last = text
-    return _DeepParts(orjson.loads(fields["occurredAt"]), fields["payload"], fields.get("metadata", b""))
+    return _DeepParts(fields["occurredAt"], fields["payload"], fields.get("metadata", b""))

@@ -16,7 +16,7 @@ from pushrail_stream.core.destination import DetailFormat
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.patterns import PatternError, Test, compile_pattern
-from pushrail_stream.patterns.compiler import OR
+from pushrail_stream.patterns.compiler import MAX_LEVELS, OR
 from pushrail_stream.settings.cloud_event import cloud_event
 from pushrail_stream.settings.values import Arn
 
@@ -31,8 +31,9 @@ _SECONDS: Final = len("2026-05-26T14:21:08")
 
 def check_filter(pattern: Any) -> Test:
     """Compile a filter's pattern. Raises `PatternError`."""
+    text = _text_of(pattern)
     matches = compile_pattern(pattern)
-    if len(orjson.dumps(pattern).decode()) > MAX_FILTER:
+    if len(text.decode()) > MAX_FILTER:
         raise PatternError("", f"must have at most {MAX_FILTER} characters")
     for path, name in _top_level(pattern, ""):
         if name == "id":
@@ -40,6 +41,18 @@ def check_filter(pattern: Any) -> Test:
         if name not in _FIELDS:
             raise PatternError(path, f"must be one of {', '.join(sorted(_FIELDS))}: events have no other fields there")
     return matches
+
+
+def _text_of(pattern: Any) -> bytes:
+    """The pattern as JSON. It can only hold what an event can: Python reads and compares more than that."""
+    try:
+        text = orjson.dumps(pattern, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        text = b"null"
+    if orjson.loads(text) != pattern:
+        problem = f"must have finite numbers of at most 64 bits, Unicode characters, and at most {MAX_LEVELS} levels"
+        raise PatternError("", problem)
+    return text
 
 
 def _top_level(pattern: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
@@ -56,7 +69,7 @@ def _top_level(pattern: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 class EventFilter:
     """A compiled filter of one destination. Implements `core.destination.Filter`; compared by its pattern and bus."""
 
-    __slots__ = ("_envelope", "_format", "_matches", "_names", "pattern")
+    __slots__ = ("_envelope", "_format", "_key", "_matches", "_names", "pattern")
 
     def __init__(self, pattern: dict[str, Any], *, bus_arn: str, source: str, detail_format: DetailFormat) -> None:
         """Raises `PatternError`."""
@@ -66,6 +79,8 @@ class EventFilter:
         arn = Arn.of(bus_arn)
         self._envelope = {"version": "0", "source": source, "account": arn.account, "region": arn.region}
         self._format = detail_format
+        # As text, because Python takes true for 1.
+        self._key = (_text_of(pattern), arn.account, arn.region, source, detail_format)
 
     def admits(self, event: Event) -> bool:
         """Whether the pattern matches the event."""
@@ -84,11 +99,7 @@ class EventFilter:
         return isinstance(other, EventFilter) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(orjson.dumps(self.pattern, option=orjson.OPT_SORT_KEYS))
+        return hash(self._key)
 
     def __repr__(self) -> str:
         return f"EventFilter({self.pattern})"
-
-    @property
-    def _key(self) -> tuple[Any, ...]:
-        return self.pattern, self._envelope, self._format

@@ -277,6 +277,22 @@ class HistorySettings(_Section):
     """The file of `attempts index`; None for no index."""
 
 
+class NoticesSettings(_Section):
+    """The notices of workers, besides their topic."""
+
+    webhook_url: Endpoint | None = None
+    """An address to which workers also post each notice."""
+    webhook_secret: Annotated[str, VARIABLE] | None = None
+    """``env:NAME``, a variable with the secret that signs them (Standard Webhooks: ``whsec_`` and base64)."""
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if secret is None and info.data.get("webhook_url") is not None:
+            raise ValueError("must name the variable with the secret that signs notices: env:NAME")
+        return secret
+
+
 class AuditSettings(_Section):
     """The record of each command that changes something."""
 
@@ -346,6 +362,7 @@ class Settings(_Section):
     sts: StsSettings = Field(default_factory=StsSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+    notices: NoticesSettings = Field(default_factory=NoticesSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pushrail_stream.cli.audit import _row
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import load_settings
 from tests.support.commands import COMMANDS, Shell
@@ -46,6 +47,13 @@ def test_every_command_that_changes_something_is_audited() -> None:
     others = {words for words in COMMANDS if words} - audited
     assert {" ".join(words) for words in others - NOTHING_TO_AUDIT.keys()} == LOOKING
     assert not any(parameter.name == "dry_run" for words in others for parameter in COMMANDS[words].params)
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"who": 5, "changes": 5}, {"who": {"user": 5}, "changeCount": "many", "changes": [5]}], ids=str
+)
+def test_a_record_of_another_form_is_shown(record: dict[str, Any]) -> None:
+    assert len(_row(record)) == 5
 
 
 @pytest.fixture

@@ -34,9 +34,19 @@ def test_a_plan_for_programs_is_one_object(shell: Shell) -> None:
     [
         (["--events", "0"], "Invalid value for '--events'"),
         (["--largest", "101"], "Invalid value for '--largest'"),
+        (["--events", "nan"], "Invalid value for '--events': nan is not a finite number"),
+        (["--peak", "inf"], "Invalid value for '--peak': inf is not in the range"),
+        (["--fan-out", "1e308"], "Invalid value for '--fan-out'"),
+        (["--size", "1" + "0" * 30], "Invalid value for '--size'"),
+        (["--million-usd", "nan"], "Invalid value for '--million-usd'"),
         (["--region", "mars"], "--region: must be an AWS region such as us-east-1"),
     ],
 )
 def test_wrong_usage_is_refused(shell: Shell, words: list[str], problem: str) -> None:
     code, _, err = shell("plan", "--events", "1", "--customers", "1", *words)
     assert (code, err.startswith(f"error: {problem}")) == (2, True)
+
+
+def test_the_largest_load_is_planned(shell: Shell) -> None:
+    names = ("--events", "--customers", "--size", "--fan-out", "--peak", "--round-trip-ms", "--million-usd")
+    assert shell("plan", *(word for name in names for word in (name, "1000000000")))[0] == 0

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.usefixtures("one_destination")
         (("offsets", "--to", "monday"), "--to: must be a time such as 2026-11-24T09:00:00Z"),
         (("dlq", "--since", "tomorrow"), "must be a time such as"),
         (("dlq", "--rate", "0"), "--rate"),
+        (("dlq", "--rate", "nan"), "--rate"),
+        (("dlq", "--rate", "inf"), "--rate"),
     ],
 )  # fmt: skip
 def test_contradictory_options_are_refused(words: tuple[str, ...], error: str, shell: Shell) -> None:

@@ -148,7 +148,7 @@ def test_a_missing_attribute_is_named(name: str, as_binary: bool) -> None:  # no
         headers = (*binary(specversion=...), ("ce_specversion", b"0.3"))
     problem = refused(DATA if as_binary else structured(DATA, **{name: ...}), headers)
 
-    texts = {"id": "is not a text of one character or more", "specversion": 'is not "1.0"'} | {
+    texts = {"id": "is not a text of one character or more", "specversion": "is not 1.0"} | {
         "source": "is not a text of one character or more"
     }
     assert problem == Undecodable(name, texts.get(name, "is missing"))
@@ -166,7 +166,7 @@ def test_a_missing_attribute_is_named(name: str, as_binary: bool) -> None:  # no
         (structured(type="x" * 129), "type", "has 129 characters, not 1 to 128"),
         (structured(time="yesterday"), "time", "is not an RFC 3339 date-time with offset: 'yesterday'"),
         (structured(idempotencykey=""), "idempotencykey", "has 0 characters, not 1 to 256"),
-        (structured(specversion="0.3"), "specversion", 'is not "1.0"'),
+        (structured(specversion="0.3"), "specversion", "is not 1.0"),
     ],
 )
 def test_a_broken_rule_names_the_attribute(value: bytes, field: str, problem: str) -> None:
@@ -200,6 +200,12 @@ def test_a_broken_rule_names_the_attribute_in_binary_mode_too() -> None:
     assert refused(b"[]", binary()) == Undecodable("data", "is a JSON array, not a JSON object")
 
 
+@pytest.mark.parametrize("more", [b', "customerExternalId": "acct_other"', b'}, "x": {', b"{}", b"]"])
+def test_data_cannot_add_members_to_the_event(more: bytes) -> None:
+    problem = refused(DATA + more, binary())
+    assert (problem.field, problem.problem[:33]) == ("data", "is not one JSON object in UTF-8: ")
+
+
 def test_too_deep_data_are_refused() -> None:
     deep = b'{"a":' * 1_001 + b"1" + b"}" * 1_001
     assert refused(deep, binary()) == Undecodable("value", "is nested more than 1000 levels deep")
@@ -211,7 +217,7 @@ def test_an_attribute_that_is_no_utf8_is_refused() -> None:
 
 def test_binary_mode_needs_data() -> None:
     assert refused(None, binary()) == Undecodable("data", "is missing")
-    assert refused(b"\x01", binary()).field == "value"
+    assert refused(b"\x01", binary()).field == "data"
     assert refused(None, (*binary(), ("ce_data", b"{}"))) == Undecodable("data", "is missing")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -65,3 +66,42 @@ def test_a_client_without_a_broker_is_out_of_reach() -> None:
 def test_codes_have_one_remedy_each() -> None:
     groups = [errors.SETTLING, errors.OUT_OF_REACH, errors.TOPIC_GONE, errors.UNREADABLE, errors.FENCED]
     assert sum(map(len, groups)) == len(frozenset().union(*groups))
+
+
+class Away:
+    """A source that gives one token, which ends after a second, and is away from then on."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+
+    def __call__(self, _config: str) -> tuple[str, float]:
+        if self.is_away:
+            raise ConnectionError("the issuer of tokens is away")
+        self.is_away = True
+        return "token", time.time() + 1  # noqa: TID251 - a token's end is a wall clock's
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"oauth_cb": Away()},
+        {
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.client.id": "id",
+            "sasl.oauthbearer.client.secret": "secret",
+            "sasl.oauthbearer.token.endpoint.url": "http://127.0.0.1:1/token",
+        },
+    ],
+)
+def test_a_token_that_cannot_be_had_now_ends_no_consumer(source: dict[str, Any]) -> None:
+    """The login in use still has a token, and the next one may come in time."""
+    seen: list[KafkaError] = []
+    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "OAUTHBEARER"} | source
+    client = Producer({"bootstrap.servers": "127.0.0.1:1", "error_cb": seen.append, "log_level": 0} | login)
+    for _ in range(100):
+        client.poll(0.2)
+        if KafkaError._AUTHENTICATION in {error.code() for error in seen}:
+            break
+    [refused] = [error for error in seen if error.code() == KafkaError._AUTHENTICATION]
+    assert not is_hopeless(refused)
+    assert is_hopeless(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: denied"))

@@ -31,7 +31,7 @@ ARGUMENTS: Final = {
     "attempts": "--since 1h", "audit": "", "attempts index": "--once", "backlog list": "", "check": "--since 1h",
     "destinations delete": "dst_acme", "destinations disable": "dst_acme", "destinations enable": "dst_acme",
     "destinations export": "", "destinations import": "export.jsonl", "destinations list": "",
-    "destinations put": "acme.json",
+    "destinations pause": "dst_acme", "destinations put": "acme.json", "destinations resume": "dst_acme",
     "destinations seal": "acme.json", "destinations show": "dst_acme", "destinations test": "dst_acme",
     "dlq list": "", "dlq show": "--reason blocked", "events schema": "--eventbridge", "ingest": "",
     "keys rotate": "--dry-run", "notices": "", "replay dlq": "--reason blocked --dry-run",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import orjson
 import pytest
 
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.audit import _trail, audit_trail, note_change, note_content
+from pushrail_stream.operations.audit import _record, _trail, audit_trail, note_change, note_content
 from pushrail_stream.settings.model import Settings
 from tests.support.ports import free_port
 
@@ -36,3 +40,15 @@ def test_a_command_whose_record_cannot_be_written_does_not_begin() -> None:
     ):
         begun.append(True)
     assert begun == []
+
+
+def test_a_record_is_json_whatever_the_arguments_are() -> None:
+    given = {"files": (Path("a\udcff.json"), Path("b")), "limit": 10**20, "reason": "caf\udce9", "again": True}
+    record = orjson.loads(_record(Settings(), "replay dlq", given, 0, "a\udcff is wrong", []))
+    assert record["arguments"] == {"files": ["a?.json", "b"], "limit": 1e20, "reason": "caf?", "again": True}
+    assert record["problem"] == "a? is wrong"
+
+
+def test_an_argument_of_zero_is_told() -> None:
+    given = {"partition": 0, "to": None, "all": False, "files": ()}
+    assert json.loads(_record(Settings(), "replay offsets", given, 0, "", []))["arguments"] == {"partition": 0}

@@ -102,6 +102,16 @@ def test_equal_values_are_unchanged_and_keep_their_text(settings: Settings) -> N
     ]
 
 
+def test_true_in_the_place_of_1_is_a_change(settings: Settings) -> None:
+    stored, given = ({"detail": {"payload": {"flag": [value]}}} for value in (1, True))
+    (settings.registry.path / "a.json").write_text(json.dumps(document(id="dst_a", filter=stored)))
+    lines = export_documents(settings).content.splitlines()
+    head = json.dumps({"format": "pushrail-destinations", "version": 1, "documents": 1}).encode()
+    line = json.dumps(json.loads(lines[1]) | {"filter": given}).encode()
+    [change] = plan_import(settings, read_backup("backup.jsonl", head + b"\n" + line))
+    assert (change.destination_id, change.effect) == ("dst_a", "changed")
+
+
 def test_a_refused_document_is_named_by_line_and_field(settings: Settings) -> None:
     head, *documents = lines(export_documents(settings).content)
     del head["sha256"]

@@ -12,8 +12,8 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.document_changes import (
     delete_document,
-    plan_enabled,
     plan_put,
+    plan_switch,
     require_keyring,
     seal_secret,
     show_document,
@@ -131,5 +131,5 @@ def test_a_changed_flag_needs_no_keyring(settings: Settings) -> None:
     write(settings.registry.path, a=sealed)
     assert settings.secrets.keyring is not None
     Path(settings.secrets.keyring).unlink()
-    write_plan(settings, plan_enabled(settings, ["dst_a", "dst_a"], enabled=False))
+    write_plan(settings, plan_switch(settings, ["dst_a", "dst_a"], "enabled", on=False))
     assert json.loads((settings.registry.path / "a.json").read_text()) == {**sealed, "enabled": False}

@@ -20,6 +20,7 @@ from pushrail_stream.operations.dead_letters import (
     read_dead_letter,
 )
 from pushrail_stream.operations.replay_selection import (
+    ANY_TIME,
     DeadLetterSelection,
     EventFilter,
     EventSelection,
@@ -29,8 +30,10 @@ from pushrail_stream.operations.replay_selection import (
     progress_mark,
     read_progress,
     read_replay_mark,
+    read_spans,
     replay_mark,
     replay_mark_key,
+    spans_text,
 )
 from pushrail_stream.registry.directory import DestinationIndex
 from tests.support.builders import destination
@@ -283,3 +286,15 @@ def test_progress_reads_back_as_written(offsets: dict[int, int], customer: str |
 
 def test_the_samples_are_events() -> None:
     assert isinstance(decode(event_record(0).value, (), "acme"), Event)
+
+
+@given(st.dictionaries(st.integers(0, 99), st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))))
+def test_spans_are_read_back(spans: dict[int, tuple[int, int]]) -> None:
+    assert read_spans(spans_text(spans)) == spans
+
+
+def test_a_paused_destination_gets_no_replay() -> None:
+    paused = DestinationIndex([("d", destination(0, paused=True))])
+    selection = EventSelection(EventFilter(since_ms=0, until_ms=ANY_TIME[1]), paused, "acme")
+    assert list(selection.take(event_record(0))) == []
+    assert selection.left_out == {"its destination is paused": 1}

@@ -27,6 +27,17 @@ async def test_unrouted_events_are_skipped_and_committed() -> None:
 
 
 @in_virtual_time
+async def test_a_paused_destinations_events_are_skipped() -> None:
+    world = World(destination(paused=True), destination(name="off", paused=True, enabled=False), destination(name="on"))
+    async with world.worker() as worker:
+        await worker.feed_until(1, record(0))
+        told = [(s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
+        assert sorted(told) == [("dst_acme", "paused"), ("dst_acme_off", "disabled")]
+        assert world.bus.arrived == {"dst_acme_on": ["0"]}
+        assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
 async def test_a_filter_skips_one_destination() -> None:
     world = World(destination(name="off", enabled=False), destination(name="on"))
     async with world.worker() as worker:

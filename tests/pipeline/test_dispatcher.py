@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -212,6 +213,18 @@ async def test_a_raised_limit_counts_from_the_next_event() -> None:
         world.directory.put(narrow("acme", 8))
         await worker.feed_until(4, record(20))
         assert [at for at, _ in world.bus.made()] == [0.0, 1.0, 1.1]
+
+
+@in_virtual_time
+async def test_a_paused_document_skips_what_waits() -> None:
+    world = World(narrow("acme", 1), latency=1.0)
+    async with world.worker() as worker:
+        await worker.feed_until(0.5, *records(range(25)))
+        world.directory.put(modified(narrow("acme", 1), paused=True))
+        await worker.at(3)
+        assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
+        assert Counter(s.reason for s in worker.signals if isinstance(s, Skipped)) == {"paused": 15}
+        assert worker.commit() == {P0: 25}
 
 
 @in_virtual_time

@@ -181,7 +181,7 @@ async def test_a_disabled_destination_ends_it() -> None:
         world.directory.put(modified(destination(), enabled=False))
         run = await backlog.retry_now(worker)
         assert (run.begun, worker.ledger.begun) == (0, 0), "it is not skipped either"
-        assert "disabled or deleted" in run.problem
+        assert "disabled, paused or deleted" in run.problem
 
 
 @in_virtual_time

@@ -54,6 +54,12 @@ def test_optional_fields_have_defaults() -> None:
     assert destination.limits == Limits(max_requests_per_second=None, max_in_flight=5)
 
 
+def test_a_document_may_pause_its_destination() -> None:
+    assert accepted(paused=True).closed_as == "paused"
+    assert accepted(paused=True, enabled=False).closed_as == "disabled"
+    assert accepted(paused=False).closed_as is None
+
+
 def test_a_document_bounds_its_retries() -> None:
     bounded = accepted(retry={"maxAgeSecs": 3600, "maxAttempts": 20})
     assert bounded.retry == RetryBounds(3600, 20)
@@ -74,6 +80,14 @@ def test_a_filter_is_compiled_for_its_destination() -> None:
     assert not accepted(filter=FILTER, detailFormat="cloudevents").wants(event)
     as_data = json.loads(json.dumps(FILTER).replace("payload", "data"))
     assert accepted(filter=as_data, detailFormat="cloudevents").wants(event)
+
+
+@pytest.mark.parametrize("value", ["10" * 20, '"\\ud800"', "NaN", '{"\\ud800": 5}'])
+def test_a_filter_that_no_event_can_match_is_refused(value: str) -> None:
+    content = json.dumps(document(filter={"detail": {"a": ["VALUE"]}})).replace('"VALUE"', value).encode()
+    problems = parse(content)
+    assert not isinstance(problems, Parsed)
+    assert [problem.field for problem in problems] == ["filter"]
 
 
 def test_a_refused_document_keeps_its_good_filter() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.registry.json_document import Problem, masked, sealed_in, with_enabled, with_secret
+from pushrail_stream.registry.json_document import Problem, masked, sealed_in, with_secret, with_switch
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from tests.support.documents import ACCESS_KEY, document
@@ -82,9 +82,9 @@ def test_any_document_is_sealed_or_says_why_not(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_only_the_flag_changes(before: str, after: str) -> None:
-    assert with_enabled(before.encode(), enabled=False) == after.encode()
-    assert with_enabled(after.encode(), enabled=False) == after.encode()
-    assert with_enabled(before.encode(), enabled=True) == before.encode()
+    assert with_switch(before.encode(), "enabled", on=False) == after.encode()
+    assert with_switch(after.encode(), "enabled", on=False) == after.encode()
+    assert with_switch(before.encode(), "enabled", on=True) == before.encode()
 
 
 _JSON = st.recursive(
@@ -97,7 +97,7 @@ _JSON = st.recursive(
 @given(st.dictionaries(st.text(), _JSON, min_size=1), st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_any_object_keeps_its_other_fields(value: dict[str, Any], indent: int | str | None, enabled: bool) -> None:  # noqa: FBT001
     content = json.dumps(value, indent=indent).encode()
-    changed = with_enabled(content, enabled=enabled)
+    changed = with_switch(content, "enabled", on=enabled)
     if changed != content:
         assert json.loads(changed) == value | {"enabled": enabled}
     else:
@@ -115,3 +115,11 @@ def test_a_mask_leaves_json(value: dict[str, Any], paths: list[list[str | int]])
         name: inner for name, inner in value.items() if name not in named
     }
     assert all(told[path[0]] == "***" for path in paths if len(path) == 1)
+
+
+def test_a_document_is_paused_and_resumed() -> None:
+    before = b'{ "id": "x" }'
+    paused = with_switch(before, "paused", on=True)
+    assert paused == b'{ "id": "x", "paused": true }'
+    assert with_switch(paused, "paused", on=False) == b'{ "id": "x", "paused": false }'
+    assert with_switch(before, "paused", on=False) == before

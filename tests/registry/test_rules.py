@@ -122,6 +122,7 @@ ARN = EXAMPLE["busArn"]
         ({"filter": {"detail": {"a": "x"}}}, "filter.detail.a", "must be a list of values, or an object of fields"),
         ({"filter": {"detail": {"a": [{"prefix": 7}]}}}, "filter.detail.a[0].prefix", "must be a string"),
         ({"filter": {"id": ["x"]}}, "filter.id", "is not known before EventBridge has taken the event"),
+        ({"paused": "yes"}, "paused", "must be true or false"),
         ({"limits": {"flushMs": -1}}, "limits.flushMs", "must be at least 0 (is -1)"),
         ({"limits": {"flushMs": 60_001}}, "limits.flushMs", "must be at most 60000 (is 60001)"),
         ({"limits": {"flushMs": 0.5}}, "limits.flushMs", "must be a whole number"),

@@ -113,6 +113,13 @@ def test_the_last_of_two_payloads_counts() -> None:
         assert cloud_event(event) == made
 
 
+def test_the_last_of_two_times_counts_whatever_the_first_is() -> None:
+    event = event_of(b'{"occurredAt":5,' + json_bytes(fields())[1:])
+    assert attributes(event)["time"] == fields()["occurredAt"]
+    with patch.object(module, "_decode", side_effect=RecursionError):
+        assert attributes(event)["time"] == fields()["occurredAt"]
+
+
 def test_the_deepest_event_is_one() -> None:
     deep = b'{"a":' * (MAX_LEVELS - 1) + b"{}" + b"}" * (MAX_LEVELS - 1)
     value = json_bytes(fields(payload="PAYLOAD")).replace(b'"PAYLOAD"', deep[5:-1])

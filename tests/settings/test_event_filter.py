@@ -81,6 +81,8 @@ def test_filters_compare_by_value() -> None:
         filter_of({"source": ["a"]}, source="other"), {"source": ["a"]},
     ]  # fmt: skip
     assert all(one != other for other in others)
+    number, constant = filter_of({"detail": {"flag": [1]}}), filter_of({"detail": {"flag": [True]}})
+    assert number != constant
     assert repr(one) == "EventFilter({'source': ['a']})"
 
 
@@ -104,8 +106,13 @@ def test_a_destination_takes_what_its_types_and_its_filter_take() -> None:
         ({"eventType": ["x"]}, "eventType", "must be one of account"),
         ({"source": ["x" * MAX_FILTER]}, "", f"must have at most {MAX_FILTER} characters"),
         ({"source": []}, "source", "must not be empty"),
+        ({"detail": {"a": [10**30]}}, "", "must have finite numbers of at most 64 bits"),
+        ({"detail": {"a": [{"numeric": ["<", float("inf")]}]}}, "", "must have finite numbers"),
+        ({"detail": {"a": [float("nan")]}}, "", "must have finite numbers"),
+        ({"detail": {"a": ["\ud800"]}}, "", "must have finite numbers of at most 64 bits, Unicode characters"),
+        ({"detail": {"\ud800": "x"}}, "", "must have finite numbers"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: ascii(value)[:40],
 )
 def test_a_wrong_filter_is_refused_by_path(pattern: Any, path: str, problem: str) -> None:
     with pytest.raises(PatternError) as refused:

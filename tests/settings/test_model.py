@@ -148,3 +148,12 @@ def test_a_bad_setting_is_refused_by_name(text: str, line: str) -> None:
 def test_milliseconds_may_be_a_number_or_its_digits(value: str) -> None:
     path = file(f"kafka: {{client: {{session.timeout.ms: {value}}}}}")
     assert str(load_settings(path).kafka.client.reveal()["session.timeout.ms"]) == value.strip("'")
+
+
+def test_a_webhook_needs_the_variable_of_its_secret() -> None:
+    address = {"webhook_url": "https://hooks.example.com"}
+    with pytest.raises(ValidationError, match="must name the variable with the secret"):
+        Settings.model_validate({"notices": address})
+    with pytest.raises(ValidationError, match="must be env:NAME"):
+        Settings.model_validate({"notices": address | {"webhook_secret": "whsec_c2VjcmV0"}})
+    assert Settings.model_validate({"notices": address | {"webhook_secret": "env:HOOK"}}).notices.webhook_secret

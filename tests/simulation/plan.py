@@ -49,6 +49,7 @@ class PlannedDestination:
     event_types: tuple[str, ...] = ()
     """Empty: all."""
     enabled: bool = True
+    paused: bool = False
     max_requests_per_second: float | None = None
     is_v2: bool = False
     """Whether its bus is one of eventbridgev2."""

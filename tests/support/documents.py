@@ -35,6 +35,7 @@ SHOWN: dict[str, Any] = EXAMPLE | {
     "detailFormat": "canonical",
     "retry": {"maxAgeSecs": None, "maxAttempts": None},
     "filter": None,
+    "paused": False,
 }
 """The example with every default."""
 ACCESS_KEY: dict[str, Any] = {

@@ -109,10 +109,11 @@ def _wrong_skip(story: Deliveries, seen: EventSeen, said: Said) -> str:
         possible = {one.destination for one in story.documents.possible(owner, since, until, reader)}
         if said.get("trigger") == "live" and destination not in possible:
             return f"{owner[1]} had no such destination"
-        return "" if reason in {"deleted", "disabled", "filtered"} else f"its reason is {reason}"
+        return "" if reason in {"deleted", "disabled", "paused", "filtered"} else f"its reason is {reason}"
     wrong = {
         "deleted": True,
-        "disabled": all(version.is_enabled for version in versions),
+        "disabled": all(version.skips_as != "disabled" for version in versions),
+        "paused": all(version.skips_as != "paused" for version in versions),
         "filtered": all(version.wants(event) for version in versions),
     }
     return f"its destination was not {reason}" if wrong.get(str(reason), True) else ""

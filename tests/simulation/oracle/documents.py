@@ -31,6 +31,7 @@ class Version(NamedTuple):
     destination: str
     owner: Owner
     is_enabled: bool
+    """Whether it is neither disabled nor paused."""
     event_types: tuple[str, ...]
     bus: str
     role: str = ""
@@ -44,6 +45,8 @@ class Version(NamedTuple):
     detail_format: DetailFormat = "canonical"
     retry: RetryBounds = RetryBounds()
 
+    skips_as: str = ""
+    """``disabled`` or ``paused``: the reason for which its deliveries are skipped; empty when they are made."""
     above: int | None = None
     """Its filter asks for events with an amount above this number; None: it has no filter."""
 
@@ -293,10 +296,13 @@ def read_version(content: bytes) -> Version | None:
                 content, environ=_AnyVariable(), default_max_in_flight=1, unseal=lambda _token, _place: Secret("opened")
             )
             limits = value.get("limits") or {}
+            skips_as = (
+                "disabled" if value.get("enabled", True) is not True else "paused" * (value.get("paused") is True)
+            )
             return Version(
                 name,
                 (vendor, customer),
-                value.get("enabled", True) is True,
+                not skips_as,
                 tuple(types),
                 bus,
                 role,
@@ -306,6 +312,7 @@ def read_version(content: bytes) -> Version | None:
                 limits.get("maxRequestsPerSecond"),
                 value.get("detailFormat", "canonical"),
                 parsed.destination.retry if isinstance(parsed, Parsed) else RetryBounds(),
+                skips_as,
                 _least_amount(value.get("filter")),
             )
         case _:

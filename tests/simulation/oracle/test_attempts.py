@@ -144,6 +144,10 @@ def test_a_dead_letter_without_a_call_is_in_the_dlq() -> None:
     ("document", "reason", "is_true"),
     [
         ({"enabled": False}, "disabled", True),
+        ({"paused": True}, "paused", True),
+        ({"paused": True}, "disabled", False),
+        ({"paused": True, "enabled": False}, "paused", False),
+        ({}, "paused", False),
         ({}, "disabled", False),
         ({"eventTypes": ["invoice.*"]}, "filtered", True),
         ({"eventTypes": ["order.*"]}, "filtered", False),

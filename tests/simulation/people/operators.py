@@ -29,6 +29,7 @@ from pushrail_stream.operations.sealing_keys import generate_key, remove_keys, r
 from pushrail_stream.operations.times import now_ms
 from tests.simulation.oracle.evidence import CheckedDelivery, CheckRun, ReplayRun, Text
 from tests.simulation.people.registry import any_destination
+from tests.simulation.people.silent import Silent
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import between, chance, one_of
 from tests.simulation.scheduler import Host
@@ -41,21 +42,6 @@ _DAY_MS: Final = 86_400_000
 """The time for which the index keeps attempts: longer than any story."""
 _PATIENCE_SECS: Final = 90.0
 """Longest wait until all members have left a group: two sessions of 45 seconds, the longest there is."""
-
-
-class Silent:
-    """A progress display that shows nothing. Implements `topic_reader.Progress`."""
-
-    extra = ""
-
-    def begin(self, subject: str) -> None:
-        """Show nothing."""
-
-    def at(self, done: int, total: int) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
 
 
 @final

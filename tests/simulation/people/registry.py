@@ -15,18 +15,23 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.document_changes import (
     delete_document,
-    plan_enabled,
     plan_put,
+    plan_switch,
     require_keyring,
     seal_secret,
     write_document,
 )
 from pushrail_stream.operations.document_plan import field_of, new_name, stored_documents, write_plan
+from pushrail_stream.operations.replay import ReplayLimits
+from pushrail_stream.operations.resuming import FOLLOW_SECS, resume_destination
 from pushrail_stream.operations.sealing_keys import generate_key
 from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.json_document import Switch
 from pushrail_stream.registry.sealing import Place
+from tests.simulation.oracle.evidence import ReplayRun
 from tests.simulation.people.customers import KMS_KEY, Customer
 from tests.simulation.people.drawing import EVENT_TYPES, VENDOR
+from tests.simulation.people.silent import Silent
 from tests.simulation.people.troubles import trouble
 from tests.simulation.plan import Plan, between, one_of
 
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 _SECRET: Final = "auth.secretAccessKey"
 _KMS_SHARE: Final = 0.2
 """Part of the stories whose secrets are sealed under a KMS key."""
+_PAUSE_SHARE: Final = 0.5
+"""Share of the destinations that are paused instead of disabled."""
 _TRIES: Final = 20
 """Times that a patient operator repeats a command: an outage is over by then."""
 _PAUSE_SECS: Final = 10.0
@@ -63,6 +70,7 @@ def document_of(world: World, customer: Customer, **changes: Any) -> bytes:
         "region": destination.region,
         "auth": auth,
         "enabled": destination.enabled,
+        "paused": destination.paused,
         "detailFormat": destination.detail_format,
         "retry": {"maxAgeSecs": destination.max_age_secs, "maxAttempts": destination.max_attempts},
     }
@@ -144,21 +152,46 @@ def limit_destination(world: World, *, destination: str, per_second: float | Non
 
 @trouble(1.5, least="calm", destination=any_destination, secs=between(5, 120))
 def disable_destination(world: World, *, destination: str, secs: float) -> None:
-    """An operator disables a destination, and enables it again."""
-    _enable(world, destination, enabled=False)
-    world.mend_later(secs, f"enable {destination}", lambda: _enable(world, destination, enabled=True))
+    """An operator disables or pauses a destination, and lets it take events again: after a pause, also those before."""
+    if world.plan.dice(f"pause {destination} for {secs}").random() < _PAUSE_SHARE:
+        _switch(world, destination, "paused", on=True)
+        world.mend_later(secs, f"resume {destination}", lambda: _resume(world, destination))
+        return
+    _switch(world, destination, "enabled", on=False)
+    world.mend_later(secs, f"enable {destination}", lambda: _switch(world, destination, "enabled", on=True))
 
 
-def _enable(world: World, destination: str, *, enabled: bool) -> None:
+def _resume(world: World, destination: str) -> None:
+    change = _change(world, destination, "paused", on=False)
+
+    def resume() -> int:
+        patiently(change)
+        time.sleep(FOLLOW_SECS)
+        begun_at = world.scheduler.now
+        _, replays = resume_destination(world.settings, destination, ReplayLimits(), Silent())
+        for one in replays:
+            run = ReplayRun(begun_at, world.scheduler.now, one.replay_id, one.chosen.total())
+            world.evidence.replays.append(run)
+        return sum(one.chosen.total() for one in replays)
+
+    world.office.do("resume", resume)
+
+
+def _switch(world: World, destination: str, name: Switch, *, on: bool) -> None:
+    world.office.do(f"{name} {on}", patiently, _change(world, destination, name, on=on))
+
+
+def _change(world: World, destination: str, name: Switch, *, on: bool) -> Callable[[], None]:
     customer = world.customers[destination]
-    customer.destination = replace(customer.destination, enabled=enabled)
+    before = customer.destination
+    customer.destination = replace(before, enabled=on) if name == "enabled" else replace(before, paused=on)
 
     def change() -> None:
-        changes = plan_enabled(world.settings, [destination], enabled=enabled)
+        changes = plan_switch(world.settings, [destination], name, on=on)
         with _editing(world, (destination, changes[0].after)):
             write_plan(world.settings, changes)
 
-    world.office.do("enable" if enabled else "disable", patiently, change)
+    return change
 
 
 @trouble(1.5, destination=any_destination, secs=between(5, 200))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pushrail_stream.operations.attempts import Attempt
-from pushrail_stream.operations.delivered_events import DeliveredEvents
+from pushrail_stream.operations.named_events import DeliveredEvents, NamedEvents
 from pushrail_stream.operations.replay_selection import (
     ANY_TIME,
     EventFilter,
@@ -56,3 +56,16 @@ def test_logged_deliveries_select_the_events() -> None:
     assert choosing.is_complete
     choosing.finish()
     assert choosing.chosen == {"dst_0": 2}
+
+
+def test_events_that_were_skipped_in_a_pause_are_named() -> None:
+    named = NamedEvents(EVENTS, "dst_0")
+    for number, fields in enumerate((
+        {"status": "skipped", "reason": "paused"}, {"status": "skipped", "reason": "disabled"},
+        {"status": "delivered"}, {"status": "skipped", "reason": "paused", "destinationId": "dst_1"},
+        {"status": "skipped", "reason": "paused", "trigger": "retry"},
+    )):  # fmt: skip
+        origin = {"topic": EVENTS, "partition": 0, "offset": number}
+        named.take(Attempt(AT, b"", {"destinationId": "dst_0", "origin": origin} | fields))
+    assert (len(named), named.starts({})) == (2, {0: 0})
+    assert named.starts({0: 1}) == {0: 4}

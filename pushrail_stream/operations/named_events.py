@@ -1,24 +1,23 @@
-"""Delivered: the events that the delivery log shows as delivered to one destination within a time."""
+"""Named events: those that the delivery log shows as delivered to a destination, or as skipped while it was paused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Final, final
 
 from pushrail_stream.core.record import Record
+from pushrail_stream.core.signals import SkipReason
 from pushrail_stream.operations.attempts import Attempt
 
+_PAUSED: Final[SkipReason] = "paused"
 
-@final
-class DeliveredEvents:
+
+class NamedEvents:
     """Collects events from attempt records, and then finds them among the records of the events' topic."""
 
-    def __init__(self, topic: str, destination: str, since_ms: int, until_ms: int) -> None:
-        """Of attempts made from ``since_ms`` on and before ``until_ms``, epoch milliseconds."""
+    def __init__(self, topic: str, destination: str) -> None:
         self._topic = topic
         self._destination = destination
-        self._since_ms = since_ms
-        self._until_ms = until_ms
         self._left: dict[tuple[int, int], str | None] = {}
         """By partition and offset the topic's id; None where the log names none."""
 
@@ -28,9 +27,7 @@ class DeliveredEvents:
 
     def take(self, attempt: Attempt) -> None:
         """Learn from one attempt record."""
-        if attempt.get("destinationId") != self._destination or attempt.get("status") != "delivered":
-            return
-        if not self._since_ms <= attempt.at_ms < self._until_ms:
+        if attempt.get("destinationId") != self._destination or not self._is_meant(attempt):
             return
         origin = attempt.origin
         if origin is not None and origin.topic == self._topic:
@@ -53,3 +50,20 @@ class DeliveredEvents:
             return False
         topic_id = self._left.pop(position)
         return topic_id is None or record.topic_id in {None, topic_id}
+
+    def _is_meant(self, attempt: Attempt) -> bool:
+        return bool(attempt.get("status") == "skipped" and attempt.get("reason") == _PAUSED)
+
+
+@final
+class DeliveredEvents(NamedEvents):
+    """Those of attempts that delivered, made within a time."""
+
+    def __init__(self, topic: str, destination: str, since_ms: int, until_ms: int) -> None:
+        """From ``since_ms`` on and before ``until_ms``, epoch milliseconds."""
+        super().__init__(topic, destination)
+        self._since_ms = since_ms
+        self._until_ms = until_ms
+
+    def _is_meant(self, attempt: Attempt) -> bool:
+        return attempt.get("status") == "delivered" and self._since_ms <= attempt.at_ms < self._until_ms
